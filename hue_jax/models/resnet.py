@@ -1,0 +1,165 @@
+"""ResNet-18, 34, 50, 101 and 152, and a stem for small images.
+
+The layout is that of torchvision ("v1.5": the 3×3 convolution of a bottleneck
+carries the stride), and so are the parameter counts.
+
+Sources: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016;
+the last batch norm of a block starts at zero as in Goyal et al., "Accurate, Large
+Minibatch SGD", 2017.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hue_jax.errors import InputError
+
+# He initialization by fan-out keeps the variance of gradients over the layers.
+_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+STEMS = ("imagenet", "small")
+
+
+class BasicBlock(nn.Module):
+  """Two 3×3 convolutions beside a shortcut."""
+
+  features: int
+  strides: int
+  conv: Callable[..., nn.Module]
+  norm: Callable[..., nn.Module]
+  expansion = 1
+
+  @nn.compact
+  def __call__(self, x):
+    residual = x
+    x = self.conv(self.features, (3, 3), self.strides, name="conv1")(x)
+    x = nn.relu(self.norm(name="norm1")(x))
+    x = self.conv(self.features, (3, 3), name="conv2")(x)
+    x = self.norm(name="norm2", scale_init=nn.initializers.zeros)(x)
+    return nn.relu(x + _shortcut(self, residual, x.shape))
+
+
+class Bottleneck(nn.Module):
+  """1×1, 3×3 and 1×1 convolutions beside a shortcut."""
+
+  features: int
+  strides: int
+  conv: Callable[..., nn.Module]
+  norm: Callable[..., nn.Module]
+  expansion = 4
+
+  @nn.compact
+  def __call__(self, x):
+    residual = x
+    x = self.conv(self.features, (1, 1), name="conv1")(x)
+    x = nn.relu(self.norm(name="norm1")(x))
+    x = self.conv(self.features, (3, 3), self.strides, name="conv2")(x)
+    x = nn.relu(self.norm(name="norm2")(x))
+    x = self.conv(self.features * self.expansion, (1, 1), name="conv3")(x)
+    x = self.norm(name="norm3", scale_init=nn.initializers.zeros)(x)
+    return nn.relu(x + _shortcut(self, residual, x.shape))
+
+
+def _shortcut(block, residual, shape):
+  """The residual, projected where the block changes its shape."""
+  if residual.shape == shape:
+    return residual
+  residual = block.conv(shape[-1], (1, 1), block.strides, name="conv_shortcut")(
+    residual
+  )
+  return block.norm(name="norm_shortcut")(residual)
+
+
+class ResNet(nn.Module):
+  """Residual network with the taps stem, stage1 … stage4 and features.
+
+  Attributes:
+    num_classes: outputs of the head.
+    block: `BasicBlock` or `Bottleneck`.
+    stage_sizes: blocks a stage.
+    stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride 2), or
+      "small" (3×3 convolution of stride 1) for images of 8 to 64 pixels.
+    width: channels of the first stage's 3×3 convolutions; doubled at every stage.
+    dtype: type of the computation (bfloat16 for half precision); parameters,
+      batch statistics and logits are float32.
+    axis_name: mapped axis over which batch norm takes its statistics, so that the
+      numbers do not depend on the number of devices; None for each device's own.
+  """
+
+  num_classes: int
+  block: type[nn.Module]
+  stage_sizes: Sequence[int]
+  stem: str = "imagenet"
+  width: int = 64
+  dtype: Any = jnp.float32
+  axis_name: str | None = None
+
+  def __post_init__(self):
+    if self.stem not in STEMS:
+      raise InputError(f"stem is {self.stem!r}; it must be one of {', '.join(STEMS)}.")
+    if not isinstance(self.width, int) or self.width < 1:
+      raise InputError(f"width is {self.width!r}; it must be an integer of at least 1.")
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+    self, images: Float[Array, "batch height width channels"], *, train: bool
+  ) -> Float[Array, "batch {self.num_classes}"]:
+    """Logits of the images, in float32; `train` takes the batch's own statistics."""
+    conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
+    norm = partial(
+      nn.BatchNorm,
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=1e-5,
+      dtype=self.dtype,
+      axis_name=self.axis_name if train else None,
+    )
+    x = jnp.asarray(images, self.dtype)
+    if self.stem == "imagenet":
+      x = conv(self.width, (7, 7), 2, padding=3, name="stem_conv")(x)
+    else:
+      x = conv(self.width, (3, 3), padding=1, name="stem_conv")(x)
+    x = self._tap("stem", nn.relu(norm(name="stem_norm")(x)))
+    if self.stem == "imagenet":
+      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    for stage, size in enumerate(self.stage_sizes, start=1):
+      for index in range(size):
+        x = self.block(
+          features=self.width * 2 ** (stage - 1),
+          strides=2 if stage > 1 and index == 0 else 1,
+          conv=_explicitly_padded(conv),
+          norm=norm,
+          name=f"stage{stage}_block{index + 1}",
+        )(x)
+      x = self._tap(f"stage{stage}", x)
+    x = self._tap("features", jnp.mean(x, axis=(1, 2)))
+    x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
+    return x.astype(jnp.float32)
+
+  def _tap(self, name, x):
+    self.sow("taps", name, x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+    return x
+
+
+def _explicitly_padded(conv):
+  """Pads (k − 1) / 2 on both sides; "SAME" would shift a convolution of stride 2."""
+
+  def padded(features, kernel_size, strides=1, **kwargs):
+    padding = [((k - 1) // 2, (k - 1) // 2) for k in kernel_size]
+    return conv(features, kernel_size, strides, padding=padding, **kwargs)
+
+  return padded
+
+
+VARIANTS = {
+  "resnet18": (ResNet, {"block": BasicBlock, "stage_sizes": (2, 2, 2, 2)}),
+  "resnet34": (ResNet, {"block": BasicBlock, "stage_sizes": (3, 4, 6, 3)}),
+  "resnet50": (ResNet, {"block": Bottleneck, "stage_sizes": (3, 4, 6, 3)}),
+  "resnet101": (ResNet, {"block": Bottleneck, "stage_sizes": (3, 4, 23, 3)}),
+  "resnet152": (ResNet, {"block": Bottleneck, "stage_sizes": (3, 8, 36, 3)}),
+}
