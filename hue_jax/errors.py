@@ -1,4 +1,8 @@
-"""The one kind of error that a user's input causes."""
+"""The one kind of error that a user's input causes, and checks that raise it."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -7,3 +11,47 @@ class InputError(ValueError):
   The message is one line that names the thing, the value it has and what is
   accepted. `main.py` and the command-line modules print it without a traceback.
   """
+
+
+def check_one_of(name: str, value: Any, accepted: Iterable[Any]) -> None:
+  """Raises an InputError unless the value is among those accepted."""
+  accepted = list(accepted)
+  if value not in accepted:
+    raise InputError(
+      f"{name} is {value!r}; it must be one of {', '.join(map(str, accepted))}."
+    )
+
+
+def check_number(
+  name: str,
+  value: Any,
+  *,
+  at_least: float | None = None,
+  above: float | None = None,
+  below: float | None = None,
+) -> None:
+  """Raises an InputError unless the value is a finite number within the bounds."""
+  bounds = {"at least": at_least, "above": above, "below": below}
+  text = " and ".join(
+    f"{key} {bound}" for key, bound in bounds.items() if bound is not None
+  )
+  number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  if (
+    not number
+    or not math.isfinite(value)
+    or (at_least is not None and value < at_least)
+    or (above is not None and value <= above)
+    or (below is not None and value >= below)
+  ):
+    raise InputError(
+      f"{name} is {value!r}; it must be a finite number {text}.".rstrip()
+    )
+
+
+def check_integer(name: str, value: Any, *, at_least: int) -> None:
+  """Raises an InputError unless the value is an integer of at least that."""
+  integer = isinstance(value, int) and not isinstance(value, bool)
+  if not integer or value < at_least:
+    raise InputError(
+      f"{name} is {value!r}; it must be an integer of at least {at_least}."
+    )

@@ -146,9 +146,9 @@ def angular_consistency_loss(
       counts are then those of the whole batch.
 
   Returns:
-    Nats an image, scaled so that the mean over the whole batch is the mean over
-    images that have another of their class in it. Images without one have 0; a
-    batch without any gives zeros.
+    Nats an image, scaled so that the mean over the images that count, of the whole
+    batch, is the mean over those that have another of their class in it. Images
+    without one have 0; a batch without any gives zeros.
 
   Raises:
     ValueError: sectors below 1, or a temperature that is not positive.
@@ -174,7 +174,7 @@ def angular_consistency_loss(
   own = jnp.sum(jax.nn.log_softmax(logits) * one_hot[:, None], axis=-1)
   has_peer = jnp.sum(others * one_hot, axis=-1) > 0
   loss = jnp.where(has_peer, -own.mean(axis=-1), 0)
-  size = _psum(jnp.asarray(len(labels), loss.dtype), axis_name)
+  size = _psum(counts_here.sum(), axis_name)
   return loss * size / jnp.maximum(_psum(has_peer.sum(), axis_name), 1)
 
 

@@ -1,0 +1,77 @@
+"""Settings that every run has, with their defaults. Files beside it state what differs.
+
+Names follow flax's ImageNet example where it has the setting.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+  """The defaults: the embedded digits, a narrow ResNet-18, one-hot + position hue."""
+  config = ConfigDict()
+  config.seed = 0
+
+  # Data. A split is in TFDS's language ("train[:90%]"). Checkpoints are chosen on
+  # the validation split, if there is one; the test split is read once, at the end.
+  config.dataset = "digits"
+  config.data_dir = config_dict.placeholder(str)  # none: TFDS's own default
+  config.num_classes = 10
+  config.train_split = "train"
+  config.validation_split = ""
+  config.test_split = "test"
+  config.image_size = 8
+  config.channels = 1
+  config.crop = "pad"  # "random_resized" for large images, "pad" for small, "none"
+  config.padding = 4  # pixels on each side, for "pad"
+  config.flip = False
+  config.pixel_mean = (0.5,)  # of pixels in [0, 1]: one value a channel, or one
+  config.pixel_std = (0.25,)
+
+  # Network.
+  config.model = "resnet18"
+  config.model_options = ConfigDict({"stem": "small", "width": 16})
+  config.half_precision = False  # bfloat16 computation, float32 parameters
+  config.sync_batch_norm = True  # statistics over all devices: numbers do not
+  # depend on how many there are
+
+  # Objective: cross entropy + Σ weight · term over hue.terms.
+  config.label_smoothing = 0.0
+  config.hue = ConfigDict({"enabled": True, "terms": {}})
+
+  # Optimization. As in flax's example the learning rate is that of batch size 256,
+  # and is scaled by batch_size / 256.
+  config.optimizer = "sgd"  # "sgd" (Nesterov), "adamw" or "lamb"
+  config.learning_rate = 0.1
+  config.momentum = 0.9
+  config.weight_decay = 1e-4  # kernels only
+  config.gradient_clip_norm = 0.0  # 0: no bound
+  config.warmup_epochs = 5.0
+  config.num_epochs = 90.0
+  config.num_train_steps = -1  # −1: num_epochs over the train split
+  config.batch_size = 128  # over all devices
+  config.eval_batch_size = 0  # 0: batch_size
+  config.ema_decay = 0.0  # 0: no moving average
+
+  # The run.
+  config.parallel = "pmap"  # "pmap" or "shard_map"
+  config.log_every_steps = 100
+  config.eval_every_epochs = 1.0
+  config.checkpoint_every_steps = 1000  # besides one at each evaluation
+  config.keep_checkpoints = 2  # the last ones; the best is kept besides
+  return config
+
+
+def position_hue(tap: str, weight: float = 0.1) -> ConfigDict:
+  """The default hue term: position hue of a layer, weighted by activation strength."""
+  return ConfigDict(
+    {
+      "tap": tap,
+      "kind": "position_hue",  # or "class_hue", "angular_consistency"
+      "weight": weight,
+      "schedule": "constant",  # or linear_warmup, linear_decay, cosine_decay
+      "plane": "fourier",  # or "random", "learned", or an .npy file
+      "weighting": "activation",  # or "uniform", "chroma"
+      "sectors": 8,  # of angular consistency
+      "temperature": 0.1,  # of angular consistency
+    }
+  )

@@ -1,0 +1,22 @@
+"""Handwritten digits, 8 × 8 pixels, embedded: nothing is downloaded.
+
+python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
+"""
+
+from configs import base
+
+
+def get_config():
+  """A narrow ResNet-18 on scikit-learn's digits, in about a minute on two cores."""
+  config = base.get_config()
+  config.train_split = "train[:90%]"
+  config.validation_split = "train[90%:]"
+  config.padding = 1
+  config.hue.terms.position = base.position_hue("stage2")
+  config.batch_size = 64
+  config.learning_rate = 0.2
+  config.warmup_epochs = 2.0
+  config.num_epochs = 20.0
+  config.log_every_steps = 40
+  config.eval_every_epochs = 5.0
+  return config

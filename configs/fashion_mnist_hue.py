@@ -1,0 +1,29 @@
+"""Fashion-MNIST, 28 × 28 pixels, gray.
+
+python -m hue_jax.data.prepare idx --name=fashion_mnist FOLDER_OF_IDX_FILES
+python main.py --config=configs/fashion_mnist_hue.py --workdir=runs/fashion_hue
+"""
+
+from configs import base
+
+
+def get_config():
+  """A narrow ResNet-18, eight epochs."""
+  config = base.get_config()
+  config.dataset = "fashion_mnist"
+  config.train_split = "train[:55000]"
+  config.validation_split = "train[55000:]"
+  config.image_size = 28
+  config.padding = 2
+  config.flip = True
+  config.pixel_mean = (0.286,)
+  config.pixel_std = (0.353,)
+  config.hue.terms.position = base.position_hue("stage3")
+  config.batch_size = 128
+  config.learning_rate = 0.2
+  config.weight_decay = 5e-4
+  config.warmup_epochs = 1.0
+  config.num_epochs = 8.0
+  config.log_every_steps = 50
+  config.eval_every_epochs = 2.0
+  return config

@@ -1,0 +1,218 @@
+"""Checks the whole configuration before the first array is made.
+
+What a setting means and its default stand in `configs/base.py`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+from ml_collections import ConfigDict
+
+from hue_jax.errors import InputError, check_integer, check_number, check_one_of
+from hue_jax.models import create_model, tap_shapes
+from hue_jax.train.objective import check_terms
+from hue_jax.train.optimizer import OPTIMIZERS
+from hue_jax.train.parallel import AXIS, FORMS
+
+CROPS = ("random_resized", "pad", "none")
+
+# Where a run is kept, how often it reports and by which form of the mapping: what a
+# run may change in the middle without becoming another run.
+_NOT_OF_THE_RUN = (
+  "checkpoint_every_steps",
+  "data_dir",
+  "eval_batch_size",
+  "keep_checkpoints",
+  "log_every_steps",
+  "parallel",
+)
+
+
+class DatasetFacts(Protocol):
+  """What the checks ask of a data set; `hue_jax.data.datasets.Dataset` has it."""
+
+  name: str
+  num_classes: int
+
+  def num_examples(self, split: str) -> int:
+    """Examples of a split; InputError for an unknown one."""
+
+
+def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
+  """Raises an InputError that names the first setting that cannot be used.
+
+  Args:
+    config: of the fields of `configs/base.py`.
+    dataset: that `config.dataset` names.
+  """
+  _check_numbers(config)
+  check_one_of("optimizer", config.optimizer, OPTIMIZERS)
+  check_one_of("crop", config.crop, CROPS)
+  check_one_of("channels", config.channels, (1, 3))
+  check_one_of("parallel", config.parallel, FORMS)
+  for name in ("pixel_mean", "pixel_std"):
+    _check_pixels(name, config[name], config.channels)
+  for name in ("batch_size", "eval_batch_size"):
+    _check_divides(name, config[name])
+  if config.num_classes != dataset.num_classes:
+    raise InputError(
+      f"num_classes is {config.num_classes}, but data set {dataset.name!r} has "
+      f"{dataset.num_classes} classes."
+    )
+  for name in ("train_split", "validation_split", "test_split"):
+    split = config[name]
+    if split and not dataset.num_examples(split):
+      raise InputError(f"{name} is {split!r}, which holds no example.")
+    if not split and name != "validation_split":
+      raise InputError(f"{name} is empty; it must name a split of the data set.")
+  if num_train_steps(config, dataset) < 1:
+    raise InputError(
+      f"num_epochs is {config.num_epochs:g}, which makes no step of batch_size "
+      f"{config.batch_size}."
+    )
+  shapes = tap_shapes(build_model(config), image_shape(config))
+  check_terms(config.hue.terms.to_dict(), shapes)
+
+
+def _check_numbers(config):
+  check_integer("seed", config.seed, at_least=0)
+  for name in (
+    "num_classes",
+    "image_size",
+    "batch_size",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+  ):
+    check_integer(name, config[name], at_least=1)
+  for name in ("padding", "eval_batch_size"):
+    check_integer(name, config[name], at_least=0)
+  check_integer("num_train_steps", config.num_train_steps, at_least=-1)
+  for name in ("learning_rate", "num_epochs", "eval_every_epochs"):
+    check_number(name, config[name], above=0)
+  for name in ("weight_decay", "gradient_clip_norm", "warmup_epochs"):
+    check_number(name, config[name], at_least=0)
+  for name in ("momentum", "label_smoothing", "ema_decay"):
+    check_number(name, config[name], at_least=0, below=1)
+
+
+def _check_pixels(name, values, channels):
+  if len(values) not in (1, channels):
+    raise InputError(
+      f"{name} is {tuple(values)}; images of {channels} channels take 1 or "
+      f"{channels} values."
+    )
+  for value in values:
+    if name == "pixel_std":
+      check_number(name, value, above=0)
+    else:
+      check_number(name, value)
+
+
+def _check_divides(name, batch_size):
+  devices = jax.device_count()
+  if batch_size % devices:
+    raise InputError(
+      f"{name} is {batch_size}, which {devices} devices do not divide; it must be a "
+      f"multiple of {devices}."
+    )
+
+
+# --- What follows from the settings ---------------------------------------------
+
+
+def image_shape(config: ConfigDict) -> tuple[int, int, int]:
+  """(height, width, channels) of what the network sees."""
+  return (config.image_size, config.image_size, config.channels)
+
+
+def build_model(config: ConfigDict) -> Any:
+  """The network that the configuration names."""
+  return create_model(
+    config.model,
+    num_classes=config.num_classes,
+    dtype=jnp.bfloat16 if config.half_precision else jnp.float32,
+    axis_name=AXIS if config.sync_batch_norm else None,
+    **config.model_options,
+  )
+
+
+def hue_terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
+  """Settings of the hue terms; none where the hue loss is off."""
+  return config.hue.terms.to_dict() if config.hue.enabled else {}
+
+
+def steps(config: ConfigDict, dataset: DatasetFacts, epochs: float) -> int:
+  """Steps that so many epochs take, rounded down."""
+  examples = dataset.num_examples(config.train_split)
+  return math.floor(epochs * examples / config.batch_size)
+
+
+def num_train_steps(config: ConfigDict, dataset: DatasetFacts) -> int:
+  """Length of the run."""
+  if config.num_train_steps >= 0:
+    return config.num_train_steps
+  return steps(config, dataset, config.num_epochs)
+
+
+# --- The configuration beside the checkpoints -----------------------------------
+
+
+def claim_workdir(config: ConfigDict, workdir: epath.Path) -> None:
+  """Writes the configuration into the workdir, or checks that it is the one there.
+
+  Args:
+    config: of this run.
+    workdir: of this run.
+
+  Raises:
+    InputError: the workdir holds a run of another configuration.
+  """
+  path = workdir / "config.json"
+  ours = json.loads(config.to_json())
+  if path.exists():
+    _check_same(ours, _read_config(path), workdir)
+  if jax.process_index() == 0:
+    workdir.mkdir(parents=True, exist_ok=True)
+    partial = workdir / "config.json.partial"
+    partial.write_text(json.dumps(ours, indent=2, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def _read_config(path):
+  try:
+    return json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise InputError(
+      f"{path} is not JSON ({error}); restore it, or choose another workdir."
+    ) from None
+
+
+def _check_same(ours: Mapping, theirs: Mapping, workdir: epath.Path) -> None:
+  ours, theirs = _flatten(ours), _flatten(theirs)
+  absent = "(not set)"
+  differences = [
+    f"{name} is {ours.get(name, absent)!r} and was {theirs.get(name, absent)!r}"
+    for name in sorted({*ours, *theirs})
+    if ours.get(name, absent) != theirs.get(name, absent)
+    and name not in _NOT_OF_THE_RUN
+  ]
+  if differences:
+    raise InputError(
+      f"workdir {workdir} holds a run of another configuration: "
+      f"{'; '.join(differences)}. Choose another workdir, or set these back."
+    )
+
+
+def _flatten(tree, prefix=""):
+  if not isinstance(tree, dict):
+    return {prefix: tree}
+  flat = {}
+  for key, value in tree.items():
+    flat.update(_flatten(value, f"{prefix}.{key}" if prefix else key))
+  return flat

@@ -1,0 +1,342 @@
+"""A run, from configuration to result: the story that the other files serve."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from etils import epath
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from hue_jax.data.datasets import Dataset, open_dataset
+from hue_jax.data.input_pipeline import eval_batches, train_batches
+from hue_jax.errors import InputError
+from hue_jax.models import tap_shapes
+from hue_jax.train import config as settings
+from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.evaluation import evaluate
+from hue_jax.train.objective import Objective, create_objective
+from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
+from hue_jax.train.parallel import AXIS, Parallel, create_parallel
+from hue_jax.train.preemption import Preempted, Watch
+from hue_jax.train.report import Means, Report
+from hue_jax.train.state import TrainState, create_state
+from hue_jax.train.step import make_eval_step, make_train_step
+
+
+class TrainingDiverged(RuntimeError):
+  """A loss or gradient that is not finite."""
+
+
+def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+  """Trains, or goes on with the run in the workdir, and evaluates the best state.
+
+  Args:
+    config: of the fields of `configs/base.py`.
+    workdir: folder of checkpoints, TensorBoard files and the configuration.
+
+  Returns:
+    The result, which is also printed as one line of JSON.
+
+  Raises:
+    InputError: a setting or file that cannot be used.
+    TrainingDiverged: a loss or gradient that is not finite.
+    Preempted: a SIGTERM came, and the state is saved.
+  """
+  start = time.perf_counter()
+  workdir = epath.Path(workdir).expanduser().resolve()
+  run = set_up(config)
+  settings.claim_workdir(config, workdir)
+  with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
+    state = _restored(checkpoints, run)
+    with (
+      Report(
+        workdir, first_step=int(state.step), num_train_steps=run.num_train_steps
+      ) as report,
+      Watch() as watch,
+    ):
+      report.note(f"{run.describe()}  workdir {workdir}")
+      if state.step:
+        report.note(f"going on from step {int(state.step)}")
+      train_steps(run, state, checkpoints, report, watch)
+      return _evaluate_best(run, checkpoints, report, start)
+
+
+def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
+  """Evaluates the best state of the run in the workdir on the test split.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+
+  Returns:
+    The result, which is also printed as one line of JSON.
+
+  Raises:
+    InputError: a setting that cannot be used, or a workdir without a checkpoint.
+  """
+  start = time.perf_counter()
+  workdir = epath.Path(workdir).expanduser().resolve()
+  if not (workdir / "config.json").exists():
+    raise InputError(f"workdir is {str(workdir)!r}, which holds no run to evaluate.")
+  run = set_up(config)
+  settings.claim_workdir(config, workdir)
+  with (
+    Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints,
+    Report(workdir, first_step=0, num_train_steps=run.num_train_steps) as report,
+  ):
+    return _evaluate_best(run, checkpoints, report, start)
+
+
+@dataclass(frozen=True)
+class Run:
+  """What a configuration amounts to."""
+
+  config: ConfigDict
+  dataset: Dataset
+  objective: Objective
+  learning_rate: optax.Schedule
+  num_train_steps: int
+  initial_state: TrainState
+  parallel: Parallel
+  train_step: Callable
+  eval_step: Callable
+
+  def describe(self) -> str:
+    """The run as one line."""
+    return (
+      f"{self.config.dataset}  {model_label(self.config)}  "
+      f"{self.objective.describe()}  {self.num_train_steps} steps of "
+      f"{self.config.batch_size} on {jax.device_count()} {jax.default_backend()} "
+      f"device(s)"
+    )
+
+  def train_batches(self, start_step: int):
+    """This process's part of the batches from a step on."""
+    config = self.config
+    return train_batches(
+      self.dataset,
+      config.train_split,
+      batch_size=config.batch_size,
+      image_size=config.image_size,
+      seed=config.seed,
+      start_step=start_step,
+      crop=config.crop,
+      padding=config.padding,
+      flip=config.flip,
+      channels=config.channels,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+  def evaluate(self, state: Any, split: str) -> dict[str, float]:
+    """Means over the examples of a split, of a replicated state."""
+    config = self.config
+    batches = eval_batches(
+      self.dataset,
+      split,
+      batch_size=config.eval_batch_size or config.batch_size,
+      image_size=config.image_size,
+      crop=config.crop,
+      channels=config.channels,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    return evaluate(self.eval_step, state, batches, self.parallel)
+
+
+def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
+  """Checks the configuration and builds what it names.
+
+  Args:
+    config: of the fields of `configs/base.py`.
+    devices: to run on; all if None.
+
+  Returns:
+    The run, at step 0.
+
+  Raises:
+    InputError: a setting that cannot be used.
+  """
+  dataset = open_dataset(config.dataset, config.data_dir)
+  settings.check_config(config, dataset)
+  model = settings.build_model(config)
+  num_train_steps = settings.num_train_steps(config, dataset)
+  warmup_steps = settings.steps(config, dataset, config.warmup_epochs)
+  objective = create_objective(
+    num_classes=config.num_classes,
+    label_smoothing=config.label_smoothing,
+    terms=settings.hue_terms(config),
+    tap_shapes=tap_shapes(model, settings.image_shape(config)),
+    num_train_steps=num_train_steps,
+    warmup_steps=warmup_steps,
+    seed=config.seed,
+  )
+  learning_rate = learning_rate_schedule(
+    peak=config.learning_rate * config.batch_size / 256,
+    num_train_steps=num_train_steps,
+    warmup_steps=min(warmup_steps, num_train_steps),
+  )
+  optimizer = create_optimizer(
+    config.optimizer,
+    learning_rate,
+    weight_decay=config.weight_decay,
+    momentum=config.momentum,
+    gradient_clip_norm=config.gradient_clip_norm,
+  )
+  parallel = create_parallel(config.parallel, devices)
+  pixels = {
+    "pixel_mean": tuple(config.pixel_mean),
+    "pixel_std": tuple(config.pixel_std),
+  }
+  train_step = make_train_step(
+    objective, seed=config.seed, ema_decay=config.ema_decay, axis_name=AXIS, **pixels
+  )
+  eval_step = make_eval_step(objective, axis_name=AXIS, **pixels)
+  return Run(
+    config=config,
+    dataset=dataset,
+    objective=objective,
+    learning_rate=learning_rate,
+    num_train_steps=num_train_steps,
+    initial_state=create_state(
+      model,
+      objective,
+      optimizer,
+      image_shape=settings.image_shape(config),
+      seed=config.seed,
+      ema=config.ema_decay > 0,
+    ),
+    parallel=parallel,
+    train_step=parallel.map(train_step, donate_state=True),
+    eval_step=parallel.map(eval_step),
+  )
+
+
+def train_steps(
+  run: Run, state: TrainState, checkpoints: Checkpoints, report: Report, watch: Watch
+) -> None:
+  """Takes the steps that are left, with reports, evaluations and checkpoints.
+
+  Args:
+    run: what to do.
+    state: from which to go on.
+    checkpoints: to save to.
+    report: to tell.
+    watch: for a signal to stop.
+  """
+  config, first_step = run.config, int(state.step)
+  eval_every = max(1, settings.steps(config, run.dataset, config.eval_every_epochs))
+  progress = _Progress(run, report)
+  state = run.parallel.replicate(state)
+  batches = run.train_batches(first_step) if first_step < run.num_train_steps else ()
+  for step, batch in zip(range(first_step + 1, run.num_train_steps + 1), batches):  # noqa: B905
+    state, sums = run.train_step(state, run.parallel.shard(batch))
+    progress.add(step, run.parallel.first(sums))
+    ends = step == run.num_train_steps
+    if step % config.log_every_steps == 0 or ends:
+      progress.tell(step)
+    evaluates = bool(config.validation_split) and (step % eval_every == 0 or ends)
+    stops = watch.told_to_stop(step)
+    if evaluates or ends or stops or step % config.checkpoint_every_steps == 0:
+      progress.wait()  # a loss that is not finite must not reach a checkpoint
+      report.pause()
+      means = None
+      if evaluates and not stops:
+        means = run.evaluate(state, config.validation_split)
+        report.evaluation(step, "validation", means)
+      checkpoints.save(run.parallel.first(state), means)
+      report.resume()
+    if stops and not ends:
+      raise Preempted(f"stopped by SIGTERM after step {step}; the state is saved")
+
+
+class _Progress:
+  """Follows the steps two behind, so that the host runs ahead of the devices."""
+
+  def __init__(self, run, report):
+    self._run, self._report = run, report
+    self._pending = deque()
+    self._means = Means()
+
+  def add(self, step, sums):
+    self._pending.append((step, sums))
+    self._report.step_done(self._run.config.batch_size)
+    if len(self._pending) > 2:
+      self._settle()
+
+  def wait(self):
+    while self._pending:
+      self._settle()
+
+  def tell(self, step):
+    self.wait()
+    self._report.train(
+      step, self._means.compute(), float(self._run.learning_rate(step - 1))
+    )
+    self._means = Means()
+
+  def _settle(self):
+    step, sums = self._pending.popleft()
+    sums = jax.tree.map(np.asarray, sums)
+    for name in ("loss", "gradient_norm"):
+      if not math.isfinite(sums[name][0]):
+        raise TrainingDiverged(
+          f"{name.replace('_', ' ')} is {sums[name][0]} at step {step}; the last good "
+          "checkpoint is kept; a smaller learning_rate or gradient_clip_norm may help."
+        )
+    self._means.add(sums)
+
+
+def _restored(checkpoints, run):
+  state = checkpoints.restore_last(run.initial_state)
+  if jax.process_count() > 1:
+    multihost_utils.assert_equal(
+      np.asarray(state.step), "the processes restored checkpoints of different steps"
+    )
+  return state
+
+
+def _evaluate_best(run, checkpoints, report, start):
+  state = checkpoints.restore_best(run.initial_state)
+  if not state.step:
+    raise InputError("the workdir holds no checkpoint that is whole.")
+  means = run.evaluate(run.parallel.replicate(state), run.config.test_split)
+  step = int(state.step)
+  report.evaluation(step, "test", means)
+  result = {
+    "task": run.config.dataset,
+    "model": model_label(run.config),
+    "objective": run.objective.describe(),
+    "step": step,
+    "num_train_steps": run.num_train_steps,
+    "test_split": run.config.test_split,
+    "test_examples": run.dataset.num_examples(run.config.test_split),
+    "test_top1": means["top1"],
+    "test_top5": means["top5"],
+    "test_loss": means["cross_entropy"],
+  }
+  for name, value in means.items():
+    if name.startswith("hue"):
+      result[f"test_{name}"] = value
+  result |= {
+    "seed": run.config.seed,
+    "devices": jax.device_count(),
+    "backend": jax.default_backend(),
+    "seconds": round(time.perf_counter() - start, 1),
+  }
+  report.result(result)
+  return result
+
+
+def model_label(config: ConfigDict) -> str:
+  """The network and its options as text, as in `resnet18(stem=small, width=16)`."""
+  options = config.model_options.to_dict()
+  text = ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
+  return f"{config.model}({text})"

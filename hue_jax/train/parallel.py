@@ -1,0 +1,114 @@
+"""Maps a step over devices, by `jax.pmap` or by `jax.shard_map` on a mesh.
+
+Both run the same step, with the same collectives over the axis `AXIS`: the state is
+the same on every device, and the batch is cut along its first axis in the order of
+the devices. A process hands in, and gets back, host arrays of its own part.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import jax_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "devices"
+
+
+class Parallel(Protocol):
+  """The four things that the loop asks of devices."""
+
+  def replicate(self, tree: Any) -> Any:
+    """The host tree on every device."""
+
+  def shard(self, batch: Any) -> Any:
+    """This process's part of the batch, cut over its devices."""
+
+  def map(self, step: Callable, *, donate_state: bool = False) -> Callable:
+    """The step over all devices: (replicated state, sharded batch) → replicated."""
+
+  def first(self, tree: Any) -> Any:
+    """One copy of a replicated tree, as arrays of this process."""
+
+
+class PmapParallel:
+  """By `jax.pmap`: arrays carry a leading axis of devices."""
+
+  def __init__(self, devices: Sequence[jax.Device] | None = None):
+    self._devices = devices
+    self._local = len(devices) if devices else jax.local_device_count()
+
+  def replicate(self, tree):
+    """See `Parallel`."""
+    return jax_utils.replicate(tree, self._devices or jax.local_devices())
+
+  def shard(self, batch):
+    """See `Parallel`."""
+    return jax.tree.map(
+      lambda x: x.reshape((self._local, x.shape[0] // self._local, *x.shape[1:])),
+      batch,
+    )
+
+  def map(self, step, *, donate_state=False):
+    """See `Parallel`."""
+    donated = (0,) if donate_state else ()
+    return jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
+
+  def first(self, tree):
+    """See `Parallel`."""
+    return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+
+
+class ShardMapParallel:
+  """By `jax.jit` of `jax.shard_map` on a mesh of one axis: arrays are global."""
+
+  def __init__(self, devices: Sequence[jax.Device] | None = None):
+    self.mesh = Mesh(np.asarray(devices or jax.devices()), (AXIS,))
+
+  def replicate(self, tree):
+    """See `Parallel`."""
+    return jax.device_put(tree, NamedSharding(self.mesh, P()))
+
+  def shard(self, batch):
+    """See `Parallel`."""
+    sharding = NamedSharding(self.mesh, P(AXIS))
+    return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+    )
+
+  def map(self, step, *, donate_state=False):
+    """See `Parallel`."""
+    # check_vma=False gives collectives the meaning, and the gradient, that they
+    # have under pmap: the step itself sums the gradients.
+    mapped = jax.shard_map(
+      step,
+      mesh=self.mesh,
+      in_specs=(P(), P(AXIS)),
+      out_specs=P(),
+      check_vma=False,
+    )
+    return jax.jit(mapped, donate_argnums=(0,) if donate_state else ())
+
+  def first(self, tree):
+    """See `Parallel`."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+FORMS = {"pmap": PmapParallel, "shard_map": ShardMapParallel}
+
+
+def create_parallel(
+  form: str, devices: Sequence[jax.Device] | None = None
+) -> PmapParallel | ShardMapParallel:
+  """The mapping by name.
+
+  Args:
+    form: "pmap" or "shard_map".
+    devices: to map over; all if None.
+
+  Returns:
+    The mapping.
+  """
+  return FORMS[form](devices)

@@ -1,0 +1,186 @@
+"""What a run tells: the terminal on standard error, TensorBoard, one line of JSON."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from clu import metric_writers
+from clu import metrics as clu_metrics
+from etils import epath
+from tqdm import tqdm
+
+
+class Means:
+  """Weighted means of what the steps measure, summed on the host in float64."""
+
+  def __init__(self):
+    self._averages: dict[str, clu_metrics.Average] = {}
+
+  def add(self, sums: Mapping[str, tuple[Any, Any]]) -> None:
+    """Adds the (Σ weight · value, Σ weight) of one step."""
+    for name, (total, count) in sums.items():
+      average = clu_metrics.Average(
+        total=np.asarray(total, np.float64), count=np.asarray(count, np.float64)
+      )
+      if name in self._averages:
+        average = self._averages[name].merge(average)
+      self._averages[name] = average
+
+  def compute(self) -> dict[str, float]:
+    """The means; NaN where nothing counted."""
+    return {
+      name: float(average.compute()) if average.count > 0 else math.nan
+      for name, average in self._averages.items()
+    }
+
+
+class Report:
+  """Reports of a run; only the first process says anything.
+
+  Use as a context manager: leaving writes out what is buffered.
+  """
+
+  def __init__(self, workdir: epath.Path, *, first_step: int, num_train_steps: int):
+    """Opens TensorBoard's files in the workdir and the progress line.
+
+    Args:
+      workdir: of the run.
+      first_step: steps that are done.
+      num_train_steps: steps that the run has.
+    """
+    self._speaks = jax.process_index() == 0
+    writers = [metric_writers.SummaryWriter(str(workdir))] if self._speaks else []
+    self._writer = metric_writers.AsyncMultiWriter(writers)
+    self._num_train_steps = num_train_steps
+    self._clock = _Clock()
+    self._bar = tqdm(
+      total=num_train_steps,
+      initial=first_step,
+      unit="step",
+      file=sys.stderr,
+      dynamic_ncols=True,
+      disable=not (self._speaks and sys.stderr.isatty()),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._bar.close()
+    self._writer.close()
+
+  def step_done(self, num_images: int) -> None:
+    """Moves the progress line on by a step of so many images."""
+    self._bar.update()
+    self._clock.count(num_images)
+
+  def pause(self) -> None:
+    """Takes what follows, such as an evaluation, out of the training rate."""
+    self._clock.pause()
+
+  def resume(self) -> None:
+    """Counts time as training again."""
+    self._clock.resume()
+
+  def train(self, step: int, means: Mapping[str, float], learning_rate: float) -> None:
+    """Reports the means over the steps since the last report.
+
+    Args:
+      step: steps that are done.
+      means: by metric name.
+      learning_rate: of the last step.
+    """
+    images_per_second, steps_per_second = self._clock.lap()
+    scalars = {f"train/{name}": value for name, value in means.items()}
+    scalars["train/learning_rate"] = learning_rate
+    scalars["train/images_per_second"] = images_per_second
+    self._writer.write_scalars(step, scalars)
+    left = _duration((self._num_train_steps - step) / steps_per_second)
+    rate = f"{images_per_second:,.0f} images/s  {left} left"
+    self._say(step, "train", f"{_summary(means)}  {rate}")
+
+  def evaluation(self, step: int, split: str, means: Mapping[str, float]) -> None:
+    """Reports the means over a split.
+
+    Args:
+      step: of the state that was evaluated.
+      split: "validation" or "test".
+      means: by metric name.
+    """
+    self._writer.write_scalars(
+      step, {f"{split}/{name}": value for name, value in means.items()}
+    )
+    self._say(step, split, _summary(means))
+
+  def note(self, text: str) -> None:
+    """Says a line on the terminal."""
+    if self._speaks:
+      tqdm.write(text, file=sys.stderr)
+
+  def result(self, values: Mapping[str, Any]) -> None:
+    """Prints the result, the last line of standard output, as one JSON object."""
+    self._bar.close()
+    self._writer.flush()
+    if self._speaks:
+      finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+      }
+      print(json.dumps(finite), flush=True)
+
+  def _say(self, step, what, text):
+    width = len(str(self._num_train_steps))
+    self.note(f"step {step:{width}d}/{self._num_train_steps}  {what:10s} {text}")
+
+
+class _Clock:
+  """Rates of training since the last lap, without the pauses."""
+
+  def __init__(self):
+    self._start = time.perf_counter()
+    self._images = self._steps = 0
+    self._paused_at = self._start
+
+  def count(self, num_images):
+    self._images += num_images
+    self._steps += 1
+
+  def pause(self):
+    self._paused_at = time.perf_counter()
+
+  def resume(self):
+    self._start += time.perf_counter() - self._paused_at
+
+  def lap(self):
+    """Returns (images per second, steps per second), and starts anew."""
+    now = time.perf_counter()
+    seconds = now - self._start
+    rates = self._images / seconds, self._steps / seconds
+    self._start, self._images, self._steps = now, 0, 0
+    return rates
+
+
+def _summary(means):
+  """The metrics of one report as text, in the order in which they were measured."""
+  parts = [f"loss {means['loss']:.4f}"]
+  for name, value in means.items():
+    if name in ("top1", "top5"):
+      parts.append(f"{name} {100 * value:.2f} %")
+    elif name.startswith("hue_error_degrees/"):
+      parts.append(f"{name.removeprefix('hue_error_degrees/')} error {value:.1f}°")
+    elif name.startswith("hue/"):
+      parts.append(f"{name.removeprefix('hue/')} {value:.4f}")
+    elif name == "cross_entropy":
+      parts.append(f"cross entropy {value:.4f}")
+  return "  ".join(parts)
+
+
+def _duration(seconds):
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,79 @@
+"""What a run carries from step to step."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax.training import train_state
+
+from hue_jax.train.objective import Objective
+
+
+class TrainState(train_state.TrainState):
+  """Flax's train state with batch statistics and a moving average of the weights.
+
+  Attributes:
+    params: `{"network": …, "planes": …}`; planes has the two vectors of each hue
+      plane that is learned, by the name of its term.
+    batch_stats: running statistics of batch norm.
+    ema: exponential moving average of `params` and `batch_stats`, or empty.
+  """
+
+  batch_stats: Any
+  ema: Any
+
+  def evaluated(self) -> tuple[Any, Any]:
+    """(params, batch_stats) that evaluation uses: the average, where there is one."""
+    if self.ema:
+      return self.ema["params"], self.ema["batch_stats"]
+    return self.params, self.batch_stats
+
+
+def create_state(
+  model: nn.Module,
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  *,
+  image_shape: tuple[int, int, int],
+  seed: int,
+  ema: bool = False,
+) -> TrainState:
+  """The state at step 0, a function of its arguments alone.
+
+  Args:
+    model: a network of `hue_jax.models.create_model`.
+    objective: whose learned planes become parameters.
+    optimizer: an Optax transformation.
+    image_shape: (height, width, channels).
+    seed: of the initial weights and learned planes.
+    ema: whether to keep a moving average.
+
+  Returns:
+    The state.
+  """
+
+  def variables():
+    key = jax.random.key(seed)
+    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    planes = {}
+    for index, term in enumerate(objective.terms):
+      if term.learns_plane:
+        channels = variables["taps"][term.tap].shape[-1]
+        plane_key = jax.random.fold_in(key, index)
+        planes[term.name] = jax.random.normal(plane_key, (channels, 2))
+    params = {"network": variables["params"], "planes": planes}
+    return params, variables.get("batch_stats", {})
+
+  params, batch_stats = jax.jit(variables)()
+  average = {"params": params, "batch_stats": batch_stats} if ema else {}
+  state = TrainState.create(
+    apply_fn=model.apply,
+    params=params,
+    tx=optimizer,
+    batch_stats=batch_stats,
+    ema=jax.tree.map(jnp.copy, average),
+  )
+  # An array from the beginning, as it is after a step: a checkpoint keeps its type.
+  return state.replace(step=jnp.zeros((), jnp.int32))

@@ -1,0 +1,164 @@
+"""One step of training and one of evaluation: pure functions of (state, batch).
+
+They run on one device and name the axis of their collectives; `parallel.py` maps
+them over devices. With `axis_name=None` they are ordinary functions for `jax.jit`.
+
+A batch is `{"image": uint8 [batch, height, width, channels], "label": int32
+[batch]}`, and for evaluation `"mask": float32 [batch]`, 0 for padding.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, UInt8
+
+from hue_jax.train.objective import Measured, Objective
+from hue_jax.train.state import TrainState
+
+Sums = dict[str, tuple[Array, Array]]  # name → (Σ weight · value, Σ weight)
+Step = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Sums]]
+
+
+def make_train_step(
+  objective: Objective,
+  *,
+  pixel_mean: tuple[float, ...],
+  pixel_std: tuple[float, ...],
+  seed: int,
+  ema_decay: float = 0.0,
+  axis_name: str | None = None,
+) -> Step:
+  """A step of gradient descent on the objective.
+
+  Args:
+    objective: what is minimized, as a mean over the whole batch.
+    pixel_mean: subtracted from pixels in [0, 1], one value a channel or one for all.
+    pixel_std: by which the difference is divided.
+    seed: of the networks' own randomness, folded with the step.
+    ema_decay: of the moving average, if the state has one.
+    axis_name: the mapped axis, None for a single device.
+
+  Returns:
+    (state, batch) → (state, sums over all devices of what was measured).
+  """
+
+  def train_step(state, batch):
+    images = normalize(batch["image"], pixel_mean, pixel_std)
+    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    if axis_name is not None:
+      dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+
+    def loss_fn(params):
+      logits, updates = state.apply_fn(
+        {"params": params["network"], "batch_stats": state.batch_stats},
+        images,
+        train=True,
+        mutable=["batch_stats", "taps"],
+        rngs={"dropout": dropout_key},
+      )
+      measured = objective(
+        logits,
+        updates["taps"],
+        batch["label"],
+        jnp.ones(logits.shape[0]),
+        step=state.step,
+        planes=params["planes"],
+        axis_name=axis_name,
+      )
+      sums = _sum_examples(measured)
+      total, count = sums["loss"]
+      # This device's share of the mean; the shares and their gradients add up.
+      return total / _psum(count, axis_name), (updates, sums)
+
+    grads, (updates, sums) = jax.grad(loss_fn, has_aux=True)(state.params)
+    grads = _psum(grads, axis_name)
+    batch_stats = updates.get("batch_stats", {})
+    if axis_name is not None:
+      batch_stats = jax.lax.pmean(batch_stats, axis_name)
+    state = state.apply_gradients(grads=grads, batch_stats=batch_stats)
+    if state.ema:
+      current = {"params": state.params, "batch_stats": state.batch_stats}
+      average = optax.incremental_update(current, state.ema, 1 - ema_decay)
+      state = state.replace(ema=average)
+    sums = _psum(sums, axis_name)
+    sums["gradient_norm"] = (optax.global_norm(grads), jnp.ones(()))
+    return state, sums
+
+  return train_step
+
+
+def make_eval_step(
+  objective: Objective,
+  *,
+  pixel_mean: tuple[float, ...],
+  pixel_std: tuple[float, ...],
+  axis_name: str | None = None,
+) -> Callable[[TrainState, Mapping[str, Array]], Sums]:
+  """A step of evaluation, in which each example counts by its mask.
+
+  Args:
+    objective: measures the batch.
+    pixel_mean: as in training.
+    pixel_std: as in training.
+    axis_name: the mapped axis, None for a single device.
+
+  Returns:
+    (state, batch) → sums over all devices of what was measured.
+  """
+
+  def eval_step(state, batch):
+    params, batch_stats = state.evaluated()
+    logits, updates = state.apply_fn(
+      {"params": params["network"], "batch_stats": batch_stats},
+      normalize(batch["image"], pixel_mean, pixel_std),
+      train=False,
+      mutable=["taps"],
+    )
+    measured = objective(
+      logits,
+      updates["taps"],
+      batch["label"],
+      batch["mask"],
+      step=state.step,
+      planes=params["planes"],
+      axis_name=axis_name,
+    )
+    return _psum(_sum_examples(measured), axis_name)
+
+  return eval_step
+
+
+def normalize(
+  images: UInt8[Array, "batch height width channels"],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> Float[Array, "batch height width channels"]:
+  """(pixel / 255 − mean) / std.
+
+  Args:
+    images: pixels as stored.
+    mean: one value a channel, or one for all.
+    std: likewise.
+
+  Returns:
+    Float32 images.
+  """
+  pixels = images.astype(jnp.float32) / 255
+  return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def _sum_examples(measured: dict[str, Measured]) -> Sums:
+  # Padding may hold any number, NaN included, so it is left out before the product.
+  return {
+    name: (
+      jnp.sum(jnp.where(weights > 0, values * weights, 0)),
+      jnp.sum(weights),
+    )
+    for name, (values, weights) in measured.items()
+  }
+
+
+def _psum(tree, axis_name):
+  return tree if axis_name is None else jax.lax.psum(tree, axis_name)

@@ -1,0 +1,50 @@
+"""Trains or evaluates an image classifier on one-hot + activation hue loss.
+
+python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from hue_jax.errors import InputError
+from hue_jax.train import distributed, loop
+from hue_jax.train.preemption import Preempted
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "File of the configuration; --config.NAME=VALUE sets a field."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run: a run that is there goes on."
+)
+_MODE = flags.DEFINE_enum(
+  "mode", "train", ["train", "evaluate"], "Train, or evaluate the best checkpoint."
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+_MODES = {"train": loop.train, "evaluate": loop.evaluate_workdir}
+
+
+def main(argv: list[str]) -> int:
+  """Runs the mode and turns what stops it into one line and an exit status."""
+  logging.set_verbosity(logging.WARNING)
+  try:
+    if argv[1:]:
+      raise InputError(f"arguments {argv[1:]} are not flags; see --help.")
+    distributed.initialize()
+    _MODES[_MODE.value](_CONFIG.value, _WORKDIR.value)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  except loop.TrainingDiverged as error:
+    print(f"diverged: {error}", file=sys.stderr)
+    return 1
+  except Preempted as error:
+    print(f"preempted: {error}; the same command goes on", file=sys.stderr)
+    return 143
+  return 0
+
+
+if __name__ == "__main__":
+  app.run(main)
