@@ -26,9 +26,9 @@ def check_number(
   name: str,
   value: Any,
   *,
-  at_least: float | None = None,
-  above: float | None = None,
-  below: float | None = None,
+  at_least: int | float | None = None,
+  above: int | float | None = None,
+  below: int | float | None = None,
 ) -> None:
   """Raises an InputError unless the value is a finite number within the bounds."""
   bounds = {"at least": at_least, "above": above, "below": below}

@@ -43,7 +43,7 @@ def create_model(name: str, *, num_classes: int, **options) -> nn.Module:
     raise InputError(f"num_classes is {num_classes}; it must be at least 1.")
   module, arguments = _MODELS[name]
   fields = {field.name for field in dataclasses.fields(module) if field.init}
-  accepted = sorted(fields - {"parent", "name", *arguments})
+  accepted = sorted(fields - {"parent", "name", "num_classes", *arguments})
   for option in options:
     if option not in accepted:
       raise InputError(

@@ -6,20 +6,19 @@ What a setting means and its default stand in `configs/base.py`.
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 
+from hue_jax.data.input_pipeline import CROPS
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.train.objective import check_terms
 from hue_jax.train.optimizer import OPTIMIZERS
 from hue_jax.train.parallel import AXIS, FORMS
-
-CROPS = ("random_resized", "pad", "none")
 
 # Where a run is kept, how often it reports and by which form of the mapping: what a
 # run may change in the middle without becoming another run.
@@ -33,6 +32,7 @@ _NOT_OF_THE_RUN = (
 )
 
 
+@runtime_checkable
 class DatasetFacts(Protocol):
   """What the checks ask of a data set; `hue_jax.data.datasets.Dataset` has it."""
 

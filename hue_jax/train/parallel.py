@@ -6,7 +6,7 @@ the devices. A process hands in, and gets back, host arrays of its own part.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 AXIS = "devices"
 
 
+@runtime_checkable
 class Parallel(Protocol):
   """The four things that the loop asks of devices."""
 

@@ -83,7 +83,7 @@ def make_train_step(
       average = optax.incremental_update(current, state.ema, 1 - ema_decay)
       state = state.replace(ema=average)
     sums = _psum(sums, axis_name)
-    sums["gradient_norm"] = (optax.global_norm(grads), jnp.ones(()))
+    sums["gradient_norm"] = (optax.tree.norm(grads), jnp.ones(()))
     return state, sums
 
   return train_step

@@ -1,0 +1,141 @@
+"""Settings that cannot be used are named before anything is computed."""
+
+import importlib
+from dataclasses import dataclass
+
+import pytest
+from etils import epath
+
+from configs import base
+from hue_jax.errors import InputError
+from hue_jax.train.config import (
+  build_model,
+  check_config,
+  claim_workdir,
+  hue_terms,
+  num_train_steps,
+)
+
+_CONFIGS = ("digits_hue", "fashion_mnist_hue", "cifar10_resnet18_hue", "resnet50_hue")
+
+
+@dataclass(frozen=True)
+class _Facts:
+  """A data set as the checks see it."""
+
+  num_classes: int = 10
+  name: str = "digits"
+  examples: int = 1437
+
+  def num_examples(self, split):
+    if split not in ("train", "test", "train[:90%]", "train[90%:]", "none"):
+      raise InputError(f"{self.name} has no split {split!r}; it has 'train', 'test'")
+    return 0 if split == "none" else self.examples
+
+
+def _config(name="digits_hue"):
+  return importlib.import_module(f"configs.{name}").get_config()
+
+
+def test_the_defaults_pass():
+  config = _config()
+  check_config(config, _Facts())
+  assert num_train_steps(config, _Facts(examples=6400)) == int(
+    config.num_epochs * 6400 / config.batch_size
+  )
+
+
+@pytest.mark.parametrize("name", _CONFIGS)
+def test_every_config_passes_and_has_its_one_hot_twin(name):
+  config = _config(name)
+
+  @dataclass(frozen=True)
+  class Facts(_Facts):
+    def num_examples(self, split):
+      return 50_000
+
+  check_config(config, Facts(num_classes=config.num_classes))
+  assert hue_terms(config)
+  config.hue.enabled = False
+  check_config(config, Facts(num_classes=config.num_classes))
+  assert hue_terms(config) == {}
+
+
+def test_resnet50_is_the_literatures_recipe():
+  config = _config("resnet50_hue")
+  assert build_model(config).stage_sizes == (3, 4, 6, 3)
+  assert (config.num_epochs, config.weight_decay, config.momentum) == (90, 1e-4, 0.9)
+  # 0.1 for 256 images, warm-up of 5 epochs.
+  assert (config.learning_rate, config.warmup_epochs) == (0.1, 5)
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"model": "resnet19"}, r"model is 'resnet19'.*resnet18, resnet34.*Did you mean"),
+    ({"model_options.stem": "large"}, r"stem is 'large'.*imagenet, small"),
+    ({"optimizer": "adam"}, r"optimizer is 'adam'; .*sgd, adamw, lamb"),
+    ({"crop": "center"}, r"crop is 'center'; .*random_resized, pad, none"),
+    ({"parallel": "jit"}, r"parallel is 'jit'; .*pmap, shard_map"),
+    ({"channels": 4}, r"channels is 4; .*1, 3"),
+    ({"num_classes": 12}, r"num_classes is 12, but data set 'digits' has 10"),
+    ({"train_split": "training"}, r"no split 'training'.*'train', 'test'"),
+    ({"test_split": ""}, r"test_split is empty"),
+    ({"train_split": "none"}, r"train_split is 'none', which holds no example"),
+    ({"batch_size": 60}, r"batch_size is 60, which 8 devices do not.*multiple of 8"),
+    ({"eval_batch_size": 12}, r"eval_batch_size is 12, which 8 devices do not"),
+    ({"batch_size": 0}, r"batch_size is 0; .*integer of at least 1"),
+    ({"learning_rate": 0.0}, r"learning_rate is 0.0; .*above 0"),
+    ({"learning_rate": float("nan")}, r"learning_rate is nan"),
+    ({"weight_decay": -1.0}, r"weight_decay is -1.0; .*at least 0"),
+    ({"ema_decay": 1.0}, r"ema_decay is 1.0; .*below 1"),
+    ({"label_smoothing": 1.0}, r"label_smoothing is 1.0"),
+    ({"seed": -1}, r"seed is -1"),
+    ({"num_epochs": 0.001}, r"num_epochs is 0.001, which makes no step"),
+    ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); images of 1 channels"),
+    ({"pixel_std": (0.0,)}, r"pixel_std is 0.0; .*above 0"),
+    ({"hue.terms.position.weight": -1.0}, r"hue.terms.position.weight is -1.0"),
+    ({"hue.terms.position.tap": "stage5"}, r"tap is 'stage5'; .*stem, stage1, stage2"),
+    ({"hue.terms.position.tap": "stage4"}, r"'stage4'.*more than one position"),
+  ],
+)
+def test_settings_that_cannot_be_used(settings, message):
+  config = _config()
+  config.update_from_flattened_dict(settings)
+  with pytest.raises(InputError, match=message) as caught:
+    check_config(config, _Facts())
+  assert "\n" not in str(caught.value)
+
+
+def test_a_plane_needs_three_channels():
+  config = _config()
+  config.model_options.width = 2
+  config.hue.terms.position = base.position_hue("stem")
+  with pytest.raises(InputError, match="'stem', which has 2 channels.*at least 3"):
+    check_config(config, _Facts())
+
+
+def test_a_workdir_holds_one_configuration(tmp_path):
+  workdir = epath.Path(tmp_path) / "run"
+  claim_workdir(_config(), workdir)
+  claim_workdir(_config(), workdir)
+  changed = _config()
+  changed.learning_rate = 0.3
+  changed.hue.terms.position.weight = 0.7
+  with pytest.raises(
+    InputError,
+    match=r"another configuration: hue.terms.position.weight is 0.7 and was 0.1; "
+    r"learning_rate is 0.3 and was ",
+  ):
+    claim_workdir(changed, workdir)
+  resumed = _config()
+  resumed.log_every_steps = 7
+  resumed.parallel = "shard_map"
+  claim_workdir(resumed, workdir)
+
+
+def test_a_damaged_config_file_is_named(tmp_path):
+  workdir = epath.Path(tmp_path)
+  (workdir / "config.json").write_text('{"seed": ')
+  with pytest.raises(InputError, match=r"config.json is not JSON"):
+    claim_workdir(_config(), workdir)
