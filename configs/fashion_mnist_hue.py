@@ -8,7 +8,7 @@ from configs import base
 
 
 def get_config():
-  """A narrow ResNet-18, eight epochs."""
+  """A narrow ResNet-18, twelve epochs."""
   config = base.get_config()
   config.dataset = "fashion_mnist"
   config.train_split = "train[:55000]"
@@ -19,11 +19,11 @@ def get_config():
   config.pixel_mean = (0.286,)
   config.pixel_std = (0.353,)
   config.hue.terms.position = base.position_hue("stage3")
-  config.batch_size = 128
+  config.batch_size = 64
   config.learning_rate = 0.2
   config.weight_decay = 5e-4
   config.warmup_epochs = 1.0
-  config.num_epochs = 8.0
-  config.log_every_steps = 50
-  config.eval_every_epochs = 2.0
+  config.num_epochs = 12.0
+  config.log_every_steps = 100
+  config.eval_every_epochs = 3.0
   return config

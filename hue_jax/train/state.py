@@ -21,6 +21,7 @@ class TrainState(train_state.TrainState):
     ema: exponential moving average of `params` and `batch_stats`, or empty.
   """
 
+  step: Any
   params: Any
   batch_stats: Any
   ema: Any

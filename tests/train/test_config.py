@@ -111,7 +111,7 @@ def test_a_plane_needs_three_channels():
   config = _config()
   config.model_options.width = 2
   config.hue.terms.position = base.position_hue("stem")
-  with pytest.raises(InputError, match="'stem', which has 2 channels.*at least 3"):
+  with pytest.raises(InputError, match=r"'stem', which has 2 channels.*at least 3"):
     check_config(config, _Facts())
 
 

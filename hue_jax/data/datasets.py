@@ -1,0 +1,190 @@
+"""Opening prepared TFDS data sets of labeled images."""
+
+import dataclasses
+import difflib
+import functools
+import os
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from hue_jax.data import digits
+from hue_jax.errors import InputError
+
+SPLIT_LANGUAGE = "'train', 'train[:90%]', 'train[90%:]', 'train[:500]+test[5:10]'"
+_IMAGE_DTYPES = ("uint8", "uint16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A prepared TFDS data set of images with one class label each.
+
+  Attributes:
+    name: The name in TFDS's language, such as 'imagenet2012:5.*.*'.
+    builder: The TFDS builder that reads it.
+    image_key: The name of its image feature.
+    label_key: The name of its label feature.
+  """
+
+  name: str
+  builder: tfds.core.DatasetBuilder
+  image_key: str
+  label_key: str
+
+  @property
+  def num_classes(self) -> int:
+    """The number of classes."""
+    return self.builder.info.features[self.label_key].num_classes
+
+  @functools.cached_property
+  def class_names(self) -> tuple[str, ...]:
+    """The name of each class; its number, where the data set names none."""
+    return tuple(self.builder.info.features[self.label_key].names)
+
+  @property
+  def channels(self) -> int:
+    """1 for gray images, otherwise 3: alpha is dropped when batches are made."""
+    return 1 if self.image_shape[-1] in (1, 2) else 3
+
+  @property
+  def image_shape(self) -> tuple[int | None, int | None, int | None]:
+    """The (height, width, channels) of its images; None where they vary."""
+    return tuple(self.builder.info.features[self.image_key].shape)
+
+  def num_examples(self, split: str) -> int:
+    """The number of examples of a split expression, which may be 0."""
+    self.check_split(split)
+    return self.builder.info.splits[split].num_examples
+
+  def check_split(self, split: str) -> None:
+    """Raises InputError unless `split` is a split expression of this data set."""
+    try:
+      self.builder.info.splits[split].num_examples  # noqa: B018
+    except Exception as error:  # TFDS raises a dozen kinds, AssertionError included.
+      known = ", ".join(
+        f"{name!r} ({info.num_examples} examples)"
+        for name, info in self.builder.info.splits.items()
+      )
+      raise InputError(
+        f"{self.name} has no split {split!r}; it has {known or 'no splits'}, and "
+        f"parts and sums of them are written like {SPLIT_LANGUAGE}"
+      ) from error
+
+
+def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
+  """Opens a data set that is prepared under `data_dir`; never downloads.
+
+  Args:
+    name: A name in TFDS's language: 'fashion_mnist', 'imagenet2012:5.*.*', or the
+      name that `python -m hue_jax.data.prepare` gave. 'digits' is written to
+      `data_dir` when it is not there.
+    data_dir: The folder of prepared data sets; None is TFDS's default, which the
+      environment variable TFDS_DATA_DIR sets.
+
+  Returns:
+    The data set.
+
+  Raises:
+    InputError: If the name is unknown, the data set is not prepared, or it does not
+      have one image and one class label.
+  """
+  data_dir = default_data_dir() if data_dir is None else os.path.expanduser(data_dir)
+  if name == "digits":
+    digits.ensure_written(data_dir)
+  builder = _find_builder(name, data_dir)
+  image_key, label_key = _find_keys(
+    name, builder.info.features, builder.info.supervised_keys
+  )
+  return Dataset(name, builder, image_key, label_key)
+
+
+def default_data_dir() -> str:
+  """The folder that TFDS itself would use."""
+  return os.path.expanduser(
+    os.environ.get("TFDS_DATA_DIR") or str(tfds.core.constants.DATA_DIR)
+  )
+
+
+def registered_names() -> list[str]:
+  """The data sets that TFDS itself can make."""
+  # Listing what its community added would ask the network.
+  return tfds.list_builders(with_community_datasets=False)
+
+
+def _find_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+  try:
+    return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
+  except tfds.core.DatasetNotFoundError as error:
+    raise InputError(_not_found(name, data_dir)) from error
+  except ValueError as error:
+    if "Parsing builder name" not in str(error):
+      raise
+    raise InputError(_not_found(name, data_dir)) from error
+  except Exception as error:
+    reason = str(error).strip().splitlines()[0]
+    raise InputError(
+      f"data set {name!r} in {data_dir} cannot be opened: {reason}"
+    ) from error
+
+
+def _not_found(name: str, data_dir: str) -> str:
+  base = name.split(":")[0].split("/")[0]
+  prepared = _prepared_names(data_dir)
+  there = f"prepared in {data_dir}: {', '.join(prepared) or 'nothing'}"
+  if base in registered_names():
+    return (
+      f"data set {name!r} is not prepared in {data_dir}; make it with: "
+      f"tfds build {name} --data_dir={data_dir}{_by_hand(base, data_dir)} ({there})"
+    )
+  known = {*registered_names(), *(path.split("/")[0] for path in prepared)}
+  near = difflib.get_close_matches(base, sorted(known), n=5)
+  return (
+    f"data set {name!r} is neither in TFDS nor prepared in {data_dir}; near matches: "
+    f"{', '.join(near) or 'none'}; make one of your own images with: "
+    f"python -m hue_jax.data.prepare --help ({there})"
+  )
+
+
+def _by_hand(base: str, data_dir: str) -> str:
+  """What a person has to fetch first, as TFDS cannot."""
+  downloads = os.path.join(data_dir, "downloads", "manual")
+  if base == "imagenet2012":
+    return (
+      ", after fetching ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar by hand "
+      f"from image-net.org into {downloads}"
+    )
+  if tfds.builder_cls(base).MANUAL_DOWNLOAD_INSTRUCTIONS:
+    return f", after fetching its archives by hand into {downloads}"
+  return ""
+
+
+def _prepared_names(data_dir: str) -> list[str]:
+  """What is prepared, as name/version or name/config/version."""
+  root = epath.Path(data_dir)
+  if not root.exists():
+    return []
+  found = [*root.glob("*/*/features.json"), *root.glob("*/*/*/features.json")]
+  folders = [path.parent.relative_to(root) for path in found]
+  return sorted(str(folder) for folder in folders if str(folder)[0] != ".")
+
+
+def _find_keys(name: str, features: tfds.features.FeatureConnector, supervised):
+  """Finds the image and the label, by the supervised keys or as the only ones."""
+  members = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+  images = [k for k, f in members.items() if isinstance(f, tfds.features.Image)]
+  labels = [k for k, f in members.items() if isinstance(f, tfds.features.ClassLabel)]
+  if supervised and supervised[0] in images and supervised[-1] in labels:
+    images, labels = [supervised[0]], [supervised[-1]]
+  if len(images) != 1 or len(labels) != 1:
+    raise InputError(
+      f"data set {name!r} must have one Image and one ClassLabel feature; it has "
+      + (", ".join(f"{k!r} ({type(f).__name__})" for k, f in members.items()) or "none")
+    )
+  dtype = np.dtype(members[images[0]].np_dtype).name
+  if dtype not in _IMAGE_DTYPES:
+    raise InputError(
+      f"data set {name!r} has images of {dtype}; accepted are "
+      f"{' and '.join(_IMAGE_DTYPES)}"
+    )
+  return images[0], labels[0]

@@ -1,0 +1,50 @@
+"""The embedded data set: 1,797 handwritten digits of 8x8 pixels.
+
+They come with scikit-learn (from the UCI repository's "Optical Recognition of
+Handwritten Digits"), so that training can be tried with no download at all.
+"""
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from hue_jax.data import store
+from hue_jax.data.stratify import stratified_holdout
+
+NAME = "digits"
+NUM_TEST = 360
+
+
+def ensure_written(data_dir: str) -> None:
+  """Writes the data set under `data_dir` unless it is there.
+
+  Several processes may call this at once: each writes its own copy, and the first
+  to finish puts it in place.
+  """
+  folder = store.dataset_folder(data_dir, NAME, None, store.VERSION)
+  if not store.is_written(folder):
+    _write(data_dir)
+
+
+def _write(data_dir: str) -> None:
+  from sklearn.datasets import load_digits  # Slow to import, and needed once.
+
+  pixels, labels = load_digits(return_X_y=True)
+  images = np.round(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+  train, test = stratified_holdout(labels, NUM_TEST, seed=0)
+
+  def examples(indices):
+    for i in indices:
+      yield int(i), {"image": images[i], "label": int(labels[i])}
+
+  store.write_dataset(
+    data_dir,
+    NAME,
+    tfds.features.FeaturesDict(
+      {
+        "image": tfds.features.Image(shape=(8, 8, 1)),
+        "label": tfds.features.ClassLabel(num_classes=10),
+      }
+    ),
+    {"train": examples(train), "test": examples(test)},
+    description="1,797 handwritten digits of 8x8 pixels, from scikit-learn.",
+  )

@@ -1,0 +1,233 @@
+"""Batches of augmented images: order and augmentation are functions of (seed, step).
+
+Example i of step s stands at position s * batch_size + i of an endless stream. The
+stream's epochs are permutations of the split that (seed, epoch) determines, and the
+augmentation is determined by (seed, position). So a run that stops anywhere resumes
+with the batches it would have seen, and how many processes or threads do the work
+changes nothing.
+"""
+
+import operator
+from collections.abc import Iterator
+
+import numpy as np
+
+from hue_jax.data import images, philox
+from hue_jax.data.datasets import Dataset
+from hue_jax.data.loader import Loader
+from hue_jax.data.order import ShuffledOrder
+from hue_jax.data.records import RecordSource
+from hue_jax.errors import InputError
+
+CROPS = ("random_resized", "pad", "none")
+
+_ENDLESS = 2**62
+
+Batch = dict[str, np.ndarray]
+
+
+def train_batches(
+  dataset: Dataset,
+  split: str,
+  *,
+  batch_size: int,
+  image_size: int,
+  seed: int,
+  start_step: int = 0,
+  crop: str = "random_resized",
+  padding: int = 4,
+  flip: bool = True,
+  channels: int | None = None,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_threads: int | None = None,
+  prefetch: int = 2,
+) -> Iterator[Batch]:
+  """Yields shuffled and augmented batches without end.
+
+  Args:
+    dataset: The data set.
+    split: A split expression, such as 'train[:90%]'.
+    batch_size: The examples of a step over all processes; it may exceed the split.
+    image_size: The side of the images in pixels.
+    seed: Determines order and augmentation.
+    start_step: The step of the first batch; those before it are not read.
+    crop: 'random_resized' cuts out a random rectangle and resizes it, 'pad' resizes
+      the image and moves it over a frame of zeros, 'none' resizes it.
+    padding: For 'pad', the width of the frame in pixels.
+    flip: Whether to mirror half of the images.
+    channels: 1 or 3; None is what the data set has.
+    process_index: Which process this is.
+    process_count: How many processes share each batch.
+    num_threads: Threads that decode; None lets TensorFlow choose.
+    prefetch: Batches made ahead.
+
+  Returns:
+    An iterator of {'image': uint8 [local_batch, image_size, image_size, channels],
+    'label': int32 [local_batch]}, where local_batch = batch_size / process_count and
+    process k has rows k * local_batch up to (k + 1) * local_batch of the batch.
+
+  Raises:
+    InputError: For an argument out of its range; later, for a damaged record.
+  """
+  _check_integer("seed", seed, 0, 2**64 - 1)
+  _check_integer("start_step", start_step, 0)
+  _check_integer("padding", padding, 0)
+  _check_integer("prefetch", prefetch, 0)
+  if num_threads is not None:
+    _check_integer("num_threads", num_threads, 1)
+  _check_sizes(dataset, split, batch_size, image_size, crop, channels)
+  _check_processes(batch_size, process_index, process_count)
+
+  source = RecordSource(dataset, split)
+  order = ShuffledOrder(len(source), seed)
+  local_batch = batch_size // process_count
+  num_uniforms = images.NUM_SHIFT_UNIFORMS + images.num_uniforms(crop)
+
+  def plan(step):
+    first = step * batch_size + process_index * local_batch
+    positions = np.arange(first, first + local_batch)
+    return order(positions), philox.uniforms(seed, positions, num_uniforms)
+
+  def decode(contents, is_jpeg, uniforms):
+    return images.train_image(
+      contents,
+      is_jpeg,
+      uniforms[images.NUM_SHIFT_UNIFORMS :],
+      crop=crop,
+      size=image_size,
+      channels=channels or dataset.channels,
+      shape=dataset.image_shape,
+    )
+
+  def augment(batch, uniforms):
+    frame = padding if crop == "pad" else 0
+    return images.shift_and_flip(batch, uniforms, frame, flip)
+
+  batches = Loader(dataset, source, plan, decode, augment).batches(
+    range(start_step, _ENDLESS),
+    local_batch=local_batch,
+    num_threads=num_threads,
+    prefetch=prefetch,
+  )
+  return ({"image": batch, "label": labels} for batch, labels in batches)
+
+
+def eval_batches(
+  dataset: Dataset,
+  split: str,
+  *,
+  batch_size: int,
+  image_size: int,
+  crop: str = "random_resized",
+  channels: int | None = None,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[Batch]:
+  """Yields every example of a split once, in order, over all processes together.
+
+  Args:
+    dataset: The data set.
+    split: A split expression.
+    batch_size: The examples of a step over all processes.
+    image_size: The side of the images in pixels.
+    crop: What training uses: for 'random_resized', the shorter side is resized to
+      image_size * 256 / 224 and the central square is cut out; for 'pad' and 'none',
+      the image is resized.
+    channels: 1 or 3; None is what the data set has.
+    process_index: Which process this is.
+    process_count: How many processes share each batch.
+
+  Returns:
+    An iterator of the batches of `train_batches` with two more entries: 'mask',
+    float32 [local_batch], is 1 for an example and 0 for padding; 'index', int32
+    [local_batch], is the example's index in the split and -1 for padding. All
+    processes get equally many batches, and zeros pad the last.
+
+  Raises:
+    InputError: For an argument out of its range; later, for a damaged record.
+  """
+  _check_sizes(dataset, split, batch_size, image_size, crop, channels)
+  _check_processes(batch_size, process_index, process_count)
+
+  source = RecordSource(dataset, split)
+  local_batch = batch_size // process_count
+  channels = channels or dataset.channels
+
+  def rows(step):
+    first = step * batch_size + process_index * local_batch
+    return np.arange(first, min(first + local_batch, len(source)))
+
+  def plan(step):
+    return rows(step), np.zeros([len(rows(step)), 1], np.float32)
+
+  def decode(contents, is_jpeg, uniforms):
+    del uniforms
+    return images.eval_image(
+      contents,
+      is_jpeg,
+      crop=crop,
+      size=image_size,
+      channels=channels,
+      shape=dataset.image_shape,
+    )
+
+  num_steps = -(-len(source) // batch_size)
+  # Of the last batch, a process may have no rows: then it reads a step less.
+  num_read = num_steps if len(rows(num_steps - 1)) else num_steps - 1
+  loader = Loader(dataset, source, plan, decode, lambda batch, _: batch)
+  batches = loader.batches(range(num_read), local_batch=local_batch)
+  nothing = np.zeros([0, image_size, image_size, channels], np.uint8), []
+  return (
+    _padded(*next(batches, nothing), rows(step), local_batch)
+    for step in range(num_steps)
+  )
+
+
+def _padded(batch, labels, index, length: int) -> Batch:
+  missing = length - len(index)
+  return {
+    "image": np.concatenate([batch, np.zeros([missing, *batch.shape[1:]], np.uint8)])
+    if missing
+    else batch,
+    "label": np.array([*labels, *[0] * missing], np.int32),
+    "mask": np.repeat(np.float32([1, 0]), [len(index), missing]),
+    "index": np.array([*index, *[-1] * missing], np.int32),
+  }
+
+
+def _check_sizes(
+  dataset: Dataset,
+  split: str,
+  batch_size: int,
+  image_size: int,
+  crop: str,
+  channels: int | None,
+) -> None:
+  _check_integer("batch_size", batch_size, 1)
+  _check_integer("image_size", image_size, 1)
+  if crop not in CROPS:
+    raise InputError(f"crop {crop!r} must be one of {', '.join(map(repr, CROPS))}")
+  if channels not in (None, 1, 3):
+    raise InputError(f"channels {channels!r} must be 1, 3 or None")
+  if dataset.num_examples(split) == 0:
+    raise InputError(f"{dataset.name} split {split!r} has no examples")
+
+
+def _check_processes(batch_size: int, process_index: int, process_count: int) -> None:
+  _check_integer("process_count", process_count, 1)
+  _check_integer("process_index", process_index, 0, process_count - 1)
+  if batch_size % process_count:
+    raise InputError(
+      f"batch_size {batch_size} must be a multiple of process_count {process_count}"
+    )
+
+
+def _check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
+  try:
+    fits = low <= operator.index(value) and (high is None or value <= high)
+  except TypeError:
+    fits = False
+  if not fits:
+    accepted = f"at least {low}" if high is None else f"from {low} to {high}"
+    raise InputError(f"{name} {value!r} must be an integer {accepted}")

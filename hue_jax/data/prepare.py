@@ -1,0 +1,193 @@
+"""Makes a prepared TFDS data set of local files.
+
+  python -m hue_jax.data.prepare idx --name=fashion_mnist FOLDER
+  python -m hue_jax.data.prepare folder --name=my_birds FOLDER
+  python -m hue_jax.data.prepare npz --name=my_cells FILE.npz
+
+It is written under --data_dir, whole or not at all, and is read from there like any
+data set of TFDS. Under the name of one that TFDS knows, such as mnist, it is that one
+for TFDS too.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+import tensorflow_datasets as tfds
+import tqdm
+
+from hue_jax.data import sources, store
+from hue_jax.data.datasets import default_data_dir, registered_names
+from hue_jax.errors import InputError
+
+_KINDS = {
+  "idx": "the four IDX files of MNIST and its kin, gzipped or not",
+  "folder": "image files in CLASS/ or {train,validation,test}/CLASS/",
+  "npz": "arrays x_train, y_train, x_test, y_test or images, labels",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  args = _parser().parse_args(arguments)
+  try:
+    data_dir = os.path.abspath(os.path.expanduser(args.data_dir or default_data_dir()))
+    source = _read(args)
+    folder = prepare(source, args.name, data_dir, overwrite=args.overwrite)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  counts = ", ".join(f"{s} {len(labels)}" for s, labels in source.labels.items())
+  print(
+    f"Wrote {args.name}: {source.num_classes} classes, {counts} examples, in {folder}\n"
+    f"Use it with: --config.dataset={args.name} --config.data_dir={data_dir}"
+  )
+  return 0
+
+
+def prepare(
+  source: sources.Source, name: str, data_dir: str, *, overwrite: bool = False
+) -> str:
+  """Writes labeled images as a prepared TFDS data set.
+
+  Args:
+    source: The images.
+    name: The name of the data set, with '/config' if TFDS knows it with one.
+    data_dir: The folder of prepared data sets.
+    overwrite: Whether to replace the data set if it exists.
+
+  Returns:
+    The folder of the data set.
+
+  Raises:
+    InputError: If the name cannot be used, or an image is damaged.
+  """
+  base, _, config = name.partition("/")
+  if base in registered_names():
+    builder = _registered(name, data_dir)
+    features = builder.info.features
+    _check_features(name, features, source)
+    version = str(builder.version)
+    config = builder.builder_config.name if builder.builder_config else None
+  else:
+    _check_name(name)
+    features, version, config = _features(source), store.VERSION, None
+  folder = store.dataset_folder(data_dir, base, config, version)
+  if store.is_written(folder) and not overwrite:
+    raise InputError(
+      f"data set {name!r} exists in {folder}; --overwrite replaces it, another --name "
+      "keeps it"
+    )
+  total = sum(len(labels) for labels in source.labels.values())
+  with tqdm.tqdm(total=total, unit=" images", desc=name, file=sys.stderr) as progress:
+    return store.write_dataset(
+      data_dir,
+      base,
+      features,
+      {split: _counted(source.examples(split), progress) for split in source.labels},
+      description="Labeled images, prepared from local files by hue_jax.",
+      config=config,
+      version=version,
+      overwrite=overwrite,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+  summary, _, details = __doc__.partition("\n\n")
+  parser = argparse.ArgumentParser(
+    prog="python -m hue_jax.data.prepare",
+    description=summary,
+    epilog=details,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  kinds = parser.add_subparsers(dest="kind", required=True)
+  for kind, help_text in _KINDS.items():
+    command = kinds.add_parser(kind, help=help_text, description=help_text)
+    command.add_argument("source", help="the file" if kind == "npz" else "the folder")
+    command.add_argument("--name", required=True, help="the name of the data set")
+    command.add_argument("--data_dir", help="where to write it (TFDS's default)")
+    command.add_argument("--overwrite", action="store_true", help="replace it")
+    if kind != "idx":
+      _add_split_arguments(command)
+  return parser
+
+
+def _add_split_arguments(command: argparse.ArgumentParser) -> None:
+  group = command.add_argument_group("where the source has no splits of its own")
+  group.add_argument("--test_fraction", type=float, default=0.1)
+  group.add_argument("--validation_fraction", type=float, default=0.0)
+  group.add_argument("--seed", type=int, default=0)
+
+
+def _read(args: argparse.Namespace) -> sources.Source:
+  source = os.path.expanduser(args.source)
+  if args.kind == "idx":
+    return sources.read_idx(source)
+  if args.seed < 0:
+    raise InputError(f"seed {args.seed} must be at least 0")
+  read = sources.read_folder if args.kind == "folder" else sources.read_npz
+  return read(source, args.test_fraction, args.validation_fraction, args.seed)
+
+
+def _registered(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+  try:
+    # Read as TFDS defines it, and not as a data set that may be there already.
+    cls = tfds.builder_cls(name.partition("/")[0])
+    return cls(data_dir=data_dir, config=name.partition("/")[2] or None)
+  except Exception as error:
+    reason = str(error).strip().splitlines()[0]
+    raise InputError(f"name {name!r}: TFDS does not accept it ({reason})") from error
+
+
+def _check_features(
+  name: str, features: tfds.features.FeaturesDict, source: sources.Source
+) -> None:
+  if set(features) != {"image", "label"}:
+    raise InputError(
+      f"name {name!r} is TFDS's, whose examples have {', '.join(features)} and not "
+      "just image and label; choose another name"
+    )
+  shape, num_classes = tuple(features["image"].shape), features["label"].num_classes
+  pairs = zip(shape, source.image_shape, strict=True)
+  if any(theirs is not None and theirs != ours for theirs, ours in pairs):
+    raise InputError(
+      f"name {name!r} is TFDS's, with images of shape {shape} and not "
+      f"{source.image_shape}; choose another name"
+    )
+  names = source.class_names
+  if source.num_classes > num_classes or (
+    names is not None and list(names) != features["label"].names
+  ):
+    raise InputError(
+      f"name {name!r} is TFDS's, with {num_classes} classes that are not those of the "
+      f"source, which has {source.num_classes}; choose another name"
+    )
+
+
+def _check_name(name: str) -> None:
+  if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    raise InputError(
+      f"name {name!r} must be lower-case letters, digits and underscores, and begin "
+      "with a letter"
+    )
+
+
+def _features(source: sources.Source) -> tfds.features.FeaturesDict:
+  if source.class_names is None:
+    label = tfds.features.ClassLabel(num_classes=source.num_classes)
+  else:
+    label = tfds.features.ClassLabel(names=list(source.class_names))
+  image = tfds.features.Image(shape=source.image_shape)
+  return tfds.features.FeaturesDict({"image": image, "label": label})
+
+
+def _counted(examples: Iterator, progress: tqdm.tqdm) -> Iterator:
+  for example in examples:
+    yield example
+    progress.update()
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,240 @@
+import io
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageFilter
+
+from hue_jax.data import images, philox
+
+SHAPE = (173, 211)
+
+
+@pytest.fixture(scope="module")
+def picture():
+  """Patches with sharp edges of color, which JPEG interpolates across."""
+  rng = np.random.default_rng(0)
+  patches = np.kron(rng.integers(0, 256, (9, 11, 3)), np.ones((20, 20, 1)))
+  grain = rng.integers(0, 30, patches.shape)
+  return (patches + grain).clip(0, 255).astype(np.uint8)[: SHAPE[0], : SHAPE[1]]
+
+
+def encoded(image, kind, **kwargs):
+  file = io.BytesIO()
+  image.save(file, kind, **kwargs)
+  return file.getvalue()
+
+
+def decoded(contents, channels=None):
+  image = images.decode(contents, images.is_jpeg([contents])[0])
+  return (
+    image if channels is None else images.to_channels(image, channels, None)
+  ).numpy()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_decoding_a_window_equals_decoding_then_cropping(
+  picture, subsampling, progressive
+):
+  contents = encoded(
+    Image.fromarray(picture), "JPEG", subsampling=subsampling, progressive=progressive
+  )
+  whole = tf.io.decode_jpeg(contents).numpy()
+  rng = np.random.default_rng(1)
+  windows = [(0, 0, *SHAPE), (SHAPE[0] - 1, SHAPE[1] - 1, 1, 1)]
+  for _ in range(60):
+    height, width = rng.integers(1, SHAPE[0] + 1), rng.integers(1, SHAPE[1] + 1)
+    top, left = rng.integers(SHAPE[0] - height + 1), rng.integers(SHAPE[1] - width + 1)
+    windows.append((top, left, height, width))
+  for top, left, height, width in windows:
+    window = tf.constant([top, left, height, width], tf.int32)
+    np.testing.assert_array_equal(
+      images.decode_jpeg_window(contents, window),
+      whole[top : top + height, left : left + width],
+    )
+
+
+def test_random_resized_crop_of_jpeg_equals_that_of_its_pixels(picture):
+  jpeg = encoded(Image.fromarray(picture), "JPEG", subsampling=2)
+  png = encoded(Image.fromarray(tf.io.decode_jpeg(jpeg).numpy()), "PNG")
+  for numbers in philox.uniforms(0, np.arange(20), 40).reshape(20, 10, 4):
+    a, b = (
+      images.random_resized_crop(data, tf.constant(data is jpeg), numbers, 64).numpy()
+      for data in (jpeg, png)
+    )
+    assert a.shape == (64, 64, 3)
+    np.testing.assert_array_equal(a, b)
+
+
+def test_random_resized_crop_is_that_of_pillow(picture):
+  # Without sharp edges: Pillow clips what overshoots between the two directions.
+  smooth = Image.fromarray(picture).filter(ImageFilter.GaussianBlur(3))
+  contents = encoded(smooth, "PNG")
+  for numbers in philox.uniforms(1, np.arange(10), 40).reshape(10, 10, 4):
+    top, left, height, width = images.crop_window(*SHAPE, numbers).numpy().tolist()
+    crop = smooth.crop((left, top, left + width, top + height))
+    expected = np.asarray(crop.resize((50, 50), Image.Resampling.BICUBIC), np.int32)
+    found = images.random_resized_crop(contents, tf.constant(False), numbers, 50)
+    assert np.abs(found.numpy() - expected).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(300, 500), (64, 64), (500, 100), (1, 1), (3, 1000)])
+def test_crop_windows_are_inside_and_of_the_right_distribution(shape):
+  numbers = philox.uniforms(2, np.arange(2000), 40).reshape(-1, 10, 4)
+  draw = tf.function(lambda u: images.crop_window(*shape, u))
+  windows = tf.map_fn(draw, tf.constant(numbers), tf.int32).numpy()
+  top, left, height, width = windows.T
+  assert (windows >= 0).all()
+  assert (height > 0).all()
+  assert (width > 0).all()
+  assert (top + height <= shape[0]).all()
+  assert (left + width <= shape[1]).all()
+  area = height * width / (shape[0] * shape[1])
+  if shape == (300, 500):
+    # An ideal sampler with the same rejections, in float64 and without pixels.
+    ideal_area, ideal_ratio = _ideal_windows(shape, np.random.default_rng(0), 4000)
+    ratio = width / height
+    for found, ideal in ((area, ideal_area), (ratio, ideal_ratio)):
+      quantiles = [0.1, 0.5, 0.9]
+      np.testing.assert_allclose(
+        np.quantile(found, quantiles), np.quantile(ideal, quantiles), atol=0.04
+      )
+    assert 0.72 < ratio.min() < 0.78
+    assert 1.28 < ratio.max() < 1.38
+    for start, size, side in ((top, height, shape[0]), (left, width, shape[1])):
+      assert abs((start / (side - size).clip(1)).mean() - 0.5) < 0.05
+  if shape == (3, 1000):
+    # No rectangle of 8 % of it is less than 4/3 as wide as high.
+    np.testing.assert_array_equal(windows, np.tile([0, 498, 3, 3], (2000, 1)))
+
+
+def test_png_kinds(picture):
+  rgb = Image.fromarray(picture)
+  gray = np.asarray(rgb.convert("L"))
+  alpha = Image.fromarray(np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8))
+  with_alpha = rgb.copy()
+  with_alpha.putalpha(alpha)
+  np.testing.assert_array_equal(decoded(encoded(with_alpha, "PNG"), 3), picture)
+  gray_alpha = Image.merge("LA", [rgb.convert("L"), alpha])
+  for channels, expected in ((1, gray[..., None]), (3, np.stack([gray] * 3, -1))):
+    for image in (rgb.convert("L"), gray_alpha):
+      np.testing.assert_array_equal(decoded(encoded(image, "PNG"), channels), expected)
+  palette = rgb.quantize(16)
+  expected = np.asarray(palette.convert("RGB"))
+  np.testing.assert_array_equal(decoded(encoded(palette, "PNG"), 3), expected)
+  np.testing.assert_array_equal(
+    decoded(encoded(palette, "PNG", transparency=0), 3), expected
+  )
+  bilevel = rgb.convert("1")
+  np.testing.assert_array_equal(
+    decoded(encoded(bilevel, "PNG"), 1)[..., 0], np.asarray(bilevel.convert("L"))
+  )
+
+
+def test_color_to_gray_is_luma(picture):
+  for kind in ("PNG", "BMP", "GIF", "WEBP", "JPEG"):
+    contents = encoded(Image.fromarray(picture), kind)
+    luma = decoded(contents, 3) @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(decoded(contents, 1)[..., 0] - luma).max() <= 1
+
+
+def test_16_bit_png_keeps_the_higher_bits():
+  pixels = np.random.default_rng(0).integers(0, 65536, (9, 7)).astype(np.uint16)
+  contents = encoded(Image.fromarray(pixels), "PNG")
+  np.testing.assert_array_equal(decoded(contents, 1)[..., 0], pixels >> 8)
+
+
+def test_bmp_and_gif_and_webp(picture):
+  rgb = Image.fromarray(picture)
+  np.testing.assert_array_equal(decoded(encoded(rgb, "BMP"), 3), picture)
+  gray = encoded(rgb.convert("L"), "BMP")
+  np.testing.assert_array_equal(
+    decoded(gray, 3), np.asarray(rgb.convert("L").convert("RGB"))
+  )
+  np.testing.assert_array_equal(
+    decoded(encoded(rgb, "WEBP", lossless=True), 3), picture
+  )
+  frames = [rgb.quantize(16), Image.fromarray(255 - picture).quantize(16)]
+  gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+  np.testing.assert_array_equal(decoded(gif, 3), np.asarray(frames[0].convert("RGB")))
+
+
+def test_cmyk_jpeg(picture):
+  contents = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=95)
+  assert np.abs(decoded(contents, 3) - picture.astype(int)).mean() < 6
+  assert decoded(contents, 1).shape == (*SHAPE, 1)
+  numbers = philox.uniforms(0, np.arange(1), 40).reshape(10, 4)
+  crop = images.random_resized_crop(contents, tf.constant(True), numbers, 20)
+  assert crop.shape == (20, 20, 3)
+
+
+def test_resize_rounds_and_clips():
+  # Bicubic interpolation overshoots at the edge of white and black.
+  edge = np.zeros((8, 8, 1), np.uint8)
+  edge[:, 4:] = 255
+  found = images.resize(tf.constant(edge), 64, 64).numpy()
+  smooth = tf.image.resize(edge, [64, 64], method="bicubic", antialias=True).numpy()
+  assert smooth.min() < -5
+  assert smooth.max() > 260
+  np.testing.assert_array_equal(found, np.clip(np.round(smooth), 0, 255))
+
+
+def test_resize_to_its_own_size_changes_nothing(picture):
+  np.testing.assert_array_equal(images.resize(tf.constant(picture), *SHAPE), picture)
+
+
+@pytest.mark.parametrize(
+  ("kind", "mode", "settings"),
+  [
+    ("PNG", "RGB", {}),
+    ("GIF", "P", {}),
+    ("BMP", "RGB", {}),
+    ("WEBP", "RGB", {"lossless": True}),
+    ("WEBP", "RGB", {"quality": 50}),
+    ("WEBP", "RGBA", {"quality": 50}),
+  ],
+)
+def test_header_pixels(kind, mode, settings):
+  image = Image.new(mode, (640, 300))
+  if mode == "RGBA":
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+  contents = [encoded(image, kind, **settings), b"", b"GI"]
+  np.testing.assert_array_equal(images.header_pixels(contents), [192_000, 0, 0])
+
+
+def test_header_pixels_of_odd_headers():
+  top_down = bytearray(encoded(Image.new("RGB", (640, 300)), "BMP"))
+  top_down[22:26] = (-300).to_bytes(4, "little", signed=True)
+  hostile = bytearray(encoded(Image.new("RGB", (640, 300)), "PNG"))
+  hostile[16:24] = b"\xff" * 8
+  found = images.header_pixels([bytes(top_down), bytes(hostile)]).numpy()
+  assert found[0] == 192_000
+  assert found[1] > images.MAX_PIXELS
+
+
+def test_shift_and_flip_by_the_numbers():
+  batch = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 2), np.uint8)
+  # The whole range is down to -1, not moved, and one to the right and mirrored.
+  numbers = np.array([[0, 0.5, 0.9], [0.5, 0.5, 0.9], [0.5, 0.0, 0.1]], np.float32)
+  found = images.shift_and_flip(tf.constant(batch), numbers, 1, True).numpy()
+  expected = batch.copy()
+  expected[0, 1:], expected[0, 0] = batch[0, :-1], 0
+  moved = np.zeros_like(batch[2])
+  moved[:, 1:] = batch[2][:, :-1]
+  expected[2] = moved[:, ::-1]
+  np.testing.assert_array_equal(found, expected)
+  np.testing.assert_array_equal(
+    images.shift_and_flip(tf.constant(batch), numbers, 0, False), batch
+  )
+
+
+def _ideal_windows(shape, rng, count):
+  windows = []
+  while len(windows) < count:
+    area = rng.uniform(0.08, 1) * shape[0] * shape[1]
+    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    if (area * ratio) ** 0.5 <= shape[1] and (area / ratio) ** 0.5 <= shape[0]:
+      windows.append((area / (shape[0] * shape[1]), ratio))
+  return np.array(windows).T

@@ -1,0 +1,384 @@
+import io
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from data_sets import image_features, write_images
+from PIL import Image
+
+from hue_jax.data import images
+from hue_jax.data.datasets import open_dataset
+from hue_jax.data.input_pipeline import eval_batches, train_batches
+from hue_jax.data.order import ShuffledOrder
+from hue_jax.errors import InputError
+
+CROPS = ["random_resized", "pad", "none"]
+
+
+def take(batches, count):
+  return list(itertools.islice(batches, count))
+
+
+def assert_same_batches(found, expected):
+  assert len(found) == len(expected)
+  for a, b in zip(found, expected, strict=True):
+    assert a.keys() == b.keys()
+    for key in a:
+      assert a[key].dtype == b[key].dtype
+      np.testing.assert_array_equal(a[key], b[key])
+
+
+class TestOrder:
+  @pytest.mark.parametrize("seed", [0, 5, 2**64 - 1])
+  def test_epochs_are_different_permutations(self, seed):
+    stream = ShuffledOrder(101, seed)(np.arange(6 * 101)).reshape(6, 101)
+    np.testing.assert_array_equal(
+      np.sort(stream, axis=1), np.tile(np.arange(101), (6, 1))
+    )
+    # Of 15 pairs of epochs, each agrees in one place of 101 on average.
+    agreements = [(a == b).sum() for a, b in itertools.combinations(stream, 2)]
+    assert max(agreements) < 8
+
+  def test_seeds_differ(self):
+    one, other = (ShuffledOrder(1000, seed)(np.arange(1000)) for seed in (1, 2))
+    assert (one == other).sum() < 10
+
+  def test_any_position_at_once(self):
+    order, positions = ShuffledOrder(10, 3), np.array([10**15 + 3, 12, 10**15 + 3, 0])
+    expected = [ShuffledOrder(10, 3)(np.array([p]))[0] for p in positions]
+    np.testing.assert_array_equal(order(positions), expected)
+
+  def test_every_first_place_is_equally_likely(self):
+    firsts = ShuffledOrder(4, 0)(4 * np.arange(4000))
+    np.testing.assert_allclose(np.bincount(firsts), 1000, atol=5 * 27.4)
+
+
+class TestTrain:
+  def test_shapes_and_types(self, digits):
+    batch = next(train_batches(digits, "train", batch_size=12, image_size=10, seed=0))
+    assert batch.keys() == {"image", "label"}
+    assert (batch["image"].shape, batch["image"].dtype) == ((12, 10, 10, 1), np.uint8)
+    assert (batch["label"].shape, batch["label"].dtype) == ((12,), np.int32)
+
+  @pytest.mark.parametrize("batch_size", [7, 60, 150])
+  def test_each_epoch_shows_each_example_once(self, sharded, reference, batch_size):
+    examples = reference(sharded, "train")
+    known = {e["image"].tobytes(): int(e["label"]) for e in examples}
+    source = [np.array(e["image"]) for e in examples]
+    assert len(known) == 60
+    settings = {"image_size": 6, "crop": "none", "flip": False, "seed": 4}
+    batches = train_batches(sharded, "train", batch_size=batch_size, **settings)
+    stream = take(batches, -(-180 // batch_size))
+    labels = np.concatenate([b["label"] for b in stream])[:180]
+    # The pictures, 5x6, are resized: compare with each resized in the same way.
+    resized = {
+      images.resize(tf.constant(x), 6, 6).numpy().tobytes(): i
+      for i, x in enumerate(source)
+    }
+    shown = [resized[x.tobytes()] for b in stream for x in b["image"]][:180]
+    for epoch in range(3):
+      assert sorted(shown[60 * epoch : 60 * (epoch + 1)]) == list(range(60))
+    np.testing.assert_array_equal(labels, [examples[i]["label"] for i in shown])
+    assert shown[:60] != shown[60:120]
+
+  @pytest.mark.parametrize("crop", CROPS)
+  def test_resuming_continues(self, imagenet, crop):
+    settings = {"batch_size": 8, "image_size": 24, "crop": crop, "seed": 1}
+    whole = take(train_batches(imagenet, "train", **settings), 15)
+    for start in (1, 6, 13):
+      resumed = train_batches(imagenet, "train", start_step=start, **settings)
+      assert_same_batches(take(resumed, 15 - start), whole[start:])
+
+  def test_a_late_step_starts_at_once(self, digits):
+    settings = {"batch_size": 8, "image_size": 8, "seed": 1}
+    batch = next(train_batches(digits, "train", start_step=10**12, **settings))
+    assert batch["image"].any()
+
+  @pytest.mark.parametrize("crop", CROPS)
+  def test_processes_share_the_batch(self, imagenet, crop):
+    settings = {"batch_size": 12, "image_size": 24, "crop": crop, "seed": 2}
+    whole = take(train_batches(imagenet, "train", **settings), 6)
+    for count in (2, 4):
+      parts = [
+        take(
+          train_batches(
+            imagenet, "train", process_index=k, process_count=count, **settings
+          ),
+          6,
+        )
+        for k in range(count)
+      ]
+      joined = [
+        {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+        for step in zip(*parts, strict=True)
+      ]
+      assert_same_batches(joined, whole)
+
+  def test_a_process_reads_its_own_part_only(self, digits, monkeypatch):
+    asked = []
+    from hue_jax.data import records
+
+    read = records.RecordSource.read
+    monkeypatch.setattr(
+      records.RecordSource,
+      "read",
+      lambda self, i: asked.append(len(i)) or read(self, i),
+    )
+    settings = {"batch_size": 40, "image_size": 8, "seed": 0}
+    take(
+      train_batches(digits, "train", process_index=3, process_count=4, **settings), 2
+    )
+    assert set(asked) == {10}
+
+  @pytest.mark.parametrize("crop", CROPS)
+  def test_threads_change_nothing(self, imagenet, crop):
+    settings = {"batch_size": 16, "image_size": 24, "crop": crop, "seed": 3}
+    one, many = (
+      take(train_batches(imagenet, "train", num_threads=n, prefetch=n, **settings), 6)
+      for n in (1, 16)
+    )
+    assert_same_batches(many, one)
+
+  def test_seeds_augment_differently(self, imagenet):
+    settings = {"batch_size": 50, "image_size": 24}
+    one, other = (
+      next(train_batches(imagenet, "train", seed=s, **settings))["image"]
+      for s in (1, 2)
+    )
+    assert not {x.tobytes() for x in one} & {x.tobytes() for x in other}
+
+  def test_pad_crops_and_flips_are_those_of_numpy(self, digits, reference):
+    kinds = list(itertools.product(range(5), range(5), (False, True)))
+    known = {
+      (int(e["label"]), _shifted(e["image"], 2, *kind).tobytes()): kind
+      for e in reference(digits, "train")
+      for kind in kinds
+    }
+    settings = {"batch_size": 40, "image_size": 8, "crop": "pad", "padding": 2}
+    batches = take(train_batches(digits, "train", seed=0, **settings), 3)
+    shown = [pair for b in batches for pair in zip(b["label"], b["image"], strict=True)]
+    seen = {known[int(label), image.tobytes()] for label, image in shown}
+    # 120 draws of 50 kinds: about 45 are seen, and each offset and both flips.
+    assert len(seen) > 30
+    assert [len({kind[axis] for kind in seen}) for axis in range(3)] == [5, 5, 2]
+
+  def test_flip_is_even(self, digits):
+    settings = {"batch_size": 1437, "image_size": 8, "crop": "none", "seed": 0}
+    plain, flipped = (
+      next(train_batches(digits, "train", flip=f, **settings))["image"]
+      for f in (False, True)
+    )
+    same = (plain == flipped).all(axis=(1, 2, 3))
+    mirrored = (plain[:, :, ::-1] == flipped).all(axis=(1, 2, 3))
+    assert (same | mirrored).all()
+    assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / 1437**0.5
+
+  def test_gray_is_repeated_and_color_converted(self, digits, imagenet):
+    settings = {"image_size": 24, "crop": "none", "flip": False, "seed": 0}
+    for dataset in (digits, imagenet):
+      gray, color = (
+        next(train_batches(dataset, "train", batch_size=9, channels=c, **settings))
+        for c in (1, 3)
+      )
+      if dataset is digits:
+        np.testing.assert_array_equal(np.repeat(gray["image"], 3, -1), color["image"])
+      else:
+        luma = color["image"] @ np.array([0.299, 0.587, 0.114])
+        np.testing.assert_allclose(gray["image"][..., 0], luma, atol=1.6)
+
+
+class TestEval:
+  @pytest.mark.parametrize("split", ["train", "test", "train[-9:]+test[5:17]"])
+  @pytest.mark.parametrize(("batch_size", "process_count"), [(7, 1), (8, 4), (64, 2)])
+  def test_each_example_once(
+    self, sharded, reference, split, batch_size, process_count
+  ):
+    expected = reference(sharded, split)
+    seen, lengths = [], set()
+    for k in range(process_count):
+      batches = list(
+        eval_batches(
+          sharded,
+          split,
+          batch_size=batch_size,
+          image_size=6,
+          crop="none",
+          process_index=k,
+          process_count=process_count,
+        )
+      )
+      lengths.add(len(batches))
+      for b in batches:
+        local = batch_size // process_count
+        assert b["image"].shape == (local, 6, 6, 3)
+        assert (b["mask"].dtype, b["index"].dtype) == (np.float32, np.int32)
+        assert (b["image"].dtype, b["label"].dtype) == (np.uint8, np.int32)
+        assert b["label"].shape == b["mask"].shape == b["index"].shape == (local,)
+        np.testing.assert_array_equal(b["mask"] == 1, b["index"] >= 0)
+        assert not b["image"][b["mask"] == 0].any()
+        assert not b["label"][b["mask"] == 0].any()
+        rows = np.flatnonzero(b["mask"])
+        seen += [(b["index"][r], b["label"][r], b["image"][r]) for r in rows]
+    assert lengths == {-(-len(expected) // batch_size)}
+    assert sorted(index for index, _, _ in seen) == list(range(len(expected)))
+    for index, label, image in seen:
+      assert label == expected[index]["label"]
+      resized = images.resize(tf.constant(expected[index]["image"]), 6, 6)
+      np.testing.assert_array_equal(image, resized)
+
+  def test_center_crop_is_that_of_pillow(self, imagenet, reference):
+    batches = eval_batches(imagenet, "validation", batch_size=21, image_size=56)
+    found = next(batches)["image"]
+    for image, example in zip(found, reference(imagenet, "validation"), strict=True):
+      picture = Image.fromarray(example["image"])
+      # The shorter side, 96, becomes 56 * 256 / 224 = 64, and the longer 80.
+      picture = picture.resize((80, 64), Image.Resampling.BICUBIC)
+      expected = np.asarray(picture.crop((12, 4, 68, 60)), np.int32)
+      assert np.abs(image - expected).max() <= 1
+
+  def test_same_images_as_tfds(self, digits, reference):
+    found = next(eval_batches(digits, "test", batch_size=360, image_size=8, crop="pad"))
+    expected = reference(digits, "test")
+    np.testing.assert_array_equal(found["image"], [e["image"] for e in expected])
+    np.testing.assert_array_equal(found["label"], [e["label"] for e in expected])
+
+  def test_resize_is_that_of_pillow(self, imagenet, reference):
+    settings = {"batch_size": 21, "image_size": 40, "crop": "none"}
+    found = next(eval_batches(imagenet, "validation", **settings))["image"]
+    for image, example in zip(found, reference(imagenet, "validation"), strict=True):
+      picture = Image.fromarray(example["image"])
+      picture = picture.resize((40, 40), Image.Resampling.BICUBIC)
+      assert np.abs(image - np.asarray(picture, np.int32)).max() <= 1
+
+
+class TestDamage:
+  @pytest.fixture
+  def written(self, tmp_path):
+    """Writes JPEG bytes and labels as a data set, and opens it."""
+
+    def write(contents, labels):
+      features = image_features((None, None, 3), 4)
+      files = {"train": [io.BytesIO(data) for data in contents]}
+      write_images(str(tmp_path), "some", features, files, {"train": labels})
+      return open_dataset("some", str(tmp_path))
+
+    return write
+
+  @pytest.mark.parametrize("crop", CROPS)
+  def test_damaged_image_is_named(self, written, crop):
+    contents = [_jpeg(i) for i in range(20)]
+    contents[13] = contents[13][: len(contents[13]) // 2]
+    dataset = written(contents, [0] * 20)
+    settings = {"batch_size": 3, "image_size": 16, "crop": crop}
+    place = r"some split 'train' index 13 \(file some-train\.\S+, record 13\): damaged"
+    batches = eval_batches(dataset, "train", **settings)
+    assert len(take(batches, 4)) == 4
+    with pytest.raises(InputError, match=place) as caught:
+      next(batches)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=place):
+      take(train_batches(dataset, "train", seed=0, **settings), 7)
+
+  @pytest.mark.parametrize("kind", ["png", "bmp", "gif", "jpeg"])
+  def test_huge_image_is_refused_from_its_header(self, written, kind):
+    contents = [_jpeg(0), _huge_header(kind)]
+    dataset = written(contents, [0, 1])
+    settings = {"batch_size": 2, "image_size": 8}
+    for batches in (
+      train_batches(dataset, "train", crop="random_resized", seed=0, **settings),
+      eval_batches(dataset, "train", crop="none", **settings),
+    ):
+      with pytest.raises(InputError, match=r"index 1 .* more than 100 megapixels"):
+        next(batches)
+
+  def test_split_without_labels(self, written):
+    dataset = written([_jpeg(i) for i in range(4)], [0, 1, -1, -1])
+    with pytest.raises(
+      InputError, match=r"index 2 .*label -1: the split has no labels"
+    ):
+      list(eval_batches(dataset, "train", batch_size=4, image_size=8))
+
+  def test_damaged_record_is_named(self, digits, tmp_path):
+    shutil.copytree(digits.builder.data_dir, tmp_path / "digits/1.0.0")
+    path = tmp_path / "digits/1.0.0/digits-test.tfrecord-00000-of-00001"
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+    dataset = open_dataset("digits", str(tmp_path))
+    batches = eval_batches(dataset, "test", batch_size=100, image_size=8)
+    assert len(take(batches, 3)) == 3
+    with pytest.raises(
+      InputError, match=r"index 359 \(file .*, record 359\): the check"
+    ):
+      next(batches)
+
+
+@pytest.mark.parametrize(
+  ("changed", "message"),
+  [
+    ({"batch_size": 0}, "batch_size 0 must be an integer at least 1"),
+    ({"image_size": 0}, "image_size 0 must be an integer at least 1"),
+    (
+      {"crop": "inception"},
+      "crop 'inception' must be one of 'random_resized', 'pad', 'no",
+    ),
+    ({"channels": 4}, "channels 4 must be 1, 3 or None"),
+    ({"process_count": 3}, "batch_size 8 must be a multiple of process_count 3"),
+    ({"process_count": 0}, "process_count 0 must be an integer at least 1"),
+    ({"process_index": 1}, "process_index 1 must be an integer from 0 to 0"),
+    (
+      {"split": "dev"},
+      "digits has no split 'dev'; it has 'train' (1437 examples), 'tes",
+    ),
+    ({"split": "train[:0]"}, "digits split 'train[:0]' has no examples"),
+    ({"seed": -1}, "seed -1 must be an integer from 0 to 18446744073709551615"),
+    ({"start_step": -1}, "start_step -1 must be an integer at least 0"),
+    ({"padding": -1}, "padding -1 must be an integer at least 0"),
+    ({"num_threads": 0}, "num_threads 0 must be an integer at least 1"),
+    ({"prefetch": -1}, "prefetch -1 must be an integer at least 0"),
+  ],
+)
+def test_arguments_are_checked_before_anything_is_read(
+  digits, monkeypatch, changed, message
+):
+  from hue_jax.data import input_pipeline
+
+  monkeypatch.setattr(input_pipeline, "RecordSource", lambda *_: pytest.fail("read"))
+  settings = {"split": "train", "batch_size": 8, "image_size": 8} | changed
+  with pytest.raises(InputError) as caught:
+    train_batches(digits, **({"seed": 0} | settings))
+  assert str(caught.value).startswith(message)
+  if not {"seed", "start_step", "padding", "num_threads", "prefetch"} & changed.keys():
+    with pytest.raises(InputError) as caught:
+      eval_batches(digits, **settings)
+    assert str(caught.value).startswith(message)
+
+
+def _shifted(picture, padding, top, left, flip):
+  padded = np.pad(picture, ((padding, padding), (padding, padding), (0, 0)))
+  window = padded[top : top + len(picture), left : left + len(picture)]
+  return window[:, ::-1] if flip else window
+
+
+def _jpeg(seed):
+  pixels = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8)
+  return tf.io.encode_jpeg(pixels).numpy()
+
+
+def _huge_header(kind):
+  """The start of an image of 20,000 x 10,000 pixels, which has no more."""
+  width, height = 20_000, 10_000
+  if kind == "png":
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + bytes(20)
+  if kind == "gif":
+    return b"GIF89a" + width.to_bytes(2, "little") + height.to_bytes(2, "little")
+  if kind == "bmp":
+    size = width.to_bytes(4, "little") + height.to_bytes(4, "little")
+    return b"BM" + bytes(16) + size + bytes(20)
+  data = bytearray(_jpeg(0))
+  start = data.find(b"\xff\xc0") + 5
+  data[start : start + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+  return bytes(data)

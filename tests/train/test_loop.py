@@ -1,0 +1,162 @@
+"""Whole runs in this process: evaluation, divergence, both modes."""
+
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from hue_jax.errors import InputError
+from hue_jax.train import loop
+from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.step import normalize
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+  return str(tmp_path_factory.mktemp("data"))
+
+
+def _config(data_dir, **settings):
+  config = importlib.import_module("configs.digits_hue").get_config()
+  config.data_dir = data_dir
+  config.model_options.width = 4
+  config.num_train_steps = 6
+  config.checkpoint_every_steps = 2
+  config.log_every_steps = 2
+  config.update_from_flattened_dict(settings)
+  return config
+
+
+def test_each_example_of_a_split_counts_once(data_dir):
+  # 360 examples in batches of 112: three whole ones and a last of 24.
+  config = _config(data_dir, eval_batch_size=112)
+  run = loop.set_up(config)
+  means = run.evaluate(run.parallel.replicate(run.initial_state), "test")
+
+  right, nats, count = 0, 0.0, 0
+  state = run.initial_state
+
+  @jax.jit
+  def forward(images):
+    return state.apply_fn(
+      {"params": state.params["network"], "batch_stats": state.batch_stats},
+      normalize(images, (0.5,), (0.25,)),
+      train=False,
+    )
+
+  builder = run.dataset.builder
+  for image, label in builder.as_dataset("test", as_supervised=True).batch(40):
+    logits = np.asarray(forward(image.numpy()), np.float64)
+    right += np.sum(logits.argmax(-1) == label.numpy())
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    nats -= log_p[np.arange(len(label)), label.numpy()].sum()
+    count += len(label)
+  assert count == 360
+  np.testing.assert_allclose(means["top1"], right / 360, rtol=1e-6)
+  np.testing.assert_allclose(means["cross_entropy"], nats / 360, rtol=1e-5)
+
+
+def test_a_run_ends_with_its_result_and_can_be_evaluated_again(
+  data_dir, tmp_path, capfd
+):
+  config = _config(data_dir)
+  result = loop.train(config, str(tmp_path))
+  out, err = capfd.readouterr()
+  assert json.loads(out.splitlines()[-1]) == result
+  assert len(out.splitlines()) == 1
+  assert "step 6/6" in err
+  assert "images/s" in err
+  expected = {"task", "model", "objective", "step", "test_top1", "test_loss", "seconds"}
+  assert expected <= set(result)
+  assert result["objective"] == "cross_entropy + 0.1 position_hue(stage2)"
+  assert result["test_examples"] == 360
+
+  again = loop.evaluate_workdir(config, str(tmp_path))
+  for name in ("step", "test_top1", "test_loss", "test_hue/position"):
+    assert again[name] == result[name]
+  # Started again, a finished run goes straight to its result.
+  assert loop.train(config, str(tmp_path))["test_loss"] == result["test_loss"]
+
+
+def test_tensorboard_holds_what_the_terminal_says(data_dir, tmp_path):
+  from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+  loop.train(_config(data_dir), str(tmp_path))
+  events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+  events.Reload()
+  tags = set(events.Tags()["tensors"])
+  assert {
+    "train/loss",
+    "train/cross_entropy",
+    "train/hue/position",
+    "train/hue_error_degrees/position",
+    "train/top1",
+    "train/top5",
+    "train/learning_rate",
+    "train/images_per_second",
+    "validation/top1",
+    "test/top1",
+  } <= tags
+  assert [event.step for event in events.Tensors("train/loss")] == [2, 4, 6]
+
+
+def test_a_diverging_run_stops_at_its_step_and_keeps_the_last_good(data_dir, tmp_path):
+  config = _config(
+    data_dir, learning_rate=1e18, num_train_steps=12, checkpoint_every_steps=1
+  )
+  config.warmup_epochs = 0.0
+  with pytest.raises(
+    loop.TrainingDiverged, match=r"(loss|gradient norm) is (nan|inf) at step \d+"
+  ) as caught:
+    loop.train(config, str(tmp_path))
+  failed_at = int(str(caught.value).split("at step ")[1].split(";")[0])
+  run = loop.set_up(config)
+  with Checkpoints(epath.Path(tmp_path), keep=2) as checkpoints:
+    state = checkpoints.restore_last(run.initial_state)
+  assert int(state.step) == failed_at - 1
+  # The step found is the first: from the state before it, its loss is not finite.
+  batch = next(run.train_batches(failed_at - 1))
+  replicated = run.parallel.replicate(state)
+  _, sums = run.train_step(replicated, run.parallel.shard(batch))
+  sums = run.parallel.first(sums)
+  assert not np.isfinite(sums["loss"][0]) or not np.isfinite(sums["gradient_norm"][0])
+
+
+def test_the_one_hot_twin_has_no_hue(data_dir, tmp_path):
+  result = loop.train(
+    _config(data_dir, **{"hue.enabled": False, "num_train_steps": 2}), str(tmp_path)
+  )
+  assert result["objective"] == "cross_entropy"
+  assert not any("hue" in name for name in result)
+
+
+def test_both_forms_of_the_mapping_train_alike(data_dir, tmp_path):
+  losses = [
+    loop.train(_config(data_dir, parallel=form), str(tmp_path / form))["test_loss"]
+    for form in ("pmap", "shard_map")
+  ]
+  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_evaluating_an_empty_workdir_says_so(data_dir, tmp_path):
+  with pytest.raises(InputError, match="holds no run to evaluate"):
+    loop.evaluate_workdir(_config(data_dir), str(tmp_path))
+
+
+def test_a_missing_data_set_says_how_to_make_it(tmp_path):
+  config = _config(str(tmp_path), dataset="cifar10")
+  with pytest.raises(InputError, match=r"tfds build cifar10 --data_dir="):
+    loop.train(config, str(tmp_path / "run"))
+  assert not (tmp_path / "run").exists()
+
+
+def test_batches_of_a_step_do_not_depend_on_where_the_run_began(data_dir):
+  run = loop.set_up(_config(data_dir))
+  from_start = run.train_batches(0)
+  for _ in range(3):
+    next(from_start)
+  for name, value in next(from_start).items():
+    np.testing.assert_array_equal(value, next(run.train_batches(3))[name])
