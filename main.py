@@ -3,8 +3,12 @@
 python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
 """
 
+import json
+import math
+import os
 import sys
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -29,11 +33,12 @@ _MODES = {"train": loop.train, "evaluate": loop.evaluate_workdir}
 def main(argv: list[str]) -> int:
   """Runs the mode and turns what stops it into one line and an exit status."""
   logging.set_verbosity(logging.WARNING)
+  standard_output = _keep_standard_output()
   try:
     if argv[1:]:
       raise InputError(f"arguments {argv[1:]} are not flags; see --help.")
     distributed.initialize()
-    _MODES[_MODE.value](_CONFIG.value, _WORKDIR.value)
+    result = _MODES[_MODE.value](_CONFIG.value, _WORKDIR.value)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -43,7 +48,29 @@ def main(argv: list[str]) -> int:
   except Preempted as error:
     print(f"preempted: {error}; the same command goes on", file=sys.stderr)
     return 143
+  if jax.process_index() == 0:
+    print(_json(result), file=standard_output, flush=True)
   return 0
+
+
+def _keep_standard_output():
+  """Standard output for the result alone: libraries that print write to the error.
+
+  The descriptor itself is exchanged, for some of them print from C++.
+  """
+  standard_output = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)
+  return standard_output
+
+
+def _json(result):
+  """One line of JSON, in which a number that is not finite is null."""
+  return json.dumps(
+    {
+      name: None if isinstance(value, float) and not math.isfinite(value) else value
+      for name, value in result.items()
+    }
+  )
 
 
 if __name__ == "__main__":

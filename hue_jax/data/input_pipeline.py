@@ -159,6 +159,7 @@ def eval_batches(
     return np.arange(first, min(first + local_batch, len(source)))
 
   def plan(step):
+    # One column that nobody reads: TensorFlow cannot unbatch rows without a number.
     return rows(step), np.zeros([len(rows(step)), 1], np.float32)
 
   def decode(contents, is_jpeg, uniforms):

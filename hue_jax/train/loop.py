@@ -42,7 +42,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     workdir: folder of checkpoints, TensorBoard files and the configuration.
 
   Returns:
-    The result, which is also printed as one line of JSON.
+    The result: task, model, objective, step, test_top1, test_loss, seconds, ….
 
   Raises:
     InputError: a setting or file that cannot be used.
@@ -76,7 +76,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
     workdir: of the run.
 
   Returns:
-    The result, which is also printed as one line of JSON.
+    The result: task, model, objective, step, test_top1, test_loss, seconds, ….
 
   Raises:
     InputError: a setting that cannot be used, or a workdir without a checkpoint.
@@ -96,7 +96,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-  """What a configuration amounts to."""
+  """What a configuration amounts to; the initial state is on the host."""
 
   config: ConfigDict
   dataset: Dataset
@@ -190,6 +190,14 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     momentum=config.momentum,
     gradient_clip_norm=config.gradient_clip_norm,
   )
+  initial_state = create_state(
+    model,
+    objective,
+    optimizer,
+    image_shape=settings.image_shape(config),
+    seed=config.seed,
+    ema=config.ema_decay > 0,
+  )
   parallel = create_parallel(config.parallel, devices)
   pixels = {
     "pixel_mean": tuple(config.pixel_mean),
@@ -205,14 +213,7 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     objective=objective,
     learning_rate=learning_rate,
     num_train_steps=num_train_steps,
-    initial_state=create_state(
-      model,
-      objective,
-      optimizer,
-      image_shape=settings.image_shape(config),
-      seed=config.seed,
-      ema=config.ema_decay > 0,
-    ),
+    initial_state=jax.device_get(initial_state),
     parallel=parallel,
     train_step=parallel.map(train_step, donate_state=True),
     eval_step=parallel.map(eval_step),
@@ -325,14 +326,12 @@ def _evaluate_best(run, checkpoints, report, start):
   for name, value in means.items():
     if name.startswith("hue"):
       result[f"test_{name}"] = value
-  result |= {
+  return result | {
     "seed": run.config.seed,
     "devices": jax.device_count(),
     "backend": jax.default_backend(),
     "seconds": round(time.perf_counter() - start, 1),
   }
-  report.result(result)
-  return result
 
 
 def model_label(config: ConfigDict) -> str:

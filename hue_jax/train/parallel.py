@@ -70,7 +70,8 @@ class ShardMapParallel:
 
   def replicate(self, tree):
     """See `Parallel`."""
-    return jax.device_put(tree, NamedSharding(self.mesh, P()))
+    # A copy, because a step that donates its state would take the caller's arrays.
+    return jax.device_put(tree, NamedSharding(self.mesh, P()), may_alias=False)
 
   def shard(self, batch):
     """See `Parallel`."""

@@ -1,6 +1,5 @@
-"""What a run tells: the terminal on standard error, TensorBoard, one line of JSON."""
+"""What a run tells while it runs: the terminal, on standard error, and TensorBoard."""
 
-import json
 import math
 import sys
 import time
@@ -121,17 +120,6 @@ class Report:
     """Says a line on the terminal."""
     if self._speaks:
       tqdm.write(text, file=sys.stderr)
-
-  def result(self, values: Mapping[str, Any]) -> None:
-    """Prints the result, the last line of standard output, as one JSON object."""
-    self._bar.close()
-    self._writer.flush()
-    if self._speaks:
-      finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-      }
-      print(json.dumps(finite), flush=True)
 
   def _say(self, step, what, text):
     width = len(str(self._num_train_steps))
