@@ -16,7 +16,7 @@ def get_config():
   config.batch_size = 64
   config.learning_rate = 0.2
   config.warmup_epochs = 2.0
-  config.num_epochs = 20.0
-  config.log_every_steps = 40
-  config.eval_every_epochs = 5.0
+  config.num_epochs = 40.0
+  config.log_every_steps = 100
+  config.eval_every_epochs = 10.0
   return config

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 
 class InputError(ValueError):
   """A setting, file or record that hue_jax cannot use.
@@ -48,10 +50,13 @@ def check_number(
     )
 
 
-def check_integer(name: str, value: Any, *, at_least: int) -> None:
-  """Raises an InputError unless the value is an integer of at least that."""
-  integer = isinstance(value, int) and not isinstance(value, bool)
-  if not integer or value < at_least:
-    raise InputError(
-      f"{name} is {value!r}; it must be an integer of at least {at_least}."
+def check_integer(
+  name: str, value: Any, *, at_least: int, at_most: int | None = None
+) -> None:
+  """Raises an InputError unless the value is an integer within the bounds."""
+  integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+  if not integer or value < at_least or (at_most is not None and value > at_most):
+    bounds = (
+      f"of at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
     )
+    raise InputError(f"{name} is {value!r}; it must be an integer {bounds}.")

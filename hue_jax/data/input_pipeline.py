@@ -7,7 +7,6 @@ with the batches it would have seen, and how many processes or threads do the wo
 changes nothing.
 """
 
-import operator
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +16,7 @@ from hue_jax.data.datasets import Dataset
 from hue_jax.data.loader import Loader
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.records import RecordSource
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, check_integer, check_one_of
 
 CROPS = ("random_resized", "pad", "none")
 
@@ -70,12 +69,12 @@ def train_batches(
   Raises:
     InputError: For an argument out of its range; later, for a damaged record.
   """
-  _check_integer("seed", seed, 0, 2**64 - 1)
-  _check_integer("start_step", start_step, 0)
-  _check_integer("padding", padding, 0)
-  _check_integer("prefetch", prefetch, 0)
+  check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
+  check_integer("start_step", start_step, at_least=0)
+  check_integer("padding", padding, at_least=0)
+  check_integer("prefetch", prefetch, at_least=0)
   if num_threads is not None:
-    _check_integer("num_threads", num_threads, 1)
+    check_integer("num_threads", num_threads, at_least=1)
   _check_sizes(dataset, split, batch_size, image_size, crop, channels)
   _check_processes(batch_size, process_index, process_count)
 
@@ -205,30 +204,19 @@ def _check_sizes(
   crop: str,
   channels: int | None,
 ) -> None:
-  _check_integer("batch_size", batch_size, 1)
-  _check_integer("image_size", image_size, 1)
-  if crop not in CROPS:
-    raise InputError(f"crop {crop!r} must be one of {', '.join(map(repr, CROPS))}")
-  if channels not in (None, 1, 3):
-    raise InputError(f"channels {channels!r} must be 1, 3 or None")
+  check_integer("batch_size", batch_size, at_least=1)
+  check_integer("image_size", image_size, at_least=1)
+  check_one_of("crop", crop, CROPS)
+  check_one_of("channels", channels, (1, 3, None))
   if dataset.num_examples(split) == 0:
     raise InputError(f"{dataset.name} split {split!r} has no examples")
 
 
 def _check_processes(batch_size: int, process_index: int, process_count: int) -> None:
-  _check_integer("process_count", process_count, 1)
-  _check_integer("process_index", process_index, 0, process_count - 1)
+  check_integer("process_count", process_count, at_least=1)
+  check_integer("process_index", process_index, at_least=0, at_most=process_count - 1)
   if batch_size % process_count:
     raise InputError(
-      f"batch_size {batch_size} must be a multiple of process_count {process_count}"
+      f"batch_size is {batch_size}; it must be a multiple of process_count, "
+      f"{process_count}."
     )
-
-
-def _check_integer(name: str, value: int, low: int, high: int | None = None) -> None:
-  try:
-    fits = low <= operator.index(value) and (high is None or value <= high)
-  except TypeError:
-    fits = False
-  if not fits:
-    accepted = f"at least {low}" if high is None else f"from {low} to {high}"
-    raise InputError(f"{name} {value!r} must be an integer {accepted}")

@@ -76,7 +76,7 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
       f"{config.batch_size}."
     )
   shapes = tap_shapes(build_model(config), image_shape(config))
-  check_terms(config.hue.terms.to_dict(), shapes)
+  check_terms(hue_terms(config), shapes)
 
 
 def _check_numbers(config):
@@ -149,8 +149,12 @@ def hue_terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
 
 def steps(config: ConfigDict, dataset: DatasetFacts, epochs: float) -> int:
   """Steps that so many epochs take, rounded down."""
-  examples = dataset.num_examples(config.train_split)
-  return math.floor(epochs * examples / config.batch_size)
+  return math.floor(epochs * steps_per_epoch(config, dataset))
+
+
+def steps_per_epoch(config: ConfigDict, dataset: DatasetFacts) -> float:
+  """Steps that one epoch takes: batches straddle epochs."""
+  return dataset.num_examples(config.train_split) / config.batch_size
 
 
 def num_train_steps(config: ConfigDict, dataset: DatasetFacts) -> int:
@@ -158,6 +162,17 @@ def num_train_steps(config: ConfigDict, dataset: DatasetFacts) -> int:
   if config.num_train_steps >= 0:
     return config.num_train_steps
   return steps(config, dataset, config.num_epochs)
+
+
+def eval_steps(config: ConfigDict, dataset: DatasetFacts) -> frozenset[int]:
+  """Steps after which the validation split is evaluated: the last is among them."""
+  if not config.validation_split:
+    return frozenset()
+  last = num_train_steps(config, dataset)
+  one = config.eval_every_epochs
+  evaluations = math.floor(last / max(steps_per_epoch(config, dataset) * one, 1))
+  every = (steps(config, dataset, one * count) for count in range(1, evaluations + 1))
+  return frozenset(step for step in every if 0 < step <= last) | {last}
 
 
 # --- The configuration beside the checkpoints -----------------------------------

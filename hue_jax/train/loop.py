@@ -135,10 +135,10 @@ class Run:
       process_count=jax.process_count(),
     )
 
-  def evaluate(self, state: Any, split: str) -> dict[str, float]:
-    """Means over the examples of a split, of a replicated state."""
+  def eval_batches(self, split: str):
+    """This process's part of a split, in order."""
     config = self.config
-    batches = eval_batches(
+    return eval_batches(
       self.dataset,
       split,
       batch_size=config.eval_batch_size or config.batch_size,
@@ -148,7 +148,10 @@ class Run:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    return evaluate(self.eval_step, state, batches, self.parallel)
+
+  def evaluate(self, state: Any, split: str) -> dict[str, float]:
+    """Means over the examples of a split, of a replicated state."""
+    return evaluate(self.eval_step, state, self.eval_batches(split), self.parallel)
 
 
 def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
@@ -233,7 +236,7 @@ def train_steps(
     watch: for a signal to stop.
   """
   config, first_step = run.config, int(state.step)
-  eval_every = max(1, settings.steps(config, run.dataset, config.eval_every_epochs))
+  eval_steps = settings.eval_steps(config, run.dataset)
   progress = _Progress(run, report)
   state = run.parallel.replicate(state)
   batches = run.train_batches(first_step) if first_step < run.num_train_steps else ()
@@ -243,7 +246,7 @@ def train_steps(
     ends = step == run.num_train_steps
     if step % config.log_every_steps == 0 or ends:
       progress.tell(step)
-    evaluates = bool(config.validation_split) and (step % eval_every == 0 or ends)
+    evaluates = step in eval_steps
     stops = watch.told_to_stop(step)
     if evaluates or ends or stops or step % config.checkpoint_every_steps == 0:
       progress.wait()  # a loss that is not finite must not reach a checkpoint

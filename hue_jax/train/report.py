@@ -100,7 +100,7 @@ class Report:
     scalars["train/images_per_second"] = images_per_second
     self._writer.write_scalars(step, scalars)
     left = _duration((self._num_train_steps - step) / steps_per_second)
-    rate = f"{images_per_second:,.0f} images/s  {left} left"
+    rate = f"lr {learning_rate:.3g}  {images_per_second:,.0f} images/s  {left} left"
     self._say(step, "train", f"{_summary(means)}  {rate}")
 
   def evaluation(self, step: int, split: str, means: Mapping[str, float]) -> None:

@@ -318,26 +318,29 @@ class TestDamage:
 @pytest.mark.parametrize(
   ("changed", "message"),
   [
-    ({"batch_size": 0}, "batch_size 0 must be an integer at least 1"),
-    ({"image_size": 0}, "image_size 0 must be an integer at least 1"),
+    ({"batch_size": 0}, "batch_size is 0; it must be an integer of at least 1"),
+    ({"image_size": 0}, "image_size is 0; it must be an integer of at least 1"),
     (
       {"crop": "inception"},
-      "crop 'inception' must be one of 'random_resized', 'pad', 'no",
+      "crop is 'inception'; it must be one of random_resized, pad, no",
     ),
-    ({"channels": 4}, "channels 4 must be 1, 3 or None"),
-    ({"process_count": 3}, "batch_size 8 must be a multiple of process_count 3"),
-    ({"process_count": 0}, "process_count 0 must be an integer at least 1"),
-    ({"process_index": 1}, "process_index 1 must be an integer from 0 to 0"),
+    ({"channels": 4}, "channels is 4; it must be one of 1, 3, None"),
+    (
+      {"process_count": 3},
+      "batch_size is 8; it must be a multiple of process_count, 3",
+    ),
+    ({"process_count": 0}, "process_count is 0; it must be an integer of at least 1"),
+    ({"process_index": 1}, "process_index is 1; it must be an integer 0 to 0"),
     (
       {"split": "dev"},
       "digits has no split 'dev'; it has 'train' (1437 examples), 'tes",
     ),
     ({"split": "train[:0]"}, "digits split 'train[:0]' has no examples"),
-    ({"seed": -1}, "seed -1 must be an integer from 0 to 18446744073709551615"),
-    ({"start_step": -1}, "start_step -1 must be an integer at least 0"),
-    ({"padding": -1}, "padding -1 must be an integer at least 0"),
-    ({"num_threads": 0}, "num_threads 0 must be an integer at least 1"),
-    ({"prefetch": -1}, "prefetch -1 must be an integer at least 0"),
+    ({"seed": -1}, "seed is -1; it must be an integer 0 to 18446744073709551615"),
+    ({"start_step": -1}, "start_step is -1; it must be an integer of at least 0"),
+    ({"padding": -1}, "padding is -1; it must be an integer of at least 0"),
+    ({"num_threads": 0}, "num_threads is 0; it must be an integer of at least 1"),
+    ({"prefetch": -1}, "prefetch is -1; it must be an integer of at least 0"),
   ],
 )
 def test_arguments_are_checked_before_anything_is_read(

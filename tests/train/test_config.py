@@ -12,6 +12,7 @@ from hue_jax.train.config import (
   build_model,
   check_config,
   claim_workdir,
+  eval_steps,
   hue_terms,
   num_train_steps,
 )
@@ -43,6 +44,18 @@ def test_the_defaults_pass():
   assert num_train_steps(config, _Facts(examples=6400)) == int(
     config.num_epochs * 6400 / config.batch_size
   )
+
+
+def test_evaluations_fall_on_epochs_and_on_the_end():
+  config = _config()  # 1437 / 64 = 22.45 steps an epoch
+  config.num_epochs, config.eval_every_epochs = 4.0, 1.0
+  assert eval_steps(config, _Facts()) == {22, 44, 67, 89}
+  config.eval_every_epochs = 3.0
+  assert eval_steps(config, _Facts()) == {67, 89}
+  config.num_train_steps = 10
+  assert eval_steps(config, _Facts()) == {10}
+  config.validation_split = ""
+  assert eval_steps(config, _Facts()) == set()
 
 
 @pytest.mark.parametrize("name", _CONFIGS)
