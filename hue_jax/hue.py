@@ -241,7 +241,7 @@ def principal_plane(
     ValueError: fewer than 3 channels, or activations that span no plane.
     TypeError: activations that are not floating point.
   """
-  departure = _departure(scaled(activations)[0])
+  departure = _departure(_scaled_together(activations))
   vectors = departure.reshape(-1, departure.shape[-1])
   centered = vectors - vectors.mean(axis=0)
   _, components = jnp.linalg.eigh(centered.T @ centered)
@@ -269,7 +269,7 @@ def class_mean_plane(
     ValueError: fewer than 3 channels, or fewer than 3 classes with examples.
     TypeError: activations that are not floating point.
   """
-  vectors = scaled(activations)[0].reshape(-1, activations.shape[-1])
+  vectors = _scaled_together(activations).reshape(-1, activations.shape[-1])
   counts = np.bincount(np.asarray(labels).ravel(), minlength=num_classes)
   present = np.flatnonzero(counts)
   if len(present) < 3:
@@ -464,7 +464,30 @@ def scaled(activations):
     raise ValueError("activations have no axis; the last axis is the channels.")
   peak = jnp.max(jnp.abs(activations), axis=-1, keepdims=True)
   scale = jax.lax.stop_gradient(jnp.maximum(peak, _SMALLEST))
-  return activations / scale, scale[..., 0]
+  return divide_by_peak(activations, scale), scale[..., 0]
+
+
+def divide_by_peak(
+  values: Float[Array, "*shape"], peak: Float[Array, "..."]
+) -> Float[Array, "*shape"]:
+  """values / peak, also where 1 / peak, by which XLA multiplies, is denormal.
+
+  Args:
+    values: of magnitude at most `peak`.
+    peak: positive.
+
+  Returns:
+    The quotient.
+  """
+  shrink = jnp.where(peak > 1e18, 2.0**-64, 1.0).astype(values.dtype)
+  return (values * shrink) / (peak * shrink)
+
+
+def _scaled_together(activations):
+  """Activations divided by the largest magnitude among them all."""
+  activations = _as_float(activations)
+  peak = jnp.maximum(jnp.max(jnp.abs(activations)), _SMALLEST)
+  return divide_by_peak(activations, peak)
 
 
 def _departure(activations):

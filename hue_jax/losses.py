@@ -224,7 +224,7 @@ def weighted_mean(
   """
   # By the largest first, so that large weights do not overflow in the sum.
   peak = weights.max(axis, keepdims=True)
-  weights = weights / jnp.where(peak > 0, peak, 1)
+  weights = hue.divide_by_peak(weights, jnp.where(peak > 0, peak, 1))
   total = weights.sum(axis)
   return jnp.sum(values * weights, axis) / jnp.where(total > 0, total, 1)
 
