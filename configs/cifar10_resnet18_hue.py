@@ -2,6 +2,9 @@
 
 tfds build cifar10
 python main.py --config=configs/cifar10_resnet18_hue.py --workdir=runs/cifar10_hue
+
+Not measured here. Without the hue term, ResNet-18 with this recipe is commonly
+reported at about 95 %.
 """
 
 from configs import base
