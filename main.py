@@ -37,8 +37,9 @@ def main(argv: list[str]) -> int:
   try:
     if argv[1:]:
       raise InputError(f"arguments {argv[1:]} are not flags; see --help.")
+    config = _config()
     distributed.initialize()
-    result = _MODES[_MODE.value](_CONFIG.value, _WORKDIR.value)
+    result = _MODES[_MODE.value](config, _WORKDIR.value)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -51,6 +52,31 @@ def main(argv: list[str]) -> int:
   if jax.process_index() == 0:
     print(_json(result), file=standard_output, flush=True)
   return 0
+
+
+def _parse_flags(arguments):
+  """As absl does it, and with one line for a setting that the file does not have."""
+  try:
+    return app.parse_flags_with_usage(arguments)
+  except (AttributeError, KeyError) as error:
+    # The message is the setting's name in quotes, and one that is near if there is.
+    text = " ".join(str(error.args[0]).replace("\\n", " ").split()).strip("\"'")
+    text = text.replace("\\", "").replace("' Did", "; did").strip("'")
+    print(f"error: the configuration has no setting {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _config():
+  config = _CONFIG.value
+  try:
+    _ = config.seed  # The file's error comes when a field is first asked for.
+  except OSError as error:
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    reason = str(error.__cause__ or error).strip().splitlines()[-1].strip()
+    raise InputError(
+      f"--config is {name!r}, which cannot be loaded: {reason}"
+    ) from None
+  return config
 
 
 def _keep_standard_output():
@@ -74,4 +100,4 @@ def _json(result):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, flags_parser=_parse_flags)

@@ -1,7 +1,7 @@
 """CIFAR-10 with a full-width ResNet-18, 200 epochs.
 
-tfds build cifar10
-python main.py --config=configs/cifar10_resnet18_hue.py --workdir=runs/cifar10_hue
+    tfds build cifar10
+    python main.py --config=configs/cifar10_resnet18_hue.py --workdir=runs/cifar10_hue
 
 Not measured here. Without the hue term, ResNet-18 with this recipe is commonly
 reported at about 95 %.

@@ -1,7 +1,7 @@
 """Fashion-MNIST, 28 × 28 pixels, gray.
 
-python -m hue_jax.data.prepare idx --name=fashion_mnist FOLDER_OF_IDX_FILES
-python main.py --config=configs/fashion_mnist_hue.py --workdir=runs/fashion_hue
+    python -m hue_jax.data.prepare idx --name=fashion_mnist FOLDER_OF_IDX_FILES
+    python main.py --config=configs/fashion_mnist_hue.py --workdir=runs/fashion_hue
 
 Reaches 93.3 % of the test images (seed 0), in 26 minutes on two CPU cores that had
 other work beside it (23 November 2026).

@@ -1,6 +1,6 @@
 """ImageNet with ResNet-50, the literature's 90 epochs.
 
-python main.py --config=configs/resnet50_hue.py --workdir=gs://BUCKET/resnet50_hue
+    python main.py --config=configs/resnet50_hue.py --workdir=gs://BUCKET/resnet50_hue
 
 Not measured here. Without the hue term the literature reaches about 76.5 % of the
 validation split (Goyal et al., 2017, 76.4 % at batch size 256; with step decay of the

@@ -238,13 +238,20 @@ def principal_plane(
     larger variance; each has its entry of largest magnitude positive.
 
   Raises:
-    ValueError: fewer than 3 channels, or activations that span no plane.
+    ValueError: fewer than 3 channels, or (outside `jit`) activations that span no
+      plane.
     TypeError: activations that are not floating point.
   """
   departure = _departure(_scaled_together(activations))
   vectors = departure.reshape(-1, departure.shape[-1])
   centered = vectors - vectors.mean(axis=0)
-  _, components = jnp.linalg.eigh(centered.T @ centered)
+  variances, components = jnp.linalg.eigh(centered.T @ centered)
+  spread = variances[-2] > 1e-6 * variances[-1]
+  if not isinstance(spread, jax.core.Tracer) and not spread:
+    raise ValueError(
+      f"activations of shape {tuple(activations.shape)} span no plane besides gray; "
+      "their variance, gray taken out, must have two directions."
+    )
   first_two = components[:, :-3:-1]
   peak = jnp.argmax(jnp.abs(first_two), axis=0)
   return hue_plane(first_two * jnp.sign(first_two[peak, jnp.arange(2)]))

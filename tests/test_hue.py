@@ -1,6 +1,8 @@
 """Identities of the activation hue, against independent references."""
 
 import colorsys
+import functools
+import inspect
 import subprocess
 import sys
 
@@ -21,6 +23,11 @@ _SCALARS = (
   hue_jax.saturation,
   hue_jax.activation_strength,
 )
+
+# Much faster than one operation after another, each compiled by itself.
+_hue_angle, _chroma, _saturation, _activation_strength = map(jax.jit, _SCALARS)
+_image_plane_hue = jax.jit(hue_jax.image_plane_hue)
+_image_plane_phasor = jax.jit(hue_jax.image_plane_phasor)
 
 
 def _turned(angle, reference):
@@ -45,7 +52,7 @@ def _phase(activation):
 def test_hue_is_the_phase_of_the_first_harmonic(channels):
   activations = _random((20, channels))
   expected = [_phase(a.astype(np.float64)) for a in activations]
-  found = np.asarray(hue_jax.hue_angle(activations))
+  found = np.asarray(_hue_angle(activations))
   assert np.abs(_turned(found, expected)).max() < 1e-5
   assert found.min() >= 0
   assert found.max() < 2 * np.pi
@@ -56,7 +63,7 @@ def test_class_hue_is_the_hue_of_the_one_hot_label(num_classes):
   labels = np.arange(num_classes)
   expected = 2 * np.pi * labels / num_classes
   one_hot = np.eye(num_classes, dtype=np.float32)
-  assert np.abs(_turned(hue_jax.hue_angle(one_hot), expected)).max() < 1e-5
+  assert np.abs(_turned(_hue_angle(one_hot), expected)).max() < 1e-5
   np.testing.assert_allclose(
     hue_jax.hue_labels(labels, num_classes), expected, atol=1e-5
   )
@@ -64,17 +71,17 @@ def test_class_hue_is_the_hue_of_the_one_hot_label(num_classes):
 
 def test_gray_and_scale_change_nothing_and_a_roll_turns():
   activations = _random((50, 9))
-  angles = np.asarray(hue_jax.hue_angle(activations), np.float64)
-  gray = hue_jax.hue_angle(activations + 7.5)
-  scaled = [hue_jax.hue_angle(activations * s) for s in (1e-20, 3.0, 8e37)]
-  rolled = hue_jax.hue_angle(np.roll(activations, 1, axis=-1))
+  angles = np.asarray(_hue_angle(activations), np.float64)
+  gray = _hue_angle(activations + 7.5)
+  scaled = [_hue_angle(activations * s) for s in (1e-20, 3.0, 8e37)]
+  rolled = _hue_angle(np.roll(activations, 1, axis=-1))
   for same in (gray, *scaled):
     assert np.abs(_turned(same, angles)).max() < 1e-4
   assert np.abs(_turned(rolled, angles + 2 * np.pi / 9)).max() < 1e-5
 
 
 def test_red_green_and_blue():
-  degrees = np.degrees(hue_jax.hue_angle(np.eye(3, dtype=np.float32)))
+  degrees = np.degrees(_hue_angle(np.eye(3, dtype=np.float32)))
   np.testing.assert_allclose(_turned(np.radians(degrees[0]), 0), 0, atol=1e-6)
   np.testing.assert_allclose(degrees[1:], [120, 240], atol=1e-3)
 
@@ -82,13 +89,11 @@ def test_red_green_and_blue():
 def test_hue_of_rgb_is_within_1_2_degrees_of_colorsys():
   rgb = np.random.default_rng(1).uniform(size=(5000, 3)).astype(np.float32)
   hexagonal = np.array([colorsys.rgb_to_hsv(*map(float, c))[0] for c in rgb])
-  difference = np.abs(
-    np.degrees(_turned(hue_jax.hue_angle(rgb), 2 * np.pi * hexagonal))
-  )
+  difference = np.abs(np.degrees(_turned(_hue_angle(rgb), 2 * np.pi * hexagonal)))
   assert 1.0 < difference.max() < 1.2
   for sixth in range(6):
     color = np.float32([colorsys.hsv_to_rgb(sixth / 6, 0.8, 0.9)])
-    turned = _turned(hue_jax.hue_angle(color), sixth * np.pi / 3)
+    turned = _turned(_hue_angle(color), sixth * np.pi / 3)
     assert np.abs(np.degrees(turned)).max() < 1e-3
 
 
@@ -98,61 +103,75 @@ def test_chroma_and_saturation_split_the_norm():
   length = np.linalg.norm(activations @ plane, axis=-1)
   departure = activations - activations.mean(-1, keepdims=True)
   a = activations.astype(np.float32)
-  np.testing.assert_allclose(hue_jax.chroma(a), length, rtol=1e-5)
+  np.testing.assert_allclose(_chroma(a), length, rtol=1e-5)
   np.testing.assert_allclose(
-    hue_jax.saturation(a), length / np.linalg.norm(departure, axis=-1), rtol=1e-5
+    _saturation(a), length / np.linalg.norm(departure, axis=-1), rtol=1e-5
   )
   np.testing.assert_allclose(
-    hue_jax.activation_strength(a), np.linalg.norm(activations, axis=-1), rtol=1e-5
+    _activation_strength(a), np.linalg.norm(activations, axis=-1), rtol=1e-5
   )
   # For N = 3 the plane is all that there is besides gray.
-  np.testing.assert_allclose(hue_jax.saturation(_random((9, 3))), 1, rtol=1e-5)
+  np.testing.assert_allclose(_saturation(_random((9, 3))), 1, rtol=1e-5)
 
 
 def test_another_plane_turns_the_angle():
   plane = np.asarray(hue_jax.fourier_plane(6), np.float64)
   turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
   activations = _random((20, 6))
-  turned = hue_jax.hue_angle(activations, np.float32(plane @ turn))
-  expected = np.asarray(hue_jax.hue_angle(activations), np.float64) - 0.3
+  turned = _hue_angle(activations, np.float32(plane @ turn))
+  expected = np.asarray(_hue_angle(activations), np.float64) - 0.3
   assert np.abs(_turned(turned, expected)).max() < 1e-5
-  mirrored = hue_jax.hue_angle(activations, np.float32(plane[:, ::-1]))
-  original = np.asarray(hue_jax.hue_angle(activations), np.float64)
+  mirrored = _hue_angle(activations, np.float32(plane[:, ::-1]))
+  original = np.asarray(_hue_angle(activations), np.float64)
   assert np.abs(_turned(mirrored, np.pi / 2 - original)).max() < 1e-5
 
 
 @pytest.mark.parametrize("function", _SCALARS)
-@pytest.mark.parametrize("leading", [(), (5,), (2, 3, 4)])
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3, 4)])
 def test_any_leading_shape_by_any_transformation(function, leading):
   activations = _random((*leading, 6))
-  values = np.asarray(function(activations))
-  assert values.shape == leading
-  flat = activations.reshape(-1, 6)
-  one_by_one = np.reshape([function(a) for a in flat], leading)
-  np.testing.assert_allclose(values, one_by_one, rtol=1e-5)
-  np.testing.assert_allclose(jax.jit(function)(activations), values, rtol=1e-5)
-  mapped = jax.vmap(function)(flat).reshape(leading)
-  np.testing.assert_allclose(mapped, values, rtol=1e-5)
-  eight = np.resize(flat, (8, 6))
-  np.testing.assert_allclose(jax.pmap(function)(eight), function(eight), rtol=1e-5)
+  one = jax.jit(function)
+  one_by_one = np.reshape([one(a) for a in activations.reshape(-1, 6)], leading)
+  for values in (
+    function(activations),
+    jax.jit(function)(activations),
+    jax.jit(jax.vmap(function))(activations[None])[0],
+  ):
+    assert values.shape == leading
+    np.testing.assert_allclose(values, one_by_one, rtol=1e-5)
 
 
 @pytest.mark.parametrize("function", _SCALARS)
 def test_gradients_are_central_differences(function):
   with jax.enable_x64(True):
     a = np.random.default_rng(3).normal(size=8)
-    gradient = jax.grad(function)(jnp.asarray(a))
+    gradient = jax.jit(jax.grad(function))(a)
+    value = jax.jit(function)
     step = 1e-6 * np.eye(8)
-    expected = [float(function(a + s) - function(a - s)) / 2e-6 for s in step]
+    expected = [float(value(a + s) - value(a - s)) / 2e-6 for s in step]
+    assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_bfloat16_is_computed_in_float32():
   activations = jnp.asarray(_random((30, 16)), jnp.bfloat16)
-  for function in _SCALARS:
+  for function in map(jax.jit, _SCALARS):
     found = function(activations)
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, function(activations.astype(jnp.float32)))
+
+
+def test_bfloat16_gives_nearly_float32s_values():
+  exact = _random((300, 16))
+  rounded = jnp.asarray(exact, jnp.bfloat16)
+  norm = np.linalg.norm(exact, axis=-1)
+  # Each entry moves by at most 2⁻⁹ of itself, so z moves by at most 2⁻⁹ ‖a‖.
+  moved = np.asarray(_chroma(rounded) - _chroma(exact))
+  assert (np.abs(moved) < 1.01 * 2**-9 * norm).all()
+  turned = _turned(_hue_angle(rounded), np.asarray(_hue_angle(exact)))
+  length = np.asarray(_chroma(exact))
+  assert (length * np.abs(np.sin(turned)) < 1.01 * 2**-9 * norm).all()
+  assert np.abs(turned).max() > 1e-4
 
 
 _FINITE = arrays(
@@ -177,6 +196,43 @@ def assert_finite(function, vector):
     assert jnp.isfinite(gradient).all(), (dtype, vector, gradient)
 
 
+# One for each of eight devices.
+EXTREME = np.array(
+  [
+    [0, 0, 0, 0, 0],
+    [3e38, 3e38, 3e38, 3e38, 3e38],
+    [3e38, -3e38, 3e38, -3e38, 3e38],
+    [1e-45, 0, -1e-45, 3e-45, 1e-40],
+    [1e-45, 3e38, 0, -1e-38, 1],
+    [-2.5, -2.5, -2.5, -2.5, -2.5],
+    [1e-38, 0, 0, 0, 0],
+    [1e-19, -1e-20, 1e-21, 1e19, -1e20],
+  ],
+  np.float32,
+)
+
+
+def assert_finite_and_alike_by_vmap_and_pmap(function):
+  """Values and gradients of `EXTREME`; `function` returns both."""
+  for dtype, rounding in ((jnp.float32, 1e-4), (jnp.bfloat16, 2**-7)):
+    activations = jnp.asarray(EXTREME).astype(dtype)
+    assert jnp.isfinite(activations).all()
+    by_vmap = jax.jit(jax.vmap(function))(activations)
+    by_pmap = jax.pmap(function)(activations)
+    for one, other in zip(by_vmap, by_pmap, strict=True):
+      one, other = (np.asarray(x, np.float64).reshape(8, -1) for x in (one, other))
+      assert np.isfinite(one).all()
+      assert np.isfinite(other).all()
+      # Of the largest entry of each vector: in the others, terms may cancel.
+      largest = np.abs(one).max(axis=-1, keepdims=True)
+      assert (np.abs(one - other) <= rounding * largest).all()
+
+
+@pytest.mark.parametrize("function", _SCALARS)
+def test_extremes_are_finite_by_vmap_of_grad_and_pmap_of_grad(function):
+  assert_finite_and_alike_by_vmap_and_pmap(jax.value_and_grad(function))
+
+
 _VALUE_AND_GRAD = {f.__name__: jax.jit(jax.value_and_grad(f)) for f in _SCALARS}
 
 
@@ -187,18 +243,51 @@ def test_value_and_gradient_are_finite_for_every_finite_input(name, vector):
   assert_finite(_VALUE_AND_GRAD[name], vector)
 
 
+@settings(max_examples=60, deadline=None)
+@given(vector=_FINITE | _CONSTANT)
+def test_each_lies_in_its_range(vector):
+  found = {name: call(vector)[0] for name, call in _VALUE_AND_GRAD.items()}
+  assert 0 <= found["hue_angle"] < np.float32(2 * np.pi)
+  assert 0 <= found["saturation"] <= 1
+  assert found["chroma"] >= 0
+  strength = float(found["activation_strength"])
+  expected = min(np.linalg.norm(vector.astype(np.float64)), np.finfo("f").max)
+  np.testing.assert_allclose(strength, expected, rtol=1e-5, atol=1e-17)
+  assert found["chroma"] <= strength * (1 + 1e-5) + 1e-17
+
+
 def test_zero_and_gray_have_hue_0_and_no_gradient():
   for vector in (np.zeros(5), np.full(5, 3.7), np.full(5, -1e30)):
     activation = jnp.asarray(vector, jnp.float32)
-    for function in (hue_jax.hue_angle, hue_jax.chroma, hue_jax.saturation):
-      value, gradient = jax.value_and_grad(function)(activation)
+    for name in ("hue_angle", "chroma", "saturation"):
+      value, gradient = _VALUE_AND_GRAD[name](activation)
       assert value == 0
       np.testing.assert_array_equal(gradient, 0)
+
+
+def test_a_small_negative_angle_is_0_and_not_2_pi():
+  angles = np.float32([-1e-9, -1e-30, 0, -0.1, 2 * np.pi, 7])
+  wrapped = np.asarray(hue.wrap_angle(angles))
+  assert (wrapped < np.float32(2 * np.pi)).all()
+  assert np.abs(_turned(wrapped, angles)).max() < 1e-6
+  np.testing.assert_allclose(wrapped[3], 2 * np.pi - 0.1, rtol=1e-6)
+
+
+def assert_full_precision(function, *arguments):
+  """Every product of the lowered function asks for float32 factors."""
+  text = jax.jit(function).lower(*arguments).as_text()
+  products = [line for line in text.splitlines() if "dot_general" in line]
+  assert products
+  for line in products:
+    assert "precision = [HIGHEST, HIGHEST]" in line
 
 
 def test_the_projection_asks_for_full_precision():
   text = str(jax.make_jaxpr(hue_jax.hue_angle)(jnp.ones((4, 8))))
   assert "Precision.HIGHEST" in text
+  assert_full_precision(hue_jax.hue_angle, jnp.ones((4, 8)))
+  assert_full_precision(jax.grad(hue_jax.chroma), jnp.ones(8))
+  assert_full_precision(hue_jax.image_plane_phasor, jnp.ones((4, 5, 8)))
 
 
 # --- Labels ---------------------------------------------------------------------
@@ -233,6 +322,19 @@ def test_labels_out_of_range_stay_on_the_circle():
 # --- Planes ---------------------------------------------------------------------
 
 
+_PLANES = (
+  "fourier",
+  "random",
+  "principal",
+  "class means",
+  "given",
+  "nearly parallel",
+  "three channels",
+  "many channels",
+)
+
+
+@functools.cache
 def _planes():
   activations = _random((200, 9)) * np.arange(1, 10, dtype=np.float32)
   labels = np.arange(200) % 4
@@ -245,10 +347,12 @@ def _planes():
     "nearly parallel": hue_jax.hue_plane(
       np.stack([np.eye(9)[0], np.eye(9)[0] + 1e-3 * np.eye(9)[4]], -1).astype("f")
     ),
+    "three channels": hue_jax.random_plane(jax.random.key(1), 3),
+    "many channels": hue_jax.fourier_plane(1000),
   }
 
 
-@pytest.mark.parametrize("name", _planes())
+@pytest.mark.parametrize("name", _PLANES)
 def test_planes_are_orthonormal_and_orthogonal_to_gray(name):
   plane = np.asarray(_planes()[name], np.float64)
   np.testing.assert_allclose(plane.T @ plane, np.eye(2), atol=1e-5)
@@ -259,9 +363,38 @@ def test_principal_plane_is_that_of_numpys_svd():
   activations = _random((300, 6)) * np.float32([1, 2, 5, 1, 9, 1]) + 4
   departure = activations - activations.mean(-1, keepdims=True)
   _, _, vectors = np.linalg.svd(departure - departure.mean(0), full_matrices=False)
-  plane = np.asarray(hue_jax.principal_plane(activations))
-  np.testing.assert_allclose(np.abs(vectors[:2] @ plane), np.eye(2), atol=1e-4)
-  assert (plane[np.abs(plane).argmax(0), [0, 1]] > 0).all()
+  expected = vectors[:2].T
+  expected = expected * np.sign(expected[np.abs(expected).argmax(0), [0, 1]])
+  plane = hue_jax.principal_plane(activations)
+  np.testing.assert_allclose(plane, expected, atol=1e-4)
+  # All leading axes are the sample, and neither gray nor a common scale matters.
+  other = hue_jax.principal_plane(1e20 * activations.reshape(3, 20, 5, 6) + 1e20)
+  np.testing.assert_allclose(other, expected, atol=1e-4)
+
+
+def test_the_fourier_plane_starts_at_the_first_channel_and_turns_to_the_second():
+  plane = np.asarray(hue_jax.fourier_plane(4))
+  half = np.sqrt(0.5)
+  np.testing.assert_allclose(
+    plane, half * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]]), atol=1e-6
+  )
+
+
+def test_hue_plane_keeps_the_first_direction_and_the_side_of_the_second():
+  vectors = _random((7, 2)).astype(np.float64)
+  plane = np.asarray(hue_jax.hue_plane(vectors.astype(np.float32)), np.float64)
+  chromatic = vectors - vectors.mean(0)
+  first = chromatic[:, 0] / np.linalg.norm(chromatic[:, 0])
+  np.testing.assert_allclose(plane[:, 0], first, atol=1e-5)
+  assert chromatic[:, 1] @ plane[:, 1] > 0
+  rest = chromatic - plane @ (plane.T @ chromatic)
+  np.testing.assert_allclose(rest, 0, atol=1e-5)
+
+
+def test_random_planes_differ_by_key_alone():
+  one, same, other = (hue_jax.random_plane(jax.random.key(k), 6) for k in (0, 0, 1))
+  np.testing.assert_array_equal(one, same)
+  assert np.abs(np.asarray(one - other)).max() > 0.1
 
 
 def test_class_mean_plane_holds_the_class_means():
@@ -271,16 +404,26 @@ def test_class_mean_plane_holds_the_class_means():
   activations = means[labels] + 0.01 * _random((600, 5))
   plane = hue_jax.class_mean_plane(activations, labels, 3)
   centered = means - means.mean(0)
-  np.testing.assert_allclose(hue_jax.saturation(centered, plane), 1, atol=1e-3)
+  np.testing.assert_allclose(_saturation(centered, plane), 1, atol=1e-3)
 
 
 def test_a_plane_can_be_learned():
-  vectors, activation = jnp.asarray(_random((6, 2))), jnp.asarray(_random(6, seed=1))
-  gradient = jax.grad(lambda v: hue_jax.chroma(activation, hue_jax.hue_plane(v)))(
-    vectors
-  )
-  assert np.isfinite(gradient).all()
-  assert np.abs(gradient).max() > 1e-3
+  vectors = np.random.default_rng(0).normal(size=(6, 2))
+  activation = np.random.default_rng(1).normal(size=6)
+  with jax.enable_x64(True):
+
+    @jax.jit
+    def value(vectors):
+      return _chroma(activation, hue_jax.hue_plane(vectors))
+
+    gradient = np.asarray(jax.jit(jax.grad(value))(vectors))
+    expected = np.zeros((6, 2))
+    for index in np.ndindex(6, 2):
+      step = np.zeros((6, 2))
+      step[index] = 1e-6
+      expected[index] = float(value(vectors + step) - value(vectors - step)) / 2e-6
+  np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-8)
+  assert np.abs(gradient).max() > 1e-2
 
 
 # --- The angle in the image plane -----------------------------------------------
@@ -293,27 +436,42 @@ def test_phasor_is_the_sum_over_positions():
     for column in range(4):
       angle = np.arctan2(row - 1.0, column - 1.5)
       expected += layer[:, row, column] * np.exp(1j * angle)
-  np.testing.assert_allclose(hue_jax.image_plane_phasor(layer), expected, atol=1e-5)
-  angles = hue_jax.image_plane_hue(layer)
+  np.testing.assert_allclose(_image_plane_phasor(layer), expected, atol=1e-5)
+  angles = _image_plane_hue(layer)
   assert np.abs(_turned(angles, np.angle(expected))).max() < 1e-5
 
 
-@pytest.mark.parametrize("size", [4, 5])
-def test_turning_the_image_turns_every_hue(size):
-  layer = _random((size, size, 3))
-  before = np.asarray(hue_jax.image_plane_hue(layer), np.float64)
-  # NumPy turns from the first axis to the second: right goes up, against φ.
-  turned = hue_jax.image_plane_hue(np.rot90(layer))
-  assert np.abs(_turned(turned, before - np.pi / 2)).max() < 1e-4
+@pytest.mark.parametrize("shape", [(4, 4), (5, 5), (3, 6)])
+def test_turning_the_image_turns_every_hue(shape):
+  layer = _random((*shape, 3))
+  before = np.asarray(_image_plane_hue(layer), np.float64)
+  for quarters in (1, 2, 3):
+    # NumPy turns from the first axis to the second: right goes up, against φ.
+    turned = _image_plane_hue(np.rot90(layer, quarters))
+    assert np.abs(_turned(turned, before - quarters * np.pi / 2)).max() < 1e-4
 
 
 def test_a_mirror_image_conjugates():
   layer = _random((4, 6, 3))
-  np.testing.assert_allclose(
-    hue_jax.image_plane_phasor(layer[::-1]),
-    np.conj(hue_jax.image_plane_phasor(layer)),
-    atol=1e-5,
-  )
+  phasor = np.asarray(_image_plane_phasor(layer))
+  upside_down = _image_plane_phasor(layer[::-1])
+  np.testing.assert_allclose(upside_down, phasor.conj(), atol=1e-5)
+  left_right = _image_plane_phasor(layer[:, ::-1])
+  np.testing.assert_allclose(left_right, -phasor.conj(), atol=1e-5)
+
+
+def test_a_channel_that_fires_at_one_position_has_the_hue_of_that_position():
+  height, width = 3, 5
+  layer = np.eye(height * width, dtype="f").reshape(height, width, -1)
+  found = np.asarray(_image_plane_hue(layer)).reshape(height, width)
+  expected = np.asarray(hue_jax.position_hue(height, width))
+  assert np.abs(_turned(found, expected)).max() < 1e-6
+  assert found.min() >= 0
+  assert found.max() < 2 * np.pi
+  # The center does not count, and what is nowhere has hue 0.
+  phasor = np.asarray(_image_plane_phasor(layer)).reshape(height, width)
+  assert phasor[1, 2] == 0
+  assert found[1, 2] == 0
 
 
 # --- Errors and imports ---------------------------------------------------------
@@ -347,10 +505,70 @@ def test_errors_name_the_value_and_what_is_accepted(call, message):
     call()
 
 
-def test_integers_are_refused():
-  hue_angle = getattr(hue_jax.hue_angle, "__wrapped__", hue_jax.hue_angle)
-  with pytest.raises(TypeError, match="dtype int32; a floating-point dtype"):
-    hue_angle(np.ones(4, np.int32))
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+  "function",
+  [
+    hue_jax.hue_angle,
+    hue_jax.chroma,
+    hue_jax.saturation,
+    hue_jax.principal_plane,
+    lambda a: hue_jax.class_mean_plane(a, np.arange(4), 4),
+    lambda a: hue_jax.hue_plane(a[:2].T),
+    lambda a: hue_jax.fourier_plane(a.shape[-1]),
+    lambda a: hue_jax.random_plane(jax.random.key(0), a.shape[-1]),
+  ],
+)
+def test_fewer_than_3_channels_have_no_hue_plane(function, channels):
+  message = rf"\b{channels} channels; a hue plane needs at least 3"
+  with pytest.raises(ValueError, match=message):
+    function(_random((4, channels)))
+
+
+def test_vectors_that_span_no_plane_besides_gray_are_refused():
+  ones, other = np.ones(5, "f"), _random(5)
+  for pair in ([other, ones + other], [ones, other], [other, -3 * other]):
+    with pytest.raises(ValueError, match="span no plane besides gray"):
+      hue_jax.hue_plane(np.stack(pair, axis=-1))
+
+
+@pytest.mark.parametrize(
+  "sample",
+  [
+    np.zeros((9, 5), "f"),
+    np.ones((9, 5), "f"),
+    _random(5),
+    np.outer(_random(9), _random(5, seed=1)),
+    np.outer(_random(9), _random(5, seed=1)) + _random((9, 1), seed=2),
+  ],
+  ids=["zero", "gray", "one vector", "a line", "a line and gray"],
+)
+def test_a_sample_that_spans_no_plane_has_no_principal_plane(sample):
+  with pytest.raises(ValueError, match="span no plane"):
+    hue_jax.principal_plane(sample)
+
+
+def unchecked(function):
+  """The function without the tests' check of its annotations."""
+  return inspect.unwrap(function)
+
+
+def test_a_plane_of_another_shape_is_refused():
+  for function in (hue_jax.hue_angle, hue_jax.chroma, hue_jax.saturation):
+    for shape in ((5, 2), (4, 3), (2, 4)):
+      message = rf"plane has shape \({shape[0]}, {shape[1]}\).*need \(4, 2\)"
+      with pytest.raises(ValueError, match=message):
+        unchecked(function)(_random((3, 4)), _random(shape))
+
+
+@pytest.mark.parametrize(
+  "function", [*_SCALARS, hue_jax.principal_plane, hue_jax.image_plane_phasor]
+)
+def test_integers_are_refused(function):
+  for dtype in (np.int32, np.uint8, np.bool_):
+    message = f"dtype {np.dtype(dtype)}; a floating-point dtype"
+    with pytest.raises(TypeError, match=message):
+      unchecked(function)(np.ones((3, 3, 4), dtype))
 
 
 def test_import_costs_jax_and_nothing_else():
@@ -364,9 +582,12 @@ heavy = ("tensorflow", "tensorflow_datasets", "flax", "optax", "clu",
          "ml_collections", "orbax", "scipy.stats", "matplotlib")
 print(seconds, [name for name in heavy if name in sys.modules])
 """
-  out = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True, check=True
-  ).stdout
-  seconds, loaded = out.split(" ", 1)
+  for _ in range(3):  # a busy machine may need another try
+    out = subprocess.run(
+      [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    seconds, loaded = out.split(" ", 1)
+    assert loaded.strip() == "[]"
+    if float(seconds) < 0.5:
+      break
   assert float(seconds) < 0.5
-  assert loaded.strip() == "[]"

@@ -224,16 +224,34 @@ def test_the_imagenet_config_runs_and_resumes_on_its_own_records(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_used_is_one_line_on_standard_error(cache_dir, tmp_path):
-  done = _run(
-    _command(tmp_path, *_SMALL, "--config.optimizer=adam"), _environment(cache_dir)
-  )
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (
+      (*_SMALL, "--config.optimizer=adam"),
+      "error: optimizer is 'adam'; it must be one of sgd, adamw, lamb.",
+    ),
+    (
+      (*_SMALL, "--config.learning_rat=1"),
+      "error: the configuration has no setting learning_rat; did you mean",
+    ),
+    (
+      ("--config=configs/none.py",),
+      "error: --config is 'configs/none.py', which cannot be loaded",
+    ),
+    ((*_SMALL, "extra"), "error: arguments ['extra'] are not flags"),
+    ((*_SMALL, "--mode=evaluate"), "error: workdir is "),
+  ],
+)
+def test_what_cannot_be_used_is_one_line(cache_dir, tmp_path, flags, message):
+  done = _run(_command(tmp_path / "run", *flags), _environment(cache_dir))
   assert done.returncode == 2
   assert done.stdout == ""
-  lines = [line for line in done.stderr.splitlines() if "optimizer" in line]
-  assert lines == ["error: optimizer is 'adam'; it must be one of sgd, adamw, lamb."]
   assert "Traceback" not in done.stderr
-  assert not (tmp_path / "checkpoints").exists()
+  lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+  assert len(lines) == 1
+  assert lines[0].startswith(message)
+  assert not (tmp_path / "run").exists()
 
 
 def test_the_pod_launcher_says_what_it_would_run():
