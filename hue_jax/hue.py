@@ -242,6 +242,7 @@ def principal_plane(
       plane.
     TypeError: activations that are not floating point.
   """
+  _check_channels(activations.shape[-1])
   departure = _departure(_scaled_together(activations))
   vectors = departure.reshape(-1, departure.shape[-1])
   centered = vectors - vectors.mean(axis=0)
@@ -276,6 +277,7 @@ def class_mean_plane(
     ValueError: fewer than 3 channels, or fewer than 3 classes with examples.
     TypeError: activations that are not floating point.
   """
+  _check_channels(activations.shape[-1])
   vectors = _scaled_together(activations).reshape(-1, activations.shape[-1])
   counts = np.bincount(np.asarray(labels).ravel(), minlength=num_classes)
   present = np.flatnonzero(counts)
