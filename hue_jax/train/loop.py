@@ -252,7 +252,7 @@ def train_steps(
       progress.wait()  # a loss that is not finite must not reach a checkpoint
       report.pause()
       means = None
-      if evaluates and not stops:
+      if evaluates:  # also when told to stop: the best must not depend on that
         means = run.evaluate(state, config.validation_split)
         report.evaluation(step, "validation", means)
       checkpoints.save(run.parallel.first(state), means)
