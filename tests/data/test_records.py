@@ -184,9 +184,8 @@ def test_offsets_follow_the_format(tmp_path):
   assert record_index.masked_crc(bytes(8)) == checksum
 
 
+@pytest.mark.parametrize("sharded", ["array_record"], indirect=True)
 def test_damaged_array_record_is_named(sharded, tmp_path):
-  if sharded.name != "sharded_array_record":
-    pytest.skip("of array_record")
   folder = tmp_path / sharded.name / "1.0.0"
   shutil.copytree(sharded.builder.data_dir, folder)
   path = folder / f"{sharded.name}-train.array_record-00002-of-00007"
