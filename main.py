@@ -59,9 +59,11 @@ def _parse_flags(arguments):
   try:
     return app.parse_flags_with_usage(arguments)
   except (AttributeError, KeyError) as error:
-    # The message is the setting's name in quotes, and one that is near if there is.
-    text = " ".join(str(error.args[0]).replace("\\n", " ").split()).strip("\"'")
-    text = text.replace("\\", "").replace("' Did", "; did").strip("'")
+    message = error
+    while isinstance(message, Exception):  # ml_collections wraps one in the other
+      message = message.args[0]
+    name, _, hint = message.partition("\n")
+    text = name.strip("'") + (f"; {hint[0].lower()}{hint[1:]}" if hint else "")
     print(f"error: the configuration has no setting {text}", file=sys.stderr)
     sys.exit(2)
 

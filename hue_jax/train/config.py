@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from etils import epath
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hue_jax.data.input_pipeline import CROPS
@@ -209,7 +210,7 @@ def _read_config(path):
 
 
 def _check_same(ours: Mapping, theirs: Mapping, workdir: epath.Path) -> None:
-  ours, theirs = _flatten(ours), _flatten(theirs)
+  ours, theirs = flatten_dict(ours, sep="."), flatten_dict(theirs, sep=".")
   absent = "(not set)"
   differences = [
     f"{name} is {ours.get(name, absent)!r} and was {theirs.get(name, absent)!r}"
@@ -222,12 +223,3 @@ def _check_same(ours: Mapping, theirs: Mapping, workdir: epath.Path) -> None:
       f"workdir {workdir} holds a run of another configuration: "
       f"{'; '.join(differences)}. Choose another workdir, or set these back."
     )
-
-
-def _flatten(tree, prefix=""):
-  if not isinstance(tree, dict):
-    return {prefix: tree}
-  flat = {}
-  for key, value in tree.items():
-    flat.update(_flatten(value, f"{prefix}.{key}" if prefix else key))
-  return flat

@@ -44,6 +44,7 @@ class HueTerm:
     tap: the layer it looks at.
     kind: one of `KINDS`.
     weight: λ as a function of the step.
+    peak_weight: the largest λ of the schedule, which names the term.
     plane: hue plane `[channels, 2]`; None for one that is learned, which the
       network's parameters then hold.
     weighting: how positions weigh in the mean over a layer, one of `WEIGHTINGS`;
@@ -56,6 +57,7 @@ class HueTerm:
   tap: str
   kind: str
   weight: Callable[[Array], Array]
+  peak_weight: float
   plane: Float[Array | np.ndarray, "channels 2"] | None = None
   weighting: str = "uniform"
   sectors: int = 8
@@ -131,7 +133,7 @@ class Objective:
     smoothing = f"(smoothing {self.label_smoothing:g})" if self.label_smoothing else ""
     parts = [f"cross_entropy{smoothing}"]
     for term in self.terms:
-      parts.append(f"{_peak_weight(term):g} {term.kind}({term.tap})")
+      parts.append(f"{term.peak_weight:g} {term.kind}({term.tap})")
     return " + ".join(parts)
 
 
@@ -191,10 +193,6 @@ def _in_top(logits, labels, k):
   ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))
   # A logit that is not a number is no right answer.
   return ((ahead.sum(axis=-1) < k) & jnp.isfinite(own[:, 0])).astype(jnp.float32)
-
-
-def _peak_weight(term):
-  return float(getattr(term.weight, "peak", term.weight(0)))
 
 
 # --- From settings --------------------------------------------------------------
@@ -312,21 +310,21 @@ def create_objective(
     if values["kind"] != "angular_consistency":
       channels = tap_shapes[values["tap"]][-1]
       plane = _named_plane(f"hue.terms.{name}", values["plane"], channels, seed)
-    weights = _weight_schedule(schedule, weight, num_train_steps, warmup_steps)
-    built.append(HueTerm(**{**values, "name": name, "weight": weights, "plane": plane}))
+    values |= {
+      "name": name,
+      "weight": _weight_schedule(schedule, weight, num_train_steps, warmup_steps),
+      "peak_weight": weight,
+      "plane": plane,
+    }
+    built.append(HueTerm(**values))
   return Objective(num_classes, tuple(built), label_smoothing)
 
 
 def _weight_schedule(name, weight, num_train_steps, warmup_steps):
-  schedule = {
-    "constant": lambda: optax.constant_schedule(weight),
-    "linear_warmup": lambda: optax.linear_schedule(0.0, weight, max(warmup_steps, 1)),
-    "linear_decay": lambda: optax.linear_schedule(weight, 0.0, num_train_steps),
-    "cosine_decay": lambda: optax.cosine_decay_schedule(weight, num_train_steps),
-  }[name]()
-
-  def weight_at(step):
-    return schedule(step)
-
-  weight_at.peak = weight
-  return weight_at
+  if name == "linear_warmup":
+    return optax.linear_schedule(0.0, weight, max(warmup_steps, 1))
+  if name == "linear_decay":
+    return optax.linear_schedule(weight, 0.0, num_train_steps)
+  if name == "cosine_decay":
+    return optax.cosine_decay_schedule(weight, num_train_steps)
+  return optax.constant_schedule(weight)
