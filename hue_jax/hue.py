@@ -20,7 +20,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Complex, Float, Int, Key, Shaped, UInt32
 
 Arrays = Array | np.ndarray
 
@@ -397,8 +397,28 @@ def wrap_angle(angle: Float[Arrays, "*shape"] | float) -> Float[Array, "*shape"]
 # --- Helpers --------------------------------------------------------------------
 
 
-def chroma_vector(activations, plane):
-  """Returns (z, chromatic, a − mean(a), scale), the vectors divided by scale."""
+def chroma_vector(
+  activations: Shaped[Arrays, "*leading channels"],
+  plane: Float[Arrays, "rows columns"] | None,
+) -> tuple[
+  Float[Array, "*leading 2"],
+  Bool[Array, "*leading"],
+  Float[Array, "*leading channels"],
+  Float[Array, "*leading"],
+]:
+  """The chroma vector z = a · plane, without overflow.
+
+  Args:
+    activations: vectors a along the last axis.
+    plane: hue plane; the Fourier plane if None.
+
+  Returns:
+    z / scale; whether z is more than rounding; (a − mean(a)) / scale; and scale.
+
+  Raises:
+    ValueError: fewer than 3 channels, or a plane of another shape.
+    TypeError: activations that are not floating point.
+  """
   unit, scale = scaled(activations)
   plane = checked_plane(plane, unit.shape[-1]).astype(unit.dtype)
   departure = _departure(unit)
@@ -462,11 +482,23 @@ def _as_float(activations):
   return activations.astype(jnp.promote_types(activations.dtype, jnp.float32))
 
 
-def scaled(activations):
-  """Returns activations / scale, of magnitude at most 1, and scale.
+def scaled(
+  activations: Shaped[Arrays, "*leading channels"],
+) -> tuple[Float[Array, "*leading channels"], Float[Array, "*leading"]]:
+  """Activations divided by their largest magnitude.
 
   The scale carries no gradient: what is computed from the two together does not
   depend on it.
+
+  Args:
+    activations: vectors a along the last axis.
+
+  Returns:
+    a / scale, of magnitude at most 1, and scale.
+
+  Raises:
+    ValueError: an array without an axis.
+    TypeError: activations that are not floating point.
   """
   activations = _as_float(activations)
   if activations.ndim < 1:
