@@ -28,9 +28,14 @@ def imagenet(data_dir):
 
 
 @pytest.fixture(scope="session", params=["tfrecord", "array_record"])
-def sharded(request, data_dir):
-  """60 + 23 images in 7 and 3 shards."""
+def sharded(request, tmp_path_factory):
+  """60 + 23 images in 7 and 3 shards.
+
+  In a folder of its own: pytest sets a session's parametrized fixture up anew whenever
+  it comes back to a parameter.
+  """
   name = f"sharded_{request.param}"
+  data_dir = str(tmp_path_factory.mktemp(name))
   rng = np.random.default_rng(0)
   pixels = {s: rng.integers(0, 256, (n, 5, 6, 3), np.uint8) for s, n in _SIZES.items()}
   labels = {s: np.arange(n) % 4 for s, n in _SIZES.items()}
