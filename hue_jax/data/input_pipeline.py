@@ -120,6 +120,7 @@ def eval_batches(
   image_size: int,
   crop: str = "random_resized",
   channels: int | None = None,
+  indices: np.ndarray | None = None,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -134,6 +135,8 @@ def eval_batches(
       image_size * 256 / 224 and the central square is cut out; for 'pad' and 'none',
       the image is resized.
     channels: 1 or 3; None is what the data set has.
+    indices: The examples to read instead, by their indices in the split, in this
+      order.
     process_index: Which process this is.
     process_count: How many processes share each batch.
 
@@ -150,12 +153,13 @@ def eval_batches(
   _check_processes(batch_size, process_index, process_count)
 
   source = RecordSource(dataset, split)
+  indices = _checked_indices(indices, len(source))
   local_batch = batch_size // process_count
   channels = channels or dataset.channels
 
   def rows(step):
     first = step * batch_size + process_index * local_batch
-    return np.arange(first, min(first + local_batch, len(source)))
+    return indices[first : first + local_batch]
 
   def plan(step):
     # One column that nobody reads: TensorFlow cannot unbatch rows without a number.
@@ -172,7 +176,7 @@ def eval_batches(
       shape=dataset.image_shape,
     )
 
-  num_steps = -(-len(source) // batch_size)
+  num_steps = -(-len(indices) // batch_size)
   # Of the last batch, a process may have no rows: then it reads a step less.
   num_read = num_steps if len(rows(num_steps - 1)) else num_steps - 1
   loader = Loader(dataset, source, plan, decode, lambda batch, _: batch)
@@ -182,6 +186,20 @@ def eval_batches(
     _padded(*next(batches, nothing), rows(step), local_batch)
     for step in range(num_steps)
   )
+
+
+def _checked_indices(indices, num_examples: int) -> np.ndarray:
+  if indices is None:
+    return np.arange(num_examples)
+  indices = np.asarray(indices)
+  if not indices.size:
+    raise InputError("indices is empty; it must name at least one example.")
+  if indices.min() < 0 or indices.max() >= num_examples:
+    raise InputError(
+      f"indices has {indices.min()} to {indices.max()}; the split has examples 0 to "
+      f"{num_examples - 1}."
+    )
+  return indices
 
 
 def _padded(batch, labels, index, length: int) -> Batch:

@@ -192,7 +192,7 @@ def claim_workdir(config: ConfigDict, workdir: epath.Path) -> None:
   path = workdir / "config.json"
   ours = json.loads(config.to_json())
   if path.exists():
-    _check_same(ours, _read_config(path), workdir)
+    _check_same(ours, _read_json(path), workdir)
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     partial = workdir / "config.json.partial"
@@ -200,7 +200,25 @@ def claim_workdir(config: ConfigDict, workdir: epath.Path) -> None:
     partial.replace(path)
 
 
-def _read_config(path):
+def read_config(workdir: epath.Path) -> ConfigDict:
+  """The configuration that lies beside the checkpoints.
+
+  Args:
+    workdir: of a run.
+
+  Returns:
+    The configuration.
+
+  Raises:
+    InputError: the workdir holds no run, or its configuration cannot be read.
+  """
+  path = workdir / "config.json"
+  if not path.exists():
+    raise InputError(f"workdir is {str(workdir)!r}, which holds no run (config.json).")
+  return ConfigDict(_read_json(path))
+
+
+def _read_json(path):
   try:
     return json.loads(path.read_text())
   except json.JSONDecodeError as error:

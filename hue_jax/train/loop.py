@@ -17,16 +17,15 @@ from ml_collections import ConfigDict
 from hue_jax.data.datasets import Dataset, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.errors import InputError
-from hue_jax.models import tap_shapes
 from hue_jax.train import config as settings
+from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.evaluation import evaluate
-from hue_jax.train.objective import Objective, create_objective
-from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
+from hue_jax.train.objective import Objective
 from hue_jax.train.parallel import AXIS, Parallel, create_parallel
 from hue_jax.train.preemption import Preempted, Watch
 from hue_jax.train.report import Means, Report
-from hue_jax.train.state import TrainState, create_state
+from hue_jax.train.state import TrainState
 from hue_jax.train.step import make_eval_step, make_train_step
 
 
@@ -169,38 +168,9 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   """
   dataset = open_dataset(config.dataset, config.data_dir)
   settings.check_config(config, dataset)
-  model = settings.build_model(config)
   num_train_steps = settings.num_train_steps(config, dataset)
   warmup_steps = settings.steps(config, dataset, config.warmup_epochs)
-  objective = create_objective(
-    num_classes=config.num_classes,
-    label_smoothing=config.label_smoothing,
-    terms=settings.hue_terms(config),
-    tap_shapes=tap_shapes(model, settings.image_shape(config)),
-    num_train_steps=num_train_steps,
-    warmup_steps=warmup_steps,
-    seed=config.seed,
-  )
-  learning_rate = learning_rate_schedule(
-    peak=config.learning_rate * config.batch_size / 256,
-    num_train_steps=num_train_steps,
-    warmup_steps=min(warmup_steps, num_train_steps),
-  )
-  optimizer = create_optimizer(
-    config.optimizer,
-    learning_rate,
-    weight_decay=config.weight_decay,
-    momentum=config.momentum,
-    gradient_clip_norm=config.gradient_clip_norm,
-  )
-  initial_state = create_state(
-    model,
-    objective,
-    optimizer,
-    image_shape=settings.image_shape(config),
-    seed=config.seed,
-    ema=config.ema_decay > 0,
-  )
+  objective, learning_rate, initial_state = build(config, num_train_steps, warmup_steps)
   parallel = create_parallel(config.parallel, devices)
   pixels = {
     "pixel_mean": tuple(config.pixel_mean),

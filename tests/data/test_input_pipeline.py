@@ -228,6 +228,35 @@ class TestEval:
       resized = images.resize(tf.constant(expected[index]["image"]), 6, 6)
       np.testing.assert_array_equal(image, resized)
 
+  def test_chosen_examples_in_the_order_given(self, sharded, reference):
+    expected = reference(sharded, "train")
+    indices = np.array([17, 3, 0, len(expected) - 1, 3])
+    settings = {"batch_size": 2, "image_size": 6, "crop": "none", "indices": indices}
+    batches = list(eval_batches(sharded, "train", **settings))
+    assert [b["index"].tolist() for b in batches] == [
+      [17, 3],
+      [0, len(expected) - 1],
+      [3, -1],
+    ]
+    labels = np.concatenate([b["label"] for b in batches])[:5]
+    np.testing.assert_array_equal(labels, [expected[i]["label"] for i in indices])
+    images_of = np.concatenate([b["image"] for b in batches])
+    resized = images.resize(tf.constant(expected[17]["image"]), 6, 6)
+    np.testing.assert_array_equal(images_of[0], resized)
+
+  @pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+      ([], "indices is empty"),
+      ([0, 360], r"indices has 0 to 360; the split has examples 0 to 359"),
+      ([-1, 2], r"indices has -1 to 2"),
+    ],
+  )
+  def test_examples_that_there_are_not(self, digits, indices, message):
+    settings = {"batch_size": 2, "image_size": 8, "indices": np.array(indices)}
+    with pytest.raises(InputError, match=message):
+      eval_batches(digits, "test", **settings)
+
   def test_center_crop_is_that_of_pillow(self, imagenet, reference):
     batches = eval_batches(imagenet, "validation", batch_size=21, image_size=56)
     found = next(batches)["image"]

@@ -1,0 +1,122 @@
+"""From a configuration to what is trained, and back from a workdir to what it holds."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import optax
+from etils import epath
+from ml_collections import ConfigDict
+
+from hue_jax.errors import InputError
+from hue_jax.models import tap_shapes
+from hue_jax.train import config as settings
+from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.objective import Objective, create_objective
+from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
+from hue_jax.train.state import TrainState, create_state
+
+
+class Built(NamedTuple):
+  """What a run minimizes, how fast, and from where."""
+
+  objective: Objective
+  learning_rate: optax.Schedule
+  initial_state: TrainState
+
+
+def build(config: ConfigDict, num_train_steps: int, warmup_steps: int) -> Built:
+  """Builds the objective, the learning rate and the state at step 0.
+
+  Args:
+    config: of the fields of `configs/base.py`.
+    num_train_steps: length of the run.
+    warmup_steps: of these.
+
+  Returns:
+    The parts, the state on JAX's default device.
+
+  Raises:
+    InputError: a setting that cannot be used.
+  """
+  model = settings.build_model(config)
+  objective = create_objective(
+    num_classes=config.num_classes,
+    label_smoothing=config.label_smoothing,
+    terms=settings.hue_terms(config),
+    tap_shapes=tap_shapes(model, settings.image_shape(config)),
+    num_train_steps=num_train_steps,
+    warmup_steps=warmup_steps,
+    seed=config.seed,
+  )
+  learning_rate = learning_rate_schedule(
+    peak=config.learning_rate * config.batch_size / 256,
+    num_train_steps=num_train_steps,
+    warmup_steps=min(warmup_steps, num_train_steps),
+  )
+  optimizer = create_optimizer(
+    config.optimizer,
+    learning_rate,
+    weight_decay=config.weight_decay,
+    momentum=config.momentum,
+    gradient_clip_norm=config.gradient_clip_norm,
+  )
+  state = create_state(
+    model,
+    objective,
+    optimizer,
+    image_shape=settings.image_shape(config),
+    seed=config.seed,
+    ema=config.ema_decay > 0,
+  )
+  return Built(objective, learning_rate, state)
+
+
+class Trained(NamedTuple):
+  """A network that a run has trained.
+
+  Attributes:
+    config: of the run.
+    model: without weights.
+    variables: `{"params": …, "batch_stats": …}` of the best checkpoint, or of its
+      moving average, where there is one.
+    planes: the two vectors of each learned hue plane, by the name of its term.
+    step: of the checkpoint.
+  """
+
+  config: ConfigDict
+  model: nn.Module
+  variables: dict[str, Any]
+  planes: dict[str, Any]
+  step: int
+
+
+def load_trained(workdir: str) -> Trained:
+  """The network of the best checkpoint in a workdir; its data set is not needed.
+
+  Args:
+    workdir: of a run of `main.py`.
+
+  Returns:
+    The network.
+
+  Raises:
+    InputError: the workdir holds no run, or no checkpoint that is whole.
+  """
+  folder = epath.Path(workdir).expanduser().resolve()
+  config = settings.read_config(folder)
+  # Neither number changes the structure of the state, which is all that is needed.
+  initial_state = build(config, num_train_steps=1, warmup_steps=0).initial_state
+  if not (folder / "checkpoints").exists():
+    raise InputError(f"workdir {workdir} holds no checkpoint.")
+  with Checkpoints(folder, keep=config.keep_checkpoints) as checkpoints:
+    state = checkpoints.restore_best(initial_state)
+  if not state.step:
+    raise InputError(f"workdir {workdir} holds no checkpoint that is whole.")
+  params, batch_stats = state.evaluated()
+  return Trained(
+    config=config,
+    model=settings.build_model(config),
+    variables={"params": params["network"], "batch_stats": batch_stats},
+    planes=params["planes"],
+    step=int(state.step),
+  )
