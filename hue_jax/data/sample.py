@@ -1,0 +1,81 @@
+"""A class-balanced sample of a split, found without decoding an image."""
+
+import numpy as np
+import tensorflow as tf
+
+from hue_jax.data.datasets import Dataset
+from hue_jax.data.order import ShuffledOrder
+from hue_jax.data.records import RecordSource
+from hue_jax.errors import InputError, check_integer
+
+_BLOCK = 1024
+
+
+def class_balanced_sample(
+  dataset: Dataset, split: str, *, per_class: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws the same number of examples of every class, without replacement.
+
+  The split is read in a random order until every class has its number; of a class
+  that has fewer examples all are taken.
+
+  Args:
+    dataset: The data set.
+    split: A split expression, such as 'test'.
+    per_class: Examples of a class.
+    seed: Determines which; a larger `per_class` adds to them.
+
+  Returns:
+    The indices in the split in rising order, int64 [n], and their labels, int64 [n].
+
+  Raises:
+    InputError: For a split that has no examples or no labels, or a damaged record.
+  """
+  check_integer("per_class", per_class, at_least=1)
+  check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
+  source = RecordSource(dataset, split)
+  if not len(source):
+    raise InputError(f"{dataset.name} split {split!r} has no examples.")
+  order = ShuffledOrder(len(source), seed)(np.arange(len(source)))
+  wanting = np.full(dataset.num_classes, per_class)
+  taken, labels_of_taken = [], []
+  for start in range(0, len(order), _BLOCK):
+    indices = order[start : start + _BLOCK]
+    labels = _read_labels(dataset, source, indices)
+    kept = _rank_within_class(labels) < wanting[labels]
+    taken.append(indices[kept])
+    labels_of_taken.append(labels[kept])
+    wanting -= np.bincount(labels[kept], minlength=len(wanting))
+    if not wanting.any():
+      break
+  indices, labels = np.concatenate(taken), np.concatenate(labels_of_taken)
+  rising = np.argsort(indices)
+  return indices[rising], labels[rising]
+
+
+def _read_labels(dataset: Dataset, source: RecordSource, indices) -> np.ndarray:
+  feature = {dataset.label_key: tf.io.FixedLenFeature([], tf.int64)}
+  try:
+    parsed = tf.io.parse_example(source.read(indices), feature)
+  except tf.errors.OpError as error:
+    raise InputError(
+      f"{source.describe(indices[0])}, or one of the {len(indices) - 1} examples read "
+      "with it, has no label that can be read."
+    ) from error
+  labels = parsed[dataset.label_key].numpy()
+  wrong = np.flatnonzero((labels < 0) | (labels >= dataset.num_classes))
+  if wrong.size:
+    raise InputError(
+      f"{source.describe(indices[wrong[0]])}: label {labels[wrong[0]]} is not among "
+      f"0 to {dataset.num_classes - 1}."
+    )
+  return labels
+
+
+def _rank_within_class(labels) -> np.ndarray:
+  """How many of the same class stand before each."""
+  by_class = np.argsort(labels, kind="stable")
+  _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+  ranks = np.empty(len(labels), np.int64)
+  ranks[by_class] = np.arange(len(labels)) - np.repeat(first, counts)
+  return ranks
