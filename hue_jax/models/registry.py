@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from hue_jax.errors import InputError
-from hue_jax.models import resnet
+from hue_jax.models import efficientnet_lite, resnet
 
-_MODELS = {**resnet.VARIANTS}
+_MODELS = {**resnet.VARIANTS, **efficientnet_lite.VARIANTS}
 
 
 def model_names() -> tuple[str, ...]:
