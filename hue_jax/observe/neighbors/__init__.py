@@ -1,0 +1,25 @@
+"""k nearest neighbors: one interface, FAISS on CPUs and JAX on accelerators.
+
+index = create_index(vectors, groups=image_of_vector, metric="cosine")
+ids, distances = index.search(queries, k=10, query_groups=image_of_query)
+"""
+
+from hue_jax.observe.neighbors.index import (
+  ENGINES,
+  METRICS,
+  STRUCTURES,
+  Index,
+  Neighbors,
+  create_index,
+  recall,
+)
+
+__all__ = [
+  "ENGINES",
+  "METRICS",
+  "STRUCTURES",
+  "Index",
+  "Neighbors",
+  "create_index",
+  "recall",
+]

@@ -1,0 +1,333 @@
+"""The index against brute force in float64, ties, groups, devices and both engines."""
+
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hue_jax.errors import InputError
+from hue_jax.observe.neighbors import create_index, recall
+
+ENGINES = ("faiss", "jax")
+METRICS = ("cosine", "euclidean")
+each_engine = pytest.mark.parametrize("engine", ENGINES)
+each_metric = pytest.mark.parametrize("metric", METRICS)
+
+
+def brute_force(vectors, queries, k, metric, groups=None, query_groups=None):
+  """By definition, in float64, distances rounded to float32, ties to the lower row."""
+  vectors, queries = np.asarray(vectors, np.float64), np.asarray(queries, np.float64)
+  distances = np.empty((len(queries), len(vectors)))
+  for i, query in enumerate(queries):
+    if metric == "euclidean":
+      distances[i] = np.sqrt(((vectors - query) ** 2).sum(axis=1))
+    else:
+      lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+      products = (vectors * query).sum(axis=1)
+      cosines = np.where(lengths > 0, products / np.where(lengths > 0, lengths, 1), 0)
+      distances[i] = np.round(1 - np.clip(cosines, -1, 1), 12)
+    if query_groups is not None:
+      distances[i, groups == query_groups[i]] = np.inf
+  rows = np.broadcast_to(np.arange(len(vectors)), distances.shape)
+  order = np.lexsort((rows, distances.astype(np.float32)), axis=-1)[:, :k]
+  return order, np.take_along_axis(distances, order, axis=1)
+
+
+def assert_same(found, expected, tolerance=1e-6):
+  """Equal distances; equal rows but where distances are within rounding."""
+  ids, distances = expected
+  np.testing.assert_allclose(found.distances, distances, rtol=tolerance, atol=tolerance)
+  differing = found.ids != ids
+  gaps = np.abs(np.diff(distances, axis=1))
+  near = np.zeros(ids.shape, bool)
+  near[:, 1:] |= gaps < tolerance
+  near[:, :-1] |= gaps < tolerance
+  assert not (differing & ~near)[:, :-1].any()
+
+
+def clustered(num_vectors, channels, seed=0, num_clusters=20):
+  rng = np.random.default_rng(seed)
+  centers = 3 * rng.normal(size=(num_clusters, channels))
+  vectors = centers[rng.integers(num_clusters, size=num_vectors)]
+  return (vectors + rng.normal(size=vectors.shape)).astype(np.float32)
+
+
+@each_engine
+@each_metric
+def test_brute_force(engine, metric):
+  vectors, queries = clustered(1500, 24), clustered(70, 24, seed=1)
+  index = create_index(vectors, metric=metric, engine=engine)
+  found = index.search(queries, 9)
+  assert_same(found, brute_force(vectors, queries, 9, metric))
+  assert (found.ids.dtype, found.distances.dtype) == (np.int64, np.float32)
+  assert (np.diff(found.distances, axis=1) >= 0).all()
+
+
+@each_engine
+@each_metric
+def test_ones_own_group_is_left_out_however_near_it_is(engine, metric):
+  # 120 vectors of one image, all nearer to each other than to any other image.
+  rng = np.random.default_rng(0)
+  groups = np.repeat(np.arange(6), 120)
+  vectors = (5 * rng.normal(size=(6, 16)))[groups] + 0.1 * rng.normal(size=(720, 16))
+  vectors = vectors.astype(np.float32)
+  index = create_index(vectors, groups=groups, metric=metric, engine=engine)
+  rows = np.arange(0, 720, 7)
+  found = index.search(vectors[rows], 5, groups[rows])
+  assert (groups[found.ids] != groups[rows, None]).all()
+  assert_same(
+    found, brute_force(vectors, vectors[rows], 5, metric, groups, groups[rows])
+  )
+
+
+@each_engine
+@each_metric
+def test_exact_ties_go_to_the_lower_row(engine, metric):
+  # Backgrounds and dead layers: thousands of equal rows.
+  rng = np.random.default_rng(0)
+  distinct = rng.normal(size=(9, 8)).astype(np.float16)
+  vectors = distinct[rng.integers(9, size=3000)]
+  groups = np.arange(3000) // 10
+  index = create_index(vectors, groups=groups, metric=metric, engine=engine)
+  rows = np.arange(0, 3000, 61)
+  found = index.search(vectors[rows], 12, groups[rows])
+  ids, _ = brute_force(vectors, vectors[rows], 12, metric, groups, groups[rows])
+  np.testing.assert_array_equal(found.ids, ids)
+  found = index.search(vectors[rows], 12)
+  np.testing.assert_array_equal(
+    found.ids, brute_force(vectors, vectors[rows], 12, metric)[0]
+  )
+
+
+@each_engine
+@each_metric
+def test_a_constant_layer(engine, metric):
+  vectors = np.full((500, 4), 0.25, np.float16)
+  groups = np.arange(500) // 4
+  index = create_index(vectors, groups=groups, metric=metric, engine=engine)
+  found = index.search(vectors[:8], 6, groups[:8])
+  np.testing.assert_array_equal(found.ids[0], [4, 5, 6, 7, 8, 9])
+  np.testing.assert_array_equal(found.ids[5], [0, 1, 2, 3, 8, 9])
+  np.testing.assert_allclose(found.distances, 0, atol=1e-7)
+
+
+@each_engine
+def test_zero_vectors_are_at_distance_1_from_all(engine):
+  vectors = np.concatenate([np.zeros((3, 4)), np.eye(4), -np.eye(4), np.zeros((2, 4))])
+  vectors = vectors.astype(np.float32)
+  index = create_index(vectors, metric="cosine", engine=engine)
+  found = index.search(np.array([[0, 0, 0, 0], [0, 1, 0, 0]], np.float32), 13)
+  np.testing.assert_array_equal(found.ids[0], np.arange(13))
+  np.testing.assert_array_equal(found.distances[0], np.ones(13))
+  assert found.ids[1, 0] == 4
+  assert found.ids[1, -1] == 8
+  np.testing.assert_array_equal(found.ids[1, 1:-1], np.delete(np.arange(13), [4, 8]))
+  assert np.isfinite(found.distances).all()
+
+
+@each_engine
+@each_metric
+def test_neighbors_that_float32_cannot_tell_apart(engine, metric):
+  # All cosines within 1e-7 of 1: the engine's order is noise, the result is not.
+  rng = np.random.default_rng(0)
+  vectors = (100 + 0.03 * rng.normal(size=(4000, 6))).astype(np.float32)
+  index = create_index(vectors, metric=metric, engine=engine)
+  found = index.search(vectors[:30], 4)
+  expected = brute_force(vectors, vectors[:30], 4, metric)
+  np.testing.assert_allclose(found.distances, expected[1], rtol=1e-5, atol=1e-12)
+  np.testing.assert_array_equal(found.ids, expected[0])
+
+
+@each_metric
+def test_engines_agree_on_float16_from_a_file(metric, tmp_path):
+  vectors = clustered(3000, 32).astype(np.float16)
+  np.save(tmp_path / "vectors.npy", vectors)
+  mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+  results = [
+    create_index(mapped, metric=metric, engine=engine).search(vectors[:200], 10)
+    for engine in ENGINES
+  ]
+  np.testing.assert_array_equal(results[0].ids, results[1].ids)
+  np.testing.assert_array_equal(results[0].distances, results[1].distances)
+
+
+@each_metric
+@pytest.mark.slow
+def test_engines_agree_at_full_size(metric):
+  rng = np.random.default_rng(0)
+  vectors = rng.normal(size=(100_000, 256)).astype(np.float32)
+  queries = rng.normal(size=(2000, 256)).astype(np.float32)
+  one, other = (
+    create_index(vectors, metric=metric, engine=engine).search(queries, 10)
+    for engine in ENGINES
+  )
+  assert_same(one, other, tolerance=1e-5)
+
+
+@each_metric
+@pytest.mark.parametrize("num_vectors", [5, 64, 1003])
+def test_eight_devices_return_what_one_returns(metric, num_vectors):
+  assert len(jax.devices()) == 8
+  vectors, queries = clustered(num_vectors, 12), clustered(40, 12, seed=1)
+  vectors[::5] = vectors[0]
+  groups = np.arange(num_vectors) // 2
+  query_groups = np.arange(40) % 3
+  one, eight = (
+    create_index(
+      vectors, groups=groups, metric=metric, engine="jax", devices=devices
+    ).search(queries, 3, query_groups)
+    for devices in (jax.devices()[:1], None)
+  )
+  np.testing.assert_array_equal(one.ids, eight.ids)
+  np.testing.assert_array_equal(one.distances, eight.distances)
+
+
+def test_vectors_in_several_blocks(monkeypatch):
+  from hue_jax.observe.neighbors import jax_engine
+
+  monkeypatch.setattr(jax_engine, "_VECTORS", 16)
+  monkeypatch.setattr(jax_engine, "_QUERIES", 8)
+  vectors, queries = clustered(700, 6), clustered(21, 6, seed=1)
+  index = create_index(vectors, engine="jax", devices=jax.devices()[:2])
+  assert_same(index.search(queries, 30), brute_force(vectors, queries, 30, "cosine"))
+
+
+@pytest.mark.parametrize("structure", ["ivf", "hnsw"])
+@each_metric
+def test_approximate_structures_miss_little(metric, structure):
+  vectors, queries = clustered(6000, 16), clustered(300, 16, seed=0)
+  groups = np.arange(6000) // 8
+  own = np.arange(300) // 8
+  exact, found = (
+    create_index(vectors, groups=groups, metric=metric, structure=kind).search(
+      queries, 10, own
+    )
+    for kind in ("flat", structure)
+  )
+  assert (groups[found.ids] != own[:, None]).all()
+  assert 0.9 < recall(found, exact) <= 1
+  assert recall(exact, exact) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.sampled_from(METRICS))
+def test_any_small_index(seed, k, metric):
+  # Small integers make ties and zero vectors common.
+  rng = np.random.default_rng(seed)
+  vectors = rng.integers(-1, 2, size=(40, 3)).astype(np.float32)
+  groups = rng.integers(0, 12, size=40)
+  queries, own = vectors[:15], groups[:15]
+  if 40 - np.bincount(groups).max() < k:
+    return
+  ids, _ = brute_force(vectors, queries, k, metric, groups, own)
+  index = create_index(vectors, groups=groups, metric=metric, engine="faiss")
+  np.testing.assert_array_equal(index.search(queries, k, own).ids, ids)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"metric": "dot"}, "metric is 'dot'; it must be one of cosine, euclidean"),
+    ({"engine": "annoy"}, "engine is 'annoy'; it must be one of auto, faiss, jax"),
+    ({"structure": "tree"}, "structure is 'tree'"),
+    (
+      {"engine": "jax", "structure": "ivf"},
+      "structure is 'ivf'; the JAX engine has 'flat' alone",
+    ),
+    ({"groups": np.zeros(9, int)}, r"groups are int64 of shape \(9,\); integers of"),
+    ({"groups": np.full(10, -1)}, "groups hold -1"),
+    ({"vectors": np.zeros((0, 3))}, r"vectors have shape \(0, 3\)"),
+    (
+      {"vectors": np.array([[0, 1], [np.nan, 0]])},
+      "vectors hold a number that is not finite in row 1",
+    ),
+  ],
+)
+def test_what_an_index_cannot_be_made_of(arguments, message):
+  arguments = {"vectors": np.ones((10, 3), np.float32)} | arguments
+  with pytest.raises(InputError, match=message):
+    create_index(arguments.pop("vectors"), **arguments)
+
+
+def test_what_cannot_be_searched():
+  vectors = clustered(10, 3)
+  index = create_index(vectors, groups=np.arange(10) // 4)
+  with pytest.raises(InputError, match="k is 11; the index has 10 vectors, so that k"):
+    index.search(vectors, 11)
+  with pytest.raises(
+    InputError, match=r"4 of them of a query's own group, so .* most 6"
+  ):
+    index.search(vectors, 7, np.arange(10) // 4)
+  with pytest.raises(InputError, match="k is 0"):
+    index.search(vectors, 0)
+  with pytest.raises(InputError, match=r"queries have shape \(10, 2\)"):
+    index.search(vectors[:, :2], 1)
+  with pytest.raises(InputError, match=r"queries hold .* not finite in row 2"):
+    index.search(np.where(np.arange(10)[:, None] == 2, np.inf, vectors), 1)
+  with pytest.raises(InputError, match=r"query_groups have shape \(3,\)"):
+    index.search(vectors, 1, np.zeros(3, int))
+  with pytest.raises(InputError, match="made without groups"):
+    create_index(vectors).search(vectors, 1, np.zeros(10, int))
+
+
+def test_faiss_is_asked_for_where_it_is_missing(monkeypatch):
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  with pytest.raises(InputError, match=r"pip install 'hue_jax\[observe\]'"):
+    create_index(np.ones((3, 3), np.float32), engine="faiss")
+  found = create_index(np.eye(3, dtype=np.float32)).search(np.eye(3), 1)
+  np.testing.assert_array_equal(found.ids[:, 0], [0, 1, 2])
+
+
+@pytest.mark.slow
+def test_two_processes_return_what_one_returns(tmp_path):
+  script = textwrap.dedent(
+    """
+    import sys, numpy as np, jax
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    process, port, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    jax.distributed.initialize(f"localhost:{port}", 2, process)
+    from hue_jax.observe.neighbors import create_index
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(301, 8)).astype(np.float32)
+    found = create_index(vectors, engine="jax").search(vectors[:50], 4)
+    assert len(jax.devices()) == 4
+    np.save(f"{out}/{process}.npy", found.ids)
+    """
+  )
+  port = _free_port()
+  environment = _environment(devices=2)
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", script, str(i), str(port), str(tmp_path)],
+      env=environment,
+    )
+    for i in range(2)
+  ]
+  assert [process.wait(timeout=120) for process in processes] == [0, 0]
+  vectors = np.random.default_rng(0).normal(size=(301, 8)).astype(np.float32)
+  expected = create_index(vectors, engine="faiss").search(vectors[:50], 4).ids
+  for i in range(2):
+    np.testing.assert_array_equal(np.load(tmp_path / f"{i}.npy"), expected)
+
+
+def _free_port() -> int:
+  import socket
+
+  with socket.socket() as listener:
+    listener.bind(("localhost", 0))
+    return listener.getsockname()[1]
+
+
+def _environment(devices: int) -> dict[str, str]:
+  import os
+  from pathlib import Path
+
+  return os.environ | {
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+  }
