@@ -138,10 +138,11 @@ class Index:
     """The first k rows that equal the candidates, less those of one's own group."""
     rows = members[candidates]
     if rows.shape[2] > 1:
-      # Each of the k nearest is equal to one of the k nearest candidates that are left.
-      out = self._is_out(rows, candidates, groups).all(axis=2)
-      distances = np.where(out, np.inf, distances)
-      order = np.argsort(distances, axis=1, kind="stable")[:, : k + _MARGIN]
+      # The k nearest rows are equal to the k candidates whose own first is nearest.
+      out = self._is_out(rows, candidates, groups)
+      first = np.where(out, len(self), rows).min(axis=2)
+      distances = np.where(out.all(axis=2), np.inf, distances)
+      order = np.lexsort((first, distances), axis=-1)[:, :k]
       candidates, distances = (
         np.take_along_axis(values, order, axis=1) for values in (candidates, distances)
       )
