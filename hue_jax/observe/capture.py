@@ -1,0 +1,229 @@
+"""From images to activation vectors on disk, in batches on all devices."""
+
+import dataclasses
+import os
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from hue_jax.data.datasets import Dataset
+from hue_jax.data.input_pipeline import eval_batches
+from hue_jax.errors import InputError, check_integer, check_one_of
+from hue_jax.observe.networks import Network
+from hue_jax.observe.store import Identity, Store, create_store, open_store
+
+DTYPES = ("float16", "float32")
+
+_BATCHES_BETWEEN_MARKS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """The images that are observed.
+
+  Attributes:
+    dataset: of the images.
+    split: of the data set.
+    indices: of the images in the split, [images].
+    labels: their classes, [images].
+  """
+
+  dataset: Dataset
+  split: str
+  indices: np.ndarray
+  labels: np.ndarray
+
+  def batches(self, network: Network, batch_size: int, first: int = 0):
+    """Batches of the images from one on, made as the network wants them."""
+    return eval_batches(
+      self.dataset,
+      self.split,
+      batch_size=batch_size,
+      image_size=network.image_size,
+      crop=network.crop,
+      channels=network.channels,
+      indices=self.indices[first:],
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+  def pictures(
+    self, network: Network, places: np.ndarray, image_size: int | None = None
+  ) -> UInt8[np.ndarray, "images height width channels"]:
+    """A few of the images, as the network sees them.
+
+    Args:
+      network: that wants the images.
+      places: in the sample, of the images.
+      image_size: another size than the network's.
+
+    Returns:
+      The images in the order of `places`.
+    """
+    batch = next(
+      eval_batches(
+        self.dataset,
+        self.split,
+        batch_size=len(places),
+        image_size=image_size or network.image_size,
+        crop=network.crop,
+        channels=network.channels,
+        indices=self.indices[places],
+      )
+    )
+    return batch["image"]
+
+
+def capture(
+  network: Network,
+  sample: Sample,
+  folder: str | os.PathLike[str],
+  *,
+  taps: tuple[str, ...] = (),
+  positions_per_image: int = 0,
+  dtype: str = "float16",
+  batch_size: int = 64,
+  seed: int = 0,
+) -> Store:
+  """Writes the activation vectors of some images, or goes on where it was stopped.
+
+  Memory holds a batch, whatever the number of vectors. With several processes each
+  computes its part of every batch on its own devices, and all write to the one folder,
+  which they must share.
+
+  Args:
+    network: whose layers are captured.
+    sample: the images.
+    folder: of the store.
+    taps: the layers; all if none is given.
+    positions_per_image: sampled without replacement from each layer by the seed; 0,
+      or more than a layer has, takes all.
+    dtype: "float16" or "float32".
+    batch_size: over all devices.
+    seed: of the positions.
+
+  Returns:
+    The store, complete.
+
+  Raises:
+    InputError: a tap that the network lacks, an argument out of its range, a store of
+      something else in the folder, or activations that cannot be kept.
+  """
+  check_one_of("dtype", dtype, DTYPES)
+  check_integer("positions_per_image", positions_per_image, at_least=0)
+  check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
+  check_integer("batch_size", batch_size, at_least=1)
+  if batch_size % jax.device_count():
+    raise InputError(
+      f"batch_size is {batch_size}; it must be a multiple of {jax.device_count()}, the "
+      "number of devices."
+    )
+  taps = network.check_taps(taps)
+  identity = Identity(
+    network=network.fingerprint,
+    data=f"{sample.dataset.builder.info.full_name} {sample.split}",
+    seed=seed,
+    positions_per_image=positions_per_image,
+    dtype=dtype,
+    taps={tap: list(_as_layer(network.tap_shapes[tap])) for tap in taps},
+  )
+  if jax.process_index() == 0:
+    create_store(folder, identity, sample.indices, sample.labels)
+  _wait_for_all("store is made")
+  store = open_store(folder)
+  if store.num_done < store.num_images:
+    _fill(store, network, sample, batch_size)
+  return store
+
+
+def _as_layer(shape: tuple[int, ...]) -> tuple[int, int, int]:
+  """A pooled layer is one of a single position."""
+  return shape if len(shape) == 3 else (1, 1, *shape)
+
+
+def _fill(store: Store, network: Network, sample: Sample, batch_size: int):
+  devices = Mesh(jax.local_devices(), ("batch",))
+  split_batch = NamedSharding(devices, PartitionSpec("batch"))
+  variables = jax.device_put(
+    dict(network.variables), NamedSharding(devices, PartitionSpec())
+  )
+  vectors_of = _gather_vectors(network, store.taps)
+  with tqdm(
+    total=store.num_images,
+    initial=store.num_done,
+    desc=f"capturing {network.name}",
+    unit="image",
+    file=sys.stderr,
+    disable=jax.process_index() > 0,
+  ) as progress:
+    first = store.num_done
+    for batch in sample.batches(network, batch_size, first):
+      count = min(batch_size, store.num_images - first)
+      mine = slice(*_local_rows(batch_size, count))
+      images = jax.device_put(batch["image"], split_batch)
+      positions = _padded_positions(store, first, mine, len(batch["image"]))
+      found = vectors_of(variables, images, jax.device_put(positions, split_batch))
+      for tap, vectors in found.items():
+        kept = np.asarray(vectors)[: mine.stop - mine.start]
+        if len(kept):
+          store.write(tap, first + mine.start, kept)
+      first += count
+      progress.update(count)
+      if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
+        _mark(store, first)
+        _mark(store, store.num_images)
+
+
+def _gather_vectors(network: Network, taps):
+  """variables, images, positions of each tap → vectors [batch, positions, channels]."""
+
+  @jax.jit
+  def vectors_of(variables, images, positions):
+    _, layers = network.apply(variables, images)
+    found = {}
+    for tap in taps:
+      layer = layers[tap]
+      layer = layer.reshape(len(layer), -1, layer.shape[-1])
+      rows = jnp.take_along_axis(layer, positions[tap][..., None], axis=1)
+      found[tap] = rows.astype(jnp.float32)
+    return found
+
+  return vectors_of
+
+
+def _local_rows(batch_size: int, count: int) -> tuple[int, int]:
+  """Rows of a batch that are this process's, of the `count` that it has."""
+  local = batch_size // jax.process_count()
+  start = min(jax.process_index() * local, count)
+  return start, min(start + local, count)
+
+
+def _padded_positions(store, first, mine, length):
+  """Positions of this process's rows of a batch, as many as it has images."""
+  padded = {}
+  for tap in store.taps:
+    rows = store.positions(tap)[first + mine.start : first + mine.stop]
+    padded[tap] = np.zeros((length, rows.shape[1]), np.int32)
+    padded[tap][: len(rows)] = rows
+  return padded
+
+
+def _mark(store: Store, num_done: int):
+  """Every process's writes reach the disk before the manifest counts them."""
+  store.flush()
+  _wait_for_all("vectors are written")
+  if jax.process_index() == 0:
+    store.advance(num_done)
+  _wait_for_all("vectors are counted")
+  store.num_done = num_done
+
+
+def _wait_for_all(name: str):
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)

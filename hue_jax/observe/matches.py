@@ -1,0 +1,165 @@
+"""The nearest neighbors of a layer's vectors in other images, and how they vote."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from hue_jax.hue import chroma_vector
+from hue_jax.observe.neighbors import Index
+from hue_jax.observe.results import LayerFacts
+from hue_jax.observe.store import Layer
+
+_VECTORS_AT_ONCE = 2**14
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matches:
+  """Neighbors of the vectors of some images of a layer.
+
+  Attributes:
+    layer: whose vectors they are.
+    images: places in the sample of the images that were searched for, [images].
+    rows: of the layer, those of each of them, [images, positions].
+    neighbors: rows of the nearest vectors of other images, [images, positions, k].
+  """
+
+  layer: Layer
+  images: Int[np.ndarray, "images"]
+  rows: Int[np.ndarray, "images positions"]
+  neighbors: Int[np.ndarray, "images positions k"]
+
+  @property
+  def is_pooled(self) -> bool:
+    """Whether the layer has no image plane."""
+    return self.layer.shape[:2] == (1, 1)
+
+  def vectors(self) -> Float[np.ndarray, "vectors channels"]:
+    """The vectors that were searched for, float32, in memory."""
+    return np.asarray(self.layer.vectors[self.rows.ravel()], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Votes:
+  """Whether the neighbors of each vector vote for the class of its image.
+
+  The class of most neighbors wins, and among equals that of the nearest.
+
+  Attributes:
+    matches: the neighbors.
+    correct: [images, positions].
+    shuffled: likewise for each labeling that was shuffled over images,
+      [shuffles, images, positions].
+  """
+
+  matches: Matches
+  correct: Bool[np.ndarray, "images positions"]
+  shuffled: Bool[np.ndarray, "shuffles images positions"]
+
+
+def count_votes(
+  matches: Matches,
+  labels: Int[np.ndarray, "sample"],
+  shuffles: Int[np.ndarray, "shuffles sample"],
+) -> Votes:
+  """Lets the neighbors vote.
+
+  Args:
+    matches: the neighbors.
+    labels: class of every image of the sample.
+    shuffles: the labels, shuffled over images.
+
+  Returns:
+    The votes.
+  """
+  image = jnp.asarray(matches.layer.image)
+  own, others = image[matches.rows], image[matches.neighbors]
+  return Votes(
+    matches,
+    np.asarray(_correct(jnp.asarray(labels), own, others)),
+    np.asarray(_correct_by_shuffle(jnp.asarray(shuffles), own, others)),
+  )
+
+
+def find_matches(
+  layer: Layer, index: Index, images: Int[np.ndarray, "images"], k: int
+) -> Matches:
+  """Searches a layer for the neighbors of the vectors of some images.
+
+  Args:
+    layer: with the vectors.
+    index: of them, whose groups are their images.
+    images: places in the sample of the images to search for.
+    k: neighbors of each vector; those of its own image do not count.
+
+  Returns:
+    The neighbors.
+
+  Raises:
+    InputError: fewer than k vectors in other images.
+  """
+  per_image = len(layer.image) // (layer.image[-1] + 1)
+  rows = images[:, None] * per_image + np.arange(per_image)
+  found = index.search(
+    np.asarray(layer.vectors[rows.ravel()], np.float32),
+    k,
+    query_groups=layer.image[rows.ravel()],
+  )
+  return Matches(layer, images, rows, np.asarray(found.ids).reshape(*rows.shape, k))
+
+
+def layer_facts(layer: Layer, num_queries: int) -> LayerFacts:
+  """Counts what has no direction: dead channels, zero vectors, gray vectors.
+
+  Args:
+    layer: with the vectors.
+    num_queries: of them searched for neighbors.
+
+  Returns:
+    The counts.
+  """
+  low, high, zero, gray = np.inf, -np.inf, 0, 0
+  for start in range(0, len(layer.vectors), _VECTORS_AT_ONCE):
+    block = np.asarray(layer.vectors[start : start + _VECTORS_AT_ONCE], np.float32)
+    low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    zero += int(np.sum(~block.any(axis=1)))
+    gray += int(np.sum(~np.asarray(_has_hue(block))))
+  return LayerFacts(
+    shape=layer.shape,
+    num_vectors=len(layer.vectors),
+    num_queries=num_queries,
+    dead_channels=int(np.sum(low == high)),
+    zero_vectors=zero,
+    gray_vectors=gray,
+  )
+
+
+@jax.jit
+def _has_hue(vectors):
+  return chroma_vector(vectors, None)[1]
+
+
+def vote(neighbor_labels: Int[Array, "*batch k"]) -> Int[Array, "*batch"]:
+  """The class of most neighbors; among equals, that of the nearest.
+
+  Args:
+    neighbor_labels: classes of the neighbors, the nearest first.
+
+  Returns:
+    The class voted for.
+  """
+  same = neighbor_labels[..., :, None] == neighbor_labels[..., None, :]
+  winner = jnp.argmax(same.sum(axis=-1), axis=-1)  # the first of equals
+  return jnp.take_along_axis(neighbor_labels, winner[..., None], axis=-1)[..., 0]
+
+
+@jax.jit
+def _correct(labels, image, neighbor_image):
+  return vote(labels[neighbor_image]) == labels[image]
+
+
+@jax.jit
+def _correct_by_shuffle(shuffles, image, neighbor_image):
+  return jax.lax.map(lambda labels: _correct(labels, image, neighbor_image), shuffles)

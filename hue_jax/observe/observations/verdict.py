@@ -1,0 +1,82 @@
+"""A plain verdict from the numbers: above both controls, or not, and where."""
+
+from collections.abc import Sequence
+
+from hue_jax.observe.results import Measured, Observation, Statistic
+
+
+def conclude(
+  *,
+  name: str,
+  title: str,
+  claim: str,
+  statistics: tuple[Statistic, ...],
+  what: str,
+  numbers: dict | None = None,
+  curves: dict | None = None,
+) -> Observation:
+  """An observation with its verdict, which is about the first statistic.
+
+  The claim holds at a tap if the 95 % interval of the trained network lies above that
+  of shuffled labels and above that of the untrained network. There is no correction
+  for the number of taps.
+
+  Args:
+    name: of the observation.
+    title: of its section.
+    claim: what the source says.
+    statistics: the first decides.
+    what: the claim as a clause without capital letter.
+    numbers: as `Observation.numbers`.
+    curves: as `Observation.curves`.
+
+  Returns:
+    The observation.
+  """
+  holds = {tap: _holds(measured) for tap, measured in statistics[0].taps.items()}
+  return Observation(
+    name=name,
+    title=title,
+    claim=claim,
+    statistics=statistics,
+    holds=holds,
+    verdict=_in_words(what, statistics[0].taps, holds),
+    numbers=numbers or {},
+    curves=curves or {},
+  )
+
+
+def _holds(measured: Measured) -> bool:
+  return _above_chance(measured) and measured.trained.low > measured.untrained.high
+
+
+def _above_chance(measured: Measured) -> bool:
+  return measured.trained.low > measured.shuffled.high
+
+
+def _in_words(what, taps, holds) -> str:
+  if not taps:
+    return "Not applicable: no layer that was observed has an image plane."
+  true = [tap for tap in taps if holds[tap]]
+  only_chance = [tap for tap in taps if not holds[tap] and _above_chance(taps[tap])]
+  below = [tap for tap in taps if tap not in true and tap not in only_chance]
+  sentences = []
+  if true:
+    where = "every layer" if len(true) == len(taps) else _listed(true)
+    sentences.append(f"Holds at {where}: {what}, above both controls.")
+  else:
+    sentences.append(f"Does not hold at any layer: that {what} is not above controls.")
+  if only_chance:
+    sentences.append(
+      f"At {_listed(only_chance)} the value is above that of shuffled labels, but not "
+      "above that of the untrained network: it is there without training."
+    )
+  if below:
+    sentences.append(
+      f"At {_listed(below)} it is not distinguishable from shuffled labels."
+    )
+  return " ".join(sentences)
+
+
+def _listed(taps: Sequence[str]) -> str:
+  return taps[0] if len(taps) == 1 else f"{', '.join(taps[:-1])} and {taps[-1]}"

@@ -1,0 +1,146 @@
+"""Intervals and controls: bootstrap over images, and labels shuffled over images.
+
+Vectors of one image are not independent, so images are what is drawn: a resample is
+the number of times that each image counts. Neighbors are not searched anew.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hue_jax.observe.results import Estimate, Measured
+
+# How often each image was drawn → the statistic, for each of several draws.
+Statistic = Callable[[Float[np.ndarray, "draws images"]], Float[np.ndarray, "draws"]]
+
+_PERCENTILES = (2.5, 97.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resamples:
+  """What all intervals of a report are taken from.
+
+  Attributes:
+    labels: class of each image of the sample, [sample].
+    shuffles: the labels, shuffled over the images, [shuffles, sample].
+    weights: how often each of the images that were searched for was drawn, with
+      replacement, [draws, images].
+  """
+
+  labels: Int[np.ndarray, "sample"]
+  shuffles: Int[np.ndarray, "shuffles sample"]
+  weights: Float[np.ndarray, "draws images"]
+
+
+def resample(
+  labels: Int[np.ndarray, "sample"],
+  num_images: int,
+  *,
+  num_bootstrap: int,
+  num_shuffles: int,
+  seed: int,
+) -> Resamples:
+  """Draws the resamples.
+
+  Args:
+    labels: class of each image of the sample.
+    num_images: how many of them are searched for, and drawn from.
+    num_bootstrap: draws of images with replacement.
+    num_shuffles: permutations of the labels.
+    seed: of both.
+
+  Returns:
+    The resamples.
+  """
+  rng = np.random.default_rng(seed)
+  shuffles = rng.permuted(np.tile(labels, (num_shuffles, 1)), axis=1)
+  equal = np.full(num_images, 1 / num_images)
+  draws = rng.multinomial(num_images, equal, size=num_bootstrap)
+  return Resamples(labels, shuffles, draws.astype(np.float64))
+
+
+def measure(
+  trained: Statistic,
+  shuffled: Iterable[float],
+  untrained: Statistic,
+  resamples: Resamples,
+) -> Measured:
+  """A statistic beside its controls.
+
+  Args:
+    trained: of the trained network.
+    shuffled: its values with labels shuffled.
+    untrained: of the untrained network.
+    resamples: of the images.
+
+  Returns:
+    Values and 95 % intervals. NaN where a statistic is not defined.
+  """
+  value = bootstrap(trained, resamples)
+  chance = np.fromiter(shuffled, np.float64)
+  reached = np.sum(chance >= value.value)
+  known = np.isfinite(value.value) and np.isfinite(chance).any()
+  return Measured(
+    trained=value,
+    shuffled=Estimate(_mean(chance), *_interval(chance)),
+    p_value=float((1 + reached) / (1 + len(chance))) if known else np.nan,
+    untrained=bootstrap(untrained, resamples),
+  )
+
+
+def bootstrap(statistic: Statistic, resamples: Resamples) -> Estimate:
+  """A statistic of all images, with its bootstrap interval.
+
+  Args:
+    statistic: of weights of the images.
+    resamples: of the images.
+
+  Returns:
+    Value and 95 % percentile interval.
+  """
+  once = np.ones((1, resamples.weights.shape[1]))
+  low, high = _interval(statistic(resamples.weights))
+  return Estimate(float(statistic(once)[0]), low, high)
+
+
+def bands(
+  statistic: Callable[[np.ndarray], np.ndarray], resamples: Resamples
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """As `bootstrap`, of a statistic that is a vector: value, low and high.
+
+  Args:
+    statistic: weights [draws, images] → [draws, bins].
+    resamples: of the images.
+
+  Returns:
+    Three vectors [bins]; NaN where a bin is empty.
+  """
+  once = np.ones((1, resamples.weights.shape[1]))
+  samples = statistic(resamples.weights)
+  edges = np.full((2, samples.shape[1]), np.nan)
+  filled = np.isfinite(samples).any(axis=0)
+  edges[:, filled] = np.nanpercentile(samples[:, filled], _PERCENTILES, axis=0)
+  return statistic(once)[0], *edges
+
+
+def ratio(numerator, denominator):
+  """numerator / denominator, NaN where the denominator is not positive."""
+  numerator, denominator = np.broadcast_arrays(numerator, denominator)
+  result = np.full(numerator.shape, np.nan)
+  np.divide(numerator, denominator, out=result, where=denominator > 0)
+  return result
+
+
+def _interval(samples) -> tuple[float, float]:
+  known = samples[np.isfinite(samples)]
+  if not known.size:
+    return np.nan, np.nan
+  low, high = np.percentile(known, _PERCENTILES)
+  return float(low), float(high)
+
+
+def _mean(samples) -> float:
+  known = samples[np.isfinite(samples)]
+  return float(known.mean()) if known.size else np.nan

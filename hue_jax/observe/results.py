@@ -1,0 +1,182 @@
+"""What the observations of one network amount to: numbers and nothing else.
+
+`observations.py` makes them, `figures.py` and `report.py` show them, and they are
+written as JSON and CSV. A number that does not exist is NaN here and null in JSON.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A number with its 95 % interval.
+
+  Attributes:
+    value: of all images.
+    low: 2.5 % of the bootstrap, or of the permutations.
+    high: 97.5 %.
+  """
+
+  value: float
+  low: float
+  high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """One statistic at one tap, beside its controls.
+
+  Attributes:
+    trained: of the network, with the interval of a bootstrap over images.
+    shuffled: its mean when labels are shuffled over images, with 95 % of the shuffles.
+    p_value: (1 + shuffles that reach the trained value) / (1 + shuffles).
+    untrained: of the untrained network, with its bootstrap interval.
+  """
+
+  trained: Estimate
+  shuffled: Estimate
+  p_value: float
+  untrained: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistic:
+  """One statistic over the taps.
+
+  Attributes:
+    name: identifier, such as "knn_accuracy".
+    label: what a figure's axis says, unit included.
+    definition: one sentence, with the formula.
+    taps: tap → measured.
+  """
+
+  name: str
+  label: str
+  definition: str
+  taps: dict[str, Measured]
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+  """One of the four observations.
+
+  Attributes:
+    name: "by_layer", "by_position", "matches_in_plane" or "matches_in_space".
+    title: of its section.
+    claim: what the source says, in a sentence.
+    statistics: the first is the one that the verdict is about.
+    holds: tap → whether the claim holds there: above both controls.
+    verdict: what was found, in plain words.
+    numbers: single numbers without an interval, such as p-values: name → tap → value.
+    curves: what its figure draws: name → tap → arrays by name. Of "by_position":
+      "map" (trained, untrained [height, width], NaN where nothing was sampled),
+      "by_angle" and "by_radius" (edges [bins + 1]; trained, trained_low, trained_high,
+      shuffled, untrained [bins]). Of "matches_in_plane": "hue_difference" and
+      "radius_difference" (edges [bins + 1]; same, other, untrained_same,
+      untrained_other [bins], densities). Of "matches_in_space": "hue_by_class" (edges
+      [bins + 1]; trained, untrained [classes, bins], densities; mean_direction,
+      resultant_length [classes]) and "hue_by_position_hue" (edges [bins + 1]; trained,
+      untrained [bins of φ, bins of θ], the density of θ for each φ).
+  """
+
+  name: str
+  title: str
+  claim: str
+  statistics: tuple[Statistic, ...]
+  holds: dict[str, bool]
+  verdict: str
+  numbers: dict[str, dict[str, float]]
+  curves: dict[str, dict[str, dict[str, np.ndarray]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFacts:
+  """What a layer's sample of vectors is made of.
+
+  Attributes:
+    shape: (height, width, channels); height and width are 1 for a pooled layer.
+    num_vectors: in the sample.
+    num_queries: of them searched for neighbors.
+    dead_channels: constant over the whole sample.
+    zero_vectors: all of whose channels are 0.
+    gray_vectors: that have no hue.
+  """
+
+  shape: tuple[int, int, int]
+  num_vectors: int
+  num_queries: int
+  dead_channels: int
+  zero_vectors: int
+  gray_vectors: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """All that a report says.
+
+  Attributes:
+    network: its name.
+    data: the data set and split.
+    class_names: of the data set.
+    num_images: that were observed.
+    settings: of the run.
+    provenance: command, date, hardware, versions, seconds: name → text.
+    layers: network ("trained", "untrained") → tap → facts.
+    observations: the four.
+  """
+
+  network: str
+  data: str
+  class_names: tuple[str, ...]
+  num_images: int
+  settings: dict[str, Any]
+  provenance: dict[str, str]
+  layers: dict[str, dict[str, LayerFacts]]
+  observations: tuple[Observation, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewerLayer:
+  """A layer of the viewer's images, and the neighbors of its positions.
+
+  Attributes:
+    colors: uint8 [images, height, width, 3], by hue, saturation and magnitude.
+    rows: of the grid of positions that can be picked, [rows].
+    columns: of that grid, [columns].
+    neighbor_image: place in `Viewer.images` of each neighbor's image,
+      [images, rows, columns, k].
+    neighbor_x: column of the neighbor's position in its layer, likewise.
+    neighbor_y: row, likewise.
+    neighbor_distance: likewise.
+  """
+
+  colors: np.ndarray
+  rows: np.ndarray
+  columns: np.ndarray
+  neighbor_image: np.ndarray
+  neighbor_x: np.ndarray
+  neighbor_y: np.ndarray
+  neighbor_distance: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Viewer:
+  """What the report's viewer can show.
+
+  Attributes:
+    images: uint8 [n, size, size, channels]: those of the viewer first, then those
+      that hold neighbors.
+    labels: class of each.
+    ids: index of each in its split.
+    num_shown: how many of them can be picked.
+    layers: tap → layer.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  ids: np.ndarray
+  num_shown: int
+  layers: dict[str, ViewerLayer]

@@ -1,0 +1,399 @@
+"""Activation vectors on disk: one file a layer, and a manifest that says what they are.
+
+    FOLDER/manifest.json      what was captured, and how far
+    FOLDER/images.npy         index of each image in its split, [images]
+    FOLDER/labels.npy         class of each image, [images]
+    FOLDER/TAP/positions.npy  row · width + column of each vector, [images, positions]
+    FOLDER/TAP/vectors.npy    float16 or float32 [images · positions, channels]
+
+The vectors of image i are rows i · positions up to (i + 1) · positions. Files have
+their final size from the beginning, and the manifest counts the images that are
+complete; so memory holds a batch, and an interrupted capture goes on.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hue_jax.data.philox import uniforms
+from hue_jax.errors import InputError
+
+_VERSION = 1
+_UNIFORMS_AT_ONCE = 2**22
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+  """The vectors of one layer.
+
+  Attributes:
+    tap: its name.
+    shape: (height, width, channels); height and width are 1 for a pooled layer.
+    vectors: [vectors, channels], on disk.
+    image: place in the sample of each vector's image, [vectors].
+    label: its class, [vectors].
+    x: column, [vectors].
+    y: row, [vectors].
+  """
+
+  tap: str
+  shape: tuple[int, int, int]
+  vectors: np.ndarray
+  image: np.ndarray
+  label: np.ndarray
+  x: np.ndarray
+  y: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+  """What makes a store this one and no other: a capture of another is refused.
+
+  Attributes:
+    network: fingerprint of weights and of how images are made.
+    data: name and version of the data set, and split.
+    seed: of the positions.
+    positions_per_image: sampled of each layer; 0 for all.
+    dtype: of the vectors.
+    taps: tap → [height, width, channels].
+  """
+
+  network: str
+  data: str
+  seed: int
+  positions_per_image: int
+  dtype: str
+  taps: dict[str, list[int]]
+
+
+@dataclasses.dataclass
+class Store:
+  """The folder of a capture; `open_store` and `create_store` give it.
+
+  Attributes:
+    folder: where it is.
+    identity: of what was captured.
+    images: index in the split of each image, [images].
+    labels: class of each image, [images].
+    num_done: images that are complete.
+  """
+
+  folder: Path
+  identity: Identity
+  images: np.ndarray
+  labels: np.ndarray
+  num_done: int
+
+  @property
+  def num_images(self) -> int:
+    """Images of the capture, complete or not."""
+    return len(self.images)
+
+  @property
+  def taps(self) -> tuple[str, ...]:
+    """The layers that are kept."""
+    return tuple(self.identity.taps)
+
+  def layer(self, tap: str) -> Layer:
+    """The vectors of a layer, memory-mapped.
+
+    Args:
+      tap: one of `taps`.
+
+    Returns:
+      The layer.
+
+    Raises:
+      InputError: a layer that is not kept, or a capture that is not complete.
+    """
+    if tap not in self.taps:
+      raise InputError(
+        f"tap {tap!r} is not in store {self.folder}, which has {', '.join(self.taps)}."
+      )
+    if self.num_done < self.num_images:
+      raise InputError(
+        f"store {self.folder} holds {self.num_done} of {self.num_images} images; the "
+        "capture was interrupted and goes on when it is started again."
+      )
+    positions = self.positions(tap)
+    height, width, channels = self.identity.taps[tap]
+    return Layer(
+      tap=tap,
+      shape=(height, width, channels),
+      vectors=np.load(self.vectors_path(tap), mmap_mode="r"),
+      image=np.repeat(np.arange(self.num_images), positions.shape[1]),
+      label=np.repeat(self.labels, positions.shape[1]),
+      x=positions.ravel() % width,
+      y=positions.ravel() // width,
+    )
+
+  def positions(self, tap: str) -> np.ndarray:
+    """Row · width + column of each vector, int32 [images, positions]."""
+    return np.load(self.positions_path(tap), mmap_mode="r")
+
+  def write(self, tap: str, first_image: int, vectors: np.ndarray) -> None:
+    """Writes the vectors of some images; `advance` makes them count.
+
+    Args:
+      tap: the layer.
+      first_image: place in the sample of the first of them.
+      vectors: finite float32 [images, positions, channels].
+
+    Raises:
+      InputError: vectors that the store's type cannot hold.
+    """
+    with np.errstate(over="ignore"):
+      rows = vectors.astype(self.identity.dtype)
+    _check_finite(tap, vectors, rows)
+    with open(self.vectors_path(tap), "r+b") as file:
+      start = _header_size(file) + first_image * rows[0].nbytes
+      _write_at(file.fileno(), rows.tobytes(), start)
+
+  def flush(self) -> None:
+    """Waits until what this process has written is on the disk."""
+    for tap in self.taps:
+      with open(self.vectors_path(tap), "r+b") as file:
+        os.fsync(file.fileno())
+
+  def advance(self, num_done: int) -> None:
+    """Counts the images up to here as complete; they must be flushed."""
+    self.num_done = num_done
+    manifest = {
+      "version": _VERSION,
+      "identity": dataclasses.asdict(self.identity),
+      "num_images": self.num_images,
+      "num_done": num_done,
+    }
+    partial = self.folder / "manifest.json.partial"
+    partial.write_text(json.dumps(manifest, indent=2))
+    partial.replace(self.folder / "manifest.json")
+
+  def positions_per_image(self, tap: str) -> int:
+    """How many vectors of a layer each image has."""
+    height, width, _ = self.identity.taps[tap]
+    return min(self.identity.positions_per_image or height * width, height * width)
+
+  def vectors_shape(self, tap: str) -> tuple[int, int]:
+    """[vectors, channels] of a layer."""
+    channels = self.identity.taps[tap][2]
+    return (self.num_images * self.positions_per_image(tap), channels)
+
+  def vectors_path(self, tap: str) -> Path:
+    """The file of a layer's vectors."""
+    return self.folder / tap / "vectors.npy"
+
+  def positions_path(self, tap: str) -> Path:
+    """The file of their positions."""
+    return self.folder / tap / "positions.npy"
+
+
+def open_store(folder: str | os.PathLike[str]) -> Store:
+  """Opens a store and checks that its files are whole.
+
+  Args:
+    folder: of a capture.
+
+  Returns:
+    The store.
+
+  Raises:
+    InputError: no store, or one that was cut short or damaged.
+  """
+  folder = Path(folder)
+  manifest = _read_manifest(folder)
+  num_images = manifest["num_images"]
+  store = Store(
+    folder,
+    Identity(**manifest["identity"]),
+    images=_read_array(folder / "images.npy", (num_images,)),
+    labels=_read_array(folder / "labels.npy", (num_images,)),
+    num_done=manifest["num_done"],
+  )
+  for tap in store.taps:
+    shape = (num_images, store.positions_per_image(tap))
+    _read_array(store.positions_path(tap), shape, mmap_mode="r")
+    _check_size(store.vectors_path(tap), store.vectors_shape(tap), store.identity.dtype)
+  return store
+
+
+def create_store(
+  folder: str | os.PathLike[str],
+  identity: Identity,
+  images: np.ndarray,
+  labels: np.ndarray,
+) -> Store:
+  """Makes an empty store, or opens the one that is there, if it is of the same.
+
+  Args:
+    folder: for the store.
+    identity: of what is captured.
+    images: index in the split of each image, [images].
+    labels: class of each image, [images].
+
+  Returns:
+    The store.
+
+  Raises:
+    InputError: no vectors to keep, or a store of something else in the folder.
+  """
+  folder = Path(folder)
+  if not len(images) or not identity.taps:
+    raise InputError(
+      f"a store of {len(images)} images and {len(identity.taps)} layers has no "
+      "vectors; at least one of each is needed."
+    )
+  if (folder / "manifest.json").exists():
+    store = open_store(folder)
+    _check_same(store, identity, images, labels)
+    return store
+  images, labels = np.asarray(images, np.int64), np.asarray(labels, np.int64)
+  store = Store(folder, identity, images, labels, num_done=0)
+  folder.mkdir(parents=True, exist_ok=True)
+  np.save(folder / "images.npy", images)
+  np.save(folder / "labels.npy", labels)
+  for tap, (height, width, _) in identity.taps.items():
+    (folder / tap).mkdir(exist_ok=True)
+    count = store.positions_per_image(tap)
+    positions = sample_positions(identity.seed, images, height, width, count)
+    np.save(store.positions_path(tap), positions)
+    _allocate(store.vectors_path(tap), store.vectors_shape(tap), identity.dtype)
+  # Last: a folder without a manifest is not yet a store, and is made again.
+  store.advance(0)
+  return store
+
+
+def sample_positions(
+  seed: int, images: np.ndarray, height: int, width: int, count: int
+) -> np.ndarray:
+  """Positions of each image, without replacement: a function of seed and image.
+
+  Args:
+    seed: of the sample.
+    images: index in the split of each image, [images].
+    height: rows of the layer.
+    width: columns of the layer.
+    count: positions of an image, at most height · width.
+
+  Returns:
+    Row · width + column, rising, int32 [images, count].
+  """
+  num_positions = height * width
+  if count == num_positions:
+    return np.tile(np.arange(num_positions, dtype=np.int32), (len(images), 1))
+  sampled = np.empty((len(images), count), np.int32)
+  block = max(_UNIFORMS_AT_ONCE // num_positions, 1)
+  for start in range(0, len(images), block):
+    rows = slice(start, start + block)
+    draws = uniforms(seed, images[rows], num_positions)
+    sampled[rows] = np.argsort(draws, axis=1, kind="stable")[:, :count]
+  return np.sort(sampled, axis=1)
+
+
+# --- Files ----------------------------------------------------------------------
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+  path = folder / "manifest.json"
+  try:
+    manifest = json.loads(path.read_text())
+    missing = {"version", "identity", "num_images", "num_done"} - set(manifest)
+  except (OSError, ValueError) as error:
+    raise InputError(f"{folder} holds no store that can be read ({error}).") from error
+  if missing or manifest["version"] != _VERSION:
+    raise InputError(
+      f"{path} is not the manifest of a store of version {_VERSION}; remove the store "
+      "to make it anew."
+    )
+  return manifest
+
+
+def _read_array(path: Path, shape: tuple[int, ...], **options) -> np.ndarray:
+  try:
+    array = np.load(path, **options)
+  except (OSError, ValueError, EOFError) as error:
+    raise InputError(f"store file {path} cannot be read ({error}).") from error
+  if array.shape != shape:
+    raise InputError(
+      f"store file {path} is an array of shape {array.shape}; {shape} is expected."
+    )
+  return array
+
+
+def _allocate(path: Path, shape: tuple[int, int], dtype: str) -> None:
+  """Makes the file of a layer: of its final size, and nothing written."""
+  header = {
+    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+    "fortran_order": False,
+    "shape": shape,
+  }
+  with open(path, "wb") as file:
+    np.lib.format.write_array_header_2_0(file, header)
+    file.truncate(file.tell() + _num_bytes(shape, dtype))
+
+
+def _check_size(path: Path, shape: tuple[int, int], dtype: str) -> None:
+  try:
+    with open(path, "rb") as file:
+      expected = _header_size(file) + _num_bytes(shape, dtype)
+    found = path.stat().st_size
+  except (OSError, ValueError) as error:
+    raise InputError(f"store file {path} cannot be read ({error}).") from error
+  if found != expected:
+    raise InputError(
+      f"store file {path} has {found} bytes; {expected} are expected: it was cut "
+      "short or is of another capture. Remove the store to make it anew."
+    )
+
+
+def _header_size(file) -> int:
+  version = np.lib.format.read_magic(file)
+  if version != (2, 0):
+    raise ValueError(f"array of format {version}; (2, 0) is expected")
+  np.lib.format.read_array_header_2_0(file)
+  return file.tell()
+
+
+def _num_bytes(shape, dtype) -> int:
+  return shape[0] * shape[1] * np.dtype(dtype).itemsize
+
+
+def _write_at(descriptor: int, data: bytes, start: int) -> None:
+  """Writes without mapping the file, whose pages would count as this process's."""
+  view = memoryview(data)
+  while view:
+    written = os.pwrite(descriptor, view, start)
+    view, start = view[written:], start + written
+
+
+def _check_finite(tap, vectors, rows):
+  if np.isfinite(rows).all():
+    return
+  if np.isfinite(vectors).all():
+    raise InputError(
+      f"layer {tap} has activations up to {np.abs(vectors).max():.3g}, more than "
+      f"{rows.dtype} holds ({np.finfo(rows.dtype).max:.3g}); set dtype to float32."
+    )
+  raise InputError(
+    f"layer {tap} has activations that are not finite; the network's weights may be "
+    "damaged."
+  )
+
+
+def _check_same(store: Store, identity: Identity, images, labels):
+  for field in dataclasses.fields(Identity):
+    ours, theirs = getattr(identity, field.name), getattr(store.identity, field.name)
+    if ours != theirs:
+      raise InputError(
+        f"store {store.folder} is of another capture: its {field.name} is {theirs!r}, "
+        f"not {ours!r}. Choose another workdir, or remove the store."
+      )
+  same_images = np.array_equal(store.images, images)
+  if not same_images or not np.array_equal(store.labels, labels):
+    raise InputError(
+      f"store {store.folder} is of {store.num_images} other images than the "
+      f"{len(images)} asked for. Choose another workdir, or remove the store."
+    )
