@@ -163,21 +163,21 @@ def _fill(store: Store, network: Network, sample: Sample, batch_size: int):
     disable=jax.process_index() > 0,
   ) as progress:
     first = store.num_done
-    for batch in sample.batches(network, batch_size, first):
+    batches = sample.batches(network, batch_size, first)
+    for number, batch in enumerate(batches, start=1):
       count = min(batch_size, store.num_images - first)
       mine = slice(*_local_rows(batch_size, count))
       images = jax.device_put(batch["image"], split_batch)
       positions = _padded_positions(store, first, mine, len(batch["image"]))
       found = vectors_of(variables, images, jax.device_put(positions, split_batch))
-      for tap, vectors in found.items():
-        kept = np.asarray(vectors)[: mine.stop - mine.start]
+      for tap in store.taps:
+        kept = np.asarray(found[tap])[: mine.stop - mine.start]
         if len(kept):
           store.write(tap, first + mine.start, kept)
       first += count
       progress.update(count)
-      if time.monotonic() - marked > _SECONDS_BETWEEN_MARKS:
+      if number % _BATCHES_BETWEEN_MARKS == 0 or first == store.num_images:
         _mark(store, first)
-        _mark(store, store.num_images)
 
 
 def _gather_vectors(network: Network, taps):
