@@ -1,0 +1,361 @@
+"""Circular statistics against SciPy, Astropy, definitions in float64, and chance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+from astropy.stats import circstats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hue_jax import circular
+
+TAU = 2 * np.pi
+
+
+def sample(n=200, mean=5.9, kappa=1.5, seed=0):
+  return np.random.default_rng(seed).vonmises(mean, kappa, n) % TAU
+
+
+@pytest.fixture
+def x64():
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.mark.usefixtures("x64")
+class TestMoments:
+  def test_scipy(self):
+    angles = sample()
+    np.testing.assert_allclose(
+      circular.mean_direction(angles), scipy.stats.circmean(angles), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+      circular.circular_variance(angles), scipy.stats.circvar(angles), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+      circular.circular_deviation(angles), scipy.stats.circstd(angles), rtol=1e-12
+    )
+
+  def test_astropy_with_weights(self):
+    angles, weights = sample(), np.random.default_rng(1).random(200)
+    mean = circstats.circmean(angles, weights=weights) % TAU
+    np.testing.assert_allclose(
+      circular.mean_direction(angles, weights), mean, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+      circular.circular_variance(angles, weights),
+      circstats.circvar(angles, weights=weights),
+      rtol=1e-12,
+    )
+
+  def test_the_resultant_is_by_definition(self):
+    angles, weights = sample(), np.random.default_rng(1).random(200)
+    expected = np.sum(weights * np.exp(1j * angles)) / weights.sum()
+    np.testing.assert_allclose(circular.resultant(angles, weights), expected)
+    assert float(circular.resultant_length(angles, weights)) == pytest.approx(
+      abs(expected)
+    )
+
+  def test_weights_are_frequencies(self):
+    angles, counts = sample(30), np.random.default_rng(1).integers(0, 4, 30)
+    repeated = np.repeat(angles, counts)
+    for function in (
+      circular.mean_direction,
+      circular.resultant_length,
+      circular.circular_variance,
+      circular.circular_deviation,
+      circular.fit_von_mises,
+      circular.rayleigh_test,
+    ):
+      for found, expected in zip(
+        jax.tree.leaves(function(angles, counts)),
+        jax.tree.leaves(function(repeated)),
+        strict=True,
+      ):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+class TestVonMises:
+  @pytest.mark.parametrize("kappa", [0.0, 1e-3, 0.3, 1, 5, 40, 60, 1e3, 1e6])
+  def test_concentration_inverts_the_ratio_of_bessel_functions(self, kappa):
+    length = scipy.special.i1e(kappa) / scipy.special.i0e(kappa)
+    # Two angles ±a have the resultant length cos a.
+    fit = circular.fit_von_mises(np.arccos(length) * np.array([1.0, -1]) + 2)
+    if kappa:
+      assert float(fit.mean_direction) == pytest.approx(2)
+    np.testing.assert_allclose(fit.concentration, kappa, rtol=1e-7, atol=1e-9)
+
+  def test_scipy_and_astropy(self):
+    for kappa in (0.2, 2, 30):
+      angles = sample(500, 1, kappa)
+      fit = circular.fit_von_mises(angles)
+      of_scipy, location, _ = scipy.stats.vonmises.fit(angles, fscale=1)
+      np.testing.assert_allclose(fit.concentration, of_scipy, rtol=1e-6)
+      np.testing.assert_allclose(fit.mean_direction, location % TAU, rtol=1e-6)
+      # Astropy's κ is the approximation that we only start from.
+      np.testing.assert_allclose(
+        fit.concentration, circstats.vonmisesmle(angles)[1], rtol=0.02
+      )
+
+  def test_the_ends(self):
+    assert np.isinf(circular.fit_von_mises(np.full(5, 1.0)).concentration)
+    uniform = circular.fit_von_mises(np.arange(8) * TAU / 8)
+    assert float(uniform.concentration) == pytest.approx(0, abs=1e-9)
+
+
+def test_float32_is_close_to_float64():
+  angles = sample(1000, kappa=4)
+  with jax.enable_x64(True):
+    expected = circular.fit_von_mises(angles)
+  found = circular.fit_von_mises(angles.astype(np.float32))
+  assert found.concentration.dtype == jnp.float32
+  np.testing.assert_allclose(found.concentration, expected.concentration, rtol=1e-4)
+  np.testing.assert_allclose(found.mean_direction, expected.mean_direction, rtol=1e-5)
+
+
+class TestRayleigh:
+  @pytest.mark.usefixtures("x64")
+  @pytest.mark.parametrize(("n", "kappa"), [(20, 0.5), (60, 0.3), (500, 0.1), (40, 0)])
+  def test_astropy(self, n, kappa):
+    angles = sample(n, 1, kappa)
+    result = circular.rayleigh_test(angles)
+    np.testing.assert_allclose(
+      result.p_value, circstats.rayleightest(angles), rtol=0.03
+    )
+    length = scipy.stats.circvar(angles)
+    np.testing.assert_allclose(result.statistic, n * (1 - length) ** 2, rtol=1e-9)
+
+  def test_p_values_are_uniform_where_there_is_no_direction(self):
+    angles = np.random.default_rng(0).random((8000, 25)) * TAU
+    p = np.asarray(circular.rayleigh_test(angles).p_value)
+    # Kolmogorov–Smirnov distance of 8000 draws is below 0.0182 with 99 %.
+    assert scipy.stats.kstest(p, "uniform").statistic < 0.0182
+
+  def test_a_p_value_that_is_too_small_for_its_type_has_a_logarithm(self):
+    result = circular.rayleigh_test(sample(20_000, kappa=3).astype(np.float32))
+    assert result.p_value == 0
+    n, length = 20_000, np.sqrt(float(result.statistic) / 20_000)
+    expected = np.sqrt((1 + 2 * n) ** 2 - (2 * n * length) ** 2) - (1 + 2 * n)
+    np.testing.assert_allclose(result.log_p_value, expected, rtol=1e-5)
+    assert float(circular.rayleigh_test(np.zeros(30)).log_p_value) < -30
+
+
+def _watson_by_definition(a, b):
+  n, m = len(a), len(b)
+  both = np.concatenate([a, b])
+  d = np.array([np.mean(a <= x) - np.mean(b <= x) for x in both])
+  return n * m / (n + m) ** 2 * np.sum((d - d.mean()) ** 2)
+
+
+class TestWatson:
+  @pytest.mark.usefixtures("x64")
+  def test_definition_with_and_without_ties(self):
+    for digits in (12, 1):
+      a = sample(40, 1, 1).round(digits) % TAU
+      b = sample(55, 2, 0.5, seed=1).round(digits) % TAU
+      result = circular.watson_two_sample_test(a, b)
+      np.testing.assert_allclose(result.statistic, _watson_by_definition(a, b))
+
+  @pytest.mark.usefixtures("x64")
+  def test_weights_are_frequencies(self):
+    a, b = sample(20), sample(30, 1, seed=1)
+    rng = np.random.default_rng(2)
+    w_a, w_b = rng.integers(0, 4, 20), rng.integers(0, 4, 30)
+    found = circular.watson_two_sample_test(a, b, w_a, w_b)
+    expected = _watson_by_definition(np.repeat(a, w_a), np.repeat(b, w_b))
+    np.testing.assert_allclose(found.statistic, expected)
+
+  def test_critical_values(self):
+    # Large-sample 5 % and 1 % points of U²: 0.187 and 0.268.
+    with jax.enable_x64(True):
+      a = np.linspace(0, 1, 400, endpoint=False)
+      found = []
+      for shift in np.linspace(0.0, 1.0, 60):
+        found.append(circular.watson_two_sample_test(a, a * (1 + shift) % TAU))
+    u, log_p = (np.array([float(r[i]) for r in found]) for i in (0, 2))
+    order = np.argsort(u)
+    found = np.exp(np.interp([0.187, 0.268], u[order], log_p[order]))
+    np.testing.assert_allclose(found, [0.05, 0.01], rtol=0.03)
+
+  def test_p_values_under_the_null_and_not(self):
+    rng = np.random.default_rng(0)
+    a, b = rng.vonmises(0, 1, (2000, 60)), rng.vonmises(0, 1, (2000, 70))
+    p = np.asarray(circular.watson_two_sample_test(a, b).p_value)
+    assert abs(np.mean(p < 0.05) - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 2000)
+    assert abs(np.mean(p < 0.5) - 0.5) < 4 * np.sqrt(0.25 / 2000)
+    moved = circular.watson_two_sample_test(a, b + 1).p_value
+    assert np.mean(np.asarray(moved) < 0.05) > 0.8
+    # The same mean and another concentration: U² sees it, a test of means would not.
+    spread = rng.vonmises(0, 6, (500, 70))
+    wider = circular.watson_two_sample_test(a[:500], spread).p_value
+    assert np.mean(np.asarray(wider) < 0.05) > 0.9
+
+
+def _fisher_lee_by_definition(a, b, w):
+  pairs = np.triu(np.outer(w, w), 1)
+  sin_a, sin_b = np.sin(a[:, None] - a), np.sin(b[:, None] - b)
+  return np.sum(pairs * sin_a * sin_b) / np.sqrt(
+    np.sum(pairs * sin_a**2) * np.sum(pairs * sin_b**2)
+  )
+
+
+@pytest.mark.usefixtures("x64")
+class TestCorrelation:
+  def test_fisher_lee_over_all_pairs(self):
+    rng = np.random.default_rng(0)
+    a, w = sample(80), rng.random(80)
+    b = a + rng.vonmises(0, 2, 80)
+    found = circular.circular_correlation(a, b, w)
+    np.testing.assert_allclose(found, _fisher_lee_by_definition(a, b, w))
+    assert 0.1 < found < 0.95
+
+  def test_astropy(self):
+    a = sample(80)
+    b = -a + np.random.default_rng(0).vonmises(0, 3, 80)
+    found = circular.circular_correlation(a, b, method="jammalamadaka")
+    np.testing.assert_allclose(found, circstats.circcorrcoef(a, b))
+    assert found < -0.3
+
+  @pytest.mark.parametrize("method", ["fisher_lee", "jammalamadaka"])
+  def test_weights_are_frequencies(self, method):
+    rng = np.random.default_rng(0)
+    a, w = sample(30), rng.integers(0, 4, 30)
+    b = a + rng.vonmises(0, 1, 30)
+    repeated = np.repeat(a, w), np.repeat(b, w)
+    np.testing.assert_allclose(
+      circular.circular_correlation(a, b, w, method=method),
+      circular.circular_correlation(*repeated, method=method),
+    )
+
+  @pytest.mark.parametrize("method", ["fisher_lee", "jammalamadaka"])
+  def test_a_turn_is_correlated_and_a_mirror_image_inversely(self, method):
+    a = sample(50, kappa=0.5)
+    turned = circular.circular_correlation(a, (a + 2) % TAU, method=method)
+    mirrored = circular.circular_correlation(a, (1 - a) % TAU, method=method)
+    np.testing.assert_allclose([turned, mirrored], [1, -1], rtol=1e-12)
+
+  def test_independent_angles(self):
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 300, 100)) * TAU
+    for method in ("fisher_lee", "jammalamadaka"):
+      found = np.asarray(circular.circular_correlation(a, b, method=method))
+      assert abs(found.mean()) < 0.03
+      assert found.std() < 0.2
+
+
+@pytest.mark.usefixtures("x64")
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(-10, 10))
+def test_turning_and_mirroring(seed, turn):
+  rng = np.random.default_rng(seed)
+  a, b, w = rng.vonmises(1, 1, 25), rng.vonmises(2, 2, 25), rng.random(25)
+  order = rng.permutation(25)
+  direction = circular.mean_direction
+  gap = np.exp(1j * (direction(a + turn, w) - direction(a, w) - turn))
+  np.testing.assert_allclose(gap, 1, atol=1e-9)
+  gap = np.exp(1j * (direction(-a, w) + direction(a, w)))
+  np.testing.assert_allclose(gap, 1, atol=1e-9)
+  assert 0 <= direction(a + turn, w) < TAU
+  for function in (circular.resultant_length, circular.circular_deviation):
+    for changed in (
+      function(a + turn, w),
+      function(-a, w),
+      function(a[order], w[order]),
+    ):
+      np.testing.assert_allclose(changed, function(a, w), rtol=1e-9)
+  u = circular.watson_two_sample_test
+  for changed in (u(a + turn, b + turn), u(-a, -b), u(b, a), u(a[order], b)):
+    np.testing.assert_allclose(changed.statistic, u(a, b).statistic, rtol=1e-8)
+  rho = circular.circular_correlation
+  np.testing.assert_allclose(rho(a + turn, b, w), rho(a, b, w), atol=1e-9)
+  np.testing.assert_allclose(rho(-a, b, w), -rho(a, b, w), atol=1e-9)
+
+
+def test_batches_are_loops():
+  rng = np.random.default_rng(0)
+  angles, other = rng.vonmises(1, 1, (2, 3, 40, 2))[..., 0], rng.random((3, 40)) * TAU
+  weights = rng.random((3, 40))
+  functions = (
+    circular.mean_direction,
+    circular.fit_von_mises,
+    circular.rayleigh_test,
+    lambda a, w: circular.circular_correlation(a, other, w),
+    lambda a, w: circular.watson_two_sample_test(a, other, w, w),
+  )
+  for function in functions:
+    for leaf in jax.tree.leaves(function(angles, weights)):
+      assert leaf.shape == (2, 3)
+  for i in range(2):
+    for j in range(3):
+      np.testing.assert_allclose(
+        circular.mean_direction(angles, weights)[i, j],
+        circular.mean_direction(angles[i, j], weights[j]),
+        rtol=1e-5,
+      )
+      np.testing.assert_allclose(
+        circular.watson_two_sample_test(angles, other, weights, weights).statistic[
+          i, j
+        ],
+        circular.watson_two_sample_test(
+          angles[i, j], other[j], weights[j], weights[j]
+        ).statistic,
+        rtol=1e-4,
+      )
+
+
+def test_many_weights_of_one_sample():
+  angles, draws = sample(50), np.random.default_rng(0).integers(0, 3, (7, 50))
+  for function in (
+    circular.resultant_length,
+    circular.circular_correlation,
+  ):
+    arguments = (angles,) if function is circular.resultant_length else (angles,) * 2
+    together = function(*arguments, draws)
+    alone = [function(*arguments, draw) for draw in draws]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+  assert circular.rayleigh_test(angles, draws).p_value.shape == (7,)
+
+
+def test_under_jit_and_vmap():
+  angles, weights = sample(60), np.ones(60)
+  for function in (
+    circular.fit_von_mises,
+    circular.rayleigh_test,
+    lambda a, w: circular.watson_two_sample_test(a, a + 1, w, w),
+    lambda a, w: circular.circular_correlation(a, a + 1, w),
+  ):
+    jitted = jax.jit(jax.vmap(function))(angles[None], weights[None])
+    for found, expected in zip(
+      jax.tree.leaves(jitted), jax.tree.leaves(function(angles, weights)), strict=True
+    ):
+      np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+
+
+def test_nothing_to_count_is_not_a_number():
+  angles, none = sample(10), np.zeros(10)
+  for function in (
+    circular.mean_direction,
+    circular.resultant_length,
+    circular.fit_von_mises,
+    circular.rayleigh_test,
+  ):
+    assert all(np.isnan(leaf) for leaf in jax.tree.leaves(function(angles, none)))
+  constant = np.full(10, 2.0)
+  assert np.isnan(
+    circular.circular_correlation(constant, angles, method="jammalamadaka")
+  ) or np.isfinite(circular.circular_correlation(constant, angles))
+
+
+def test_what_is_refused():
+  with pytest.raises(TypeError, match="angles"):
+    circular.mean_direction(np.arange(3))
+  with pytest.raises(ValueError, match=r"weights have shape \(3,\); .* the angles, 4"):
+    circular.mean_direction(np.ones(4), np.ones(3))
+  with pytest.raises(ValueError, match=r"weights hold -1.*; they must be at least 0"):
+    circular.rayleigh_test(np.ones(3), np.array([1, -1, 1]))
+  with pytest.raises(ValueError, match="method is 'pearson'"):
+    circular.circular_correlation(np.ones(3), np.ones(3), method="pearson")
