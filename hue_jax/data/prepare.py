@@ -3,6 +3,8 @@
   python -m hue_jax.data.prepare idx --name=fashion_mnist FOLDER
   python -m hue_jax.data.prepare folder --name=my_birds FOLDER
   python -m hue_jax.data.prepare npz --name=my_cells FILE.npz
+  python -m hue_jax.data.prepare openclipart
+  python -m hue_jax.data.prepare elpv
 
 It is written under --data_dir, whole or not at all, and is read from there like any
 data set of TFDS. Under the name of one that TFDS knows, such as mnist, it is that one
@@ -18,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow_datasets as tfds
 import tqdm
 
-from hue_jax.data import sources, store
+from hue_jax.data import elpv, openclipart, sources, store
 from hue_jax.data.datasets import default_data_dir, registered_names
 from hue_jax.errors import InputError
 
@@ -26,6 +28,14 @@ _KINDS = {
   "idx": "the four IDX files of MNIST and its kin, gzipped or not",
   "folder": "image files in CLASS/ or {train,validation,test}/CLASS/",
   "npz": "arrays x_train, y_train, x_test, y_test or images, labels",
+  "openclipart": "Open Clip Art, of Debian's package openclipart-png",
+  "elpv": "photographs of solar cells, of the Python package elpv-dataset",
+}
+_LOCAL = "Labeled images, prepared from local files by hue_jax."
+_LOCAL_FILES = ("idx", "folder", "npz")
+_DESCRIPTIONS = {
+  "openclipart": openclipart.DESCRIPTION,
+  "elpv": elpv.DESCRIPTION,
 }
 
 
@@ -35,7 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     data_dir = os.path.abspath(os.path.expanduser(args.data_dir or default_data_dir()))
     source = _read(args)
-    folder = prepare(source, args.name, data_dir, overwrite=args.overwrite)
+    folder = prepare(
+      source,
+      args.name,
+      data_dir,
+      overwrite=args.overwrite,
+      description=_DESCRIPTIONS.get(args.kind, _LOCAL),
+    )
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -48,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(
-  source: sources.Source, name: str, data_dir: str, *, overwrite: bool = False
+  source: sources.Source,
+  name: str,
+  data_dir: str,
+  *,
+  overwrite: bool = False,
+  description: str = _LOCAL,
 ) -> str:
   """Writes labeled images as a prepared TFDS data set.
 
@@ -57,6 +78,7 @@ def prepare(
     name: The name of the data set, with '/config' if TFDS knows it with one.
     data_dir: The folder of prepared data sets.
     overwrite: Whether to replace the data set if it exists.
+    description: A sentence or two, stored with it.
 
   Returns:
     The folder of the data set.
@@ -87,7 +109,7 @@ def prepare(
       base,
       features,
       {split: _counted(source.examples(split), progress) for split in source.labels},
-      description="Labeled images, prepared from local files by hue_jax.",
+      description=description,
       config=config,
       version=version,
       overwrite=overwrite,
@@ -105,12 +127,15 @@ def _parser() -> argparse.ArgumentParser:
   kinds = parser.add_subparsers(dest="kind", required=True)
   for kind, help_text in _KINDS.items():
     command = kinds.add_parser(kind, help=help_text, description=help_text)
-    command.add_argument("source", help="the file" if kind == "npz" else "the folder")
-    command.add_argument("--name", required=True, help="the name of the data set")
+    if kind in _LOCAL_FILES:
+      command.add_argument("source", help="the file" if kind == "npz" else "the folder")
+      command.add_argument("--name", required=True, help="the name of the data set")
+    else:
+      command.add_argument("source", nargs="?", help="the folder, if it is elsewhere")
+      command.add_argument("--name", default=kind, help="the name of the data set")
     command.add_argument("--data_dir", help="where to write it (TFDS's default)")
     command.add_argument("--overwrite", action="store_true", help="replace it")
-    if kind != "idx":
-      _add_split_arguments(command)
+    _add_arguments[kind](command)
   return parser
 
 
@@ -121,12 +146,45 @@ def _add_split_arguments(command: argparse.ArgumentParser) -> None:
   group.add_argument("--seed", type=int, default=0)
 
 
+def _add_openclipart_arguments(command: argparse.ArgumentParser) -> None:
+  command.add_argument("--per_class", type=int, default=400, help="at most")
+  command.add_argument("--least_per_class", type=int, default=90, help="or left out")
+  command.add_argument("--size", type=int, default=256, help="longer side, at most")
+  command.add_argument("--test_fraction", type=float, default=0.2)
+  command.add_argument("--seed", type=int, default=0)
+
+
+def _add_elpv_arguments(command: argparse.ArgumentParser) -> None:
+  command.add_argument("--test_fraction", type=float, default=0.25)
+  command.add_argument("--seed", type=int, default=0)
+
+
+_add_arguments = {
+  "idx": lambda command: None,
+  "folder": _add_split_arguments,
+  "npz": _add_split_arguments,
+  "openclipart": _add_openclipart_arguments,
+  "elpv": _add_elpv_arguments,
+}
+
+
 def _read(args: argparse.Namespace) -> sources.Source:
-  source = os.path.expanduser(args.source)
+  source = os.path.expanduser(args.source) if args.source else None
   if args.kind == "idx":
     return sources.read_idx(source)
   if args.seed < 0:
     raise InputError(f"seed {args.seed} must be at least 0")
+  if args.kind == "elpv":
+    return elpv.read_elpv(source, test_fraction=args.test_fraction, seed=args.seed)
+  if args.kind == "openclipart":
+    return openclipart.read_openclipart(
+      source or openclipart.FOLDER,
+      per_class=args.per_class,
+      least_per_class=args.least_per_class,
+      size=args.size,
+      test_fraction=args.test_fraction,
+      seed=args.seed,
+    )
   read = sources.read_folder if args.kind == "folder" else sources.read_npz
   return read(source, args.test_fraction, args.validation_fraction, args.seed)
 

@@ -198,7 +198,7 @@ def _batch_statistics(model, variables, pixels, key):
   """
 
   @jax.jit
-  def updated(value):
+  def updated(variables, pixels, value):
     before = jax.tree.map(lambda s: jnp.full_like(s, value), variables["batch_stats"])
     _, updates = model.apply(
       variables | {"batch_stats": before},
@@ -209,7 +209,7 @@ def _batch_statistics(model, variables, pixels, key):
     )
     return updates["batch_stats"]
 
-  of_zeros, of_ones = updated(0.0), updated(1.0)
+  of_zeros, of_ones = (updated(variables, pixels, value) for value in (0.0, 1.0))
   momenta = jax.tree.map(jnp.subtract, of_ones, of_zeros)
   momentum = np.median(np.concatenate([np.ravel(m) for m in jax.tree.leaves(momenta)]))
   return jax.tree.map(lambda zero: np.asarray(zero / (1 - momentum)), of_zeros)

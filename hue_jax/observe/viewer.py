@@ -85,7 +85,9 @@ class ViewerMaker:
     shape = (*queries.shape[:3], self._num_neighbors)
     ids = np.asarray(found.ids).reshape(shape)
     self._layers[layer.tap] = ViewerLayer(
-      colors=np.asarray(color_layer(activations, plane)),
+      colors=np.round(255 * np.asarray(color_layer(activations, plane))).astype(
+        np.uint8
+      ),
       rows=rows,
       columns=columns,
       neighbor_image=layer.image[ids],  # of the sample, until `finish`

@@ -1,0 +1,81 @@
+"""Pictures that look alike, found and kept on one side of a split."""
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dctn
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+# Bits of 64 in which pictures that look alike differ at most.
+_MOST_BITS = 6
+_ROWS_AT_ONCE = 1024
+
+
+def perceptual_hash(picture: Image.Image) -> np.uint64:
+  """64 bits that say how a picture looks from afar, in gray.
+
+  The signs of the 8 × 8 lowest frequencies of the cosine transform of the picture at
+  32 × 32 pixels, about their median. Size, color and sharpness hardly change them.
+
+  Args:
+    picture: Any picture without transparency.
+
+  Returns:
+    The hash.
+  """
+  gray = np.asarray(picture.convert("L").resize((32, 32)), np.float64)
+  lowest = dctn(gray, norm="ortho")[:8, :8].ravel()
+  bits = lowest > np.median(lowest[1:])  # the first is the brightness
+  return np.packbits(bits).view(">u8")[0].astype(np.uint64)
+
+
+def clusters(hashes: np.ndarray) -> np.ndarray:
+  """Groups pictures of which each looks like another of its group.
+
+  Args:
+    hashes: Of `perceptual_hash`, uint64 [num_pictures].
+
+  Returns:
+    The number of each picture's group, from 0, [num_pictures].
+  """
+  pairs = []
+  for start in range(0, len(hashes), _ROWS_AT_ONCE):
+    part = hashes[start : start + _ROWS_AT_ONCE]
+    alike = np.bitwise_count(part[:, None] ^ hashes) <= _MOST_BITS
+    rows, columns = np.nonzero(alike)
+    pairs.append((rows + start, columns))
+  rows, columns = (np.concatenate(part) for part in zip(*pairs, strict=True))
+  shape = (len(hashes), len(hashes))
+  graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
+  return connected_components(graph, directed=False)[1]
+
+
+def hold_out_clusters(
+  labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Holds out a part of every class, in whole groups.
+
+  Groups are gone through in a random order and held out while none of their classes
+  has more than its share.
+
+  Args:
+    labels: The class of each example, [num_examples].
+    groups: The group of each example, [num_examples].
+    fraction: The part of each class to hold out.
+    seed: Determines the order.
+
+  Returns:
+    The indices that stay and the indices held out, both in ascending order.
+  """
+  num_groups, num_classes = groups.max() + 1, labels.max() + 1
+  counts = np.zeros((num_groups, num_classes), np.int64)
+  np.add.at(counts, (groups, labels), 1)
+  quotas = np.round(fraction * counts.sum(axis=0)).astype(np.int64)
+  # The raw stream of a bit generator is the same in every version of NumPy.
+  order = np.argsort(np.random.Philox(key=seed).random_raw(num_groups), kind="stable")
+  held_out = np.zeros(num_groups, bool)
+  for group in order:
+    if (counts[group] <= quotas).all():
+      held_out[group] = True
+      quotas -= counts[group]
+  return np.flatnonzero(~held_out[groups]), np.flatnonzero(held_out[groups])

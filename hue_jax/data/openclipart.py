@@ -1,0 +1,173 @@
+"""Open Clip Art as Debian packages it: public-domain pictures in category folders."""
+
+import collections
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from hue_jax.data.near_duplicates import clusters, hold_out_clusters, perceptual_hash
+from hue_jax.data.sources import Source
+from hue_jax.errors import InputError, check_integer, check_number
+
+FOLDER = "/usr/share/openclipart/png"
+DESCRIPTION = (
+  "Open Clip Art Library, public domain (Debian package openclipart-png): pictures on "
+  "white, their longer side at most 256 pixels by default, classes by folder. Pictures "
+  "that look alike are on one side of the split."
+)
+
+_NO_CLASS = ("unsorted",)
+# Some files of a few kilobytes decode to 169 megapixels.
+_MOST_PIXELS = 16_000_000
+_TOO_LARGE = f"of more than {_MOST_PIXELS // 10**6} megapixels"
+
+
+def read_openclipart(
+  folder: str = FOLDER,
+  *,
+  per_class: int = 400,
+  least_per_class: int = 90,
+  size: int = 256,
+  test_fraction: float = 0.2,
+  seed: int = 0,
+) -> Source:
+  """Draws pictures of each category and cuts them into splits.
+
+  Links, damaged files and files of more than 16 megapixels are passed over, and
+  counted on standard error.
+
+  Args:
+    folder: Holds CATEGORY/…/*.png.
+    per_class: Pictures drawn of a category, at most.
+    least_per_class: Categories with fewer pictures are left out.
+    size: The longer side of the pictures, at most.
+    test_fraction: The part of each class that becomes 'test'.
+    seed: Determines which pictures are drawn, and the split.
+
+  Returns:
+    The pictures in color, with splits 'train' and 'test'.
+
+  Raises:
+    InputError: If the folder has no such pictures, or for an argument out of range.
+  """
+  check_integer("per_class", per_class, at_least=1)
+  check_integer("least_per_class", least_per_class, at_least=1)
+  check_integer("size", size, at_least=8)
+  check_integer("seed", seed, at_least=0)
+  check_number("test_fraction", test_fraction, above=0, below=1)
+  files = _files_by_category(folder)
+  skipped: collections.Counter[str] = collections.Counter()
+  drawn = {}
+  total = sum(min(len(paths), per_class) for paths in files.values())
+  with tqdm(total=total, desc="reading", unit=" pictures", file=sys.stderr) as progress:
+    for number, (category, paths) in enumerate(files.items()):
+      order = np.random.Philox(key=[seed, number]).random_raw(len(paths))
+      in_turn = (paths[i] for i in np.argsort(order, kind="stable"))
+      drawn[category] = list(_readable(in_turn, per_class, size, skipped, progress))
+  kept = {c: found for c, found in drawn.items() if len(found) >= least_per_class}
+  _tell(skipped, sorted(set(drawn) - set(kept)))
+  if len(kept) < 2:
+    raise InputError(
+      f"{folder} has {len(kept)} categories with at least {least_per_class} pictures "
+      "that can be read; at least 2 are needed."
+    )
+  return _as_source(kept, test_fraction, seed)
+
+
+def _files_by_category(folder: str) -> dict[str, list[str]]:
+  if not os.path.isdir(folder):
+    raise InputError(
+      f"{folder} is no folder; Debian has the pictures: apt-get install openclipart-png"
+    )
+  found: dict[str, list[str]] = {}
+  for category in sorted(os.listdir(folder)):
+    top = os.path.join(folder, category)
+    if not os.path.isdir(top) or category in _NO_CLASS:
+      continue
+    found[category] = sorted(
+      os.path.join(place, name)
+      for place, _, names in os.walk(top)
+      for name in names
+      # A link is another picture under a second name.
+      if name.endswith(".png") and not os.path.islink(os.path.join(place, name))
+    )
+  return found
+
+
+def _readable(
+  paths, most: int, size: int, skipped, progress
+) -> Iterator[tuple[bytes, np.uint64]]:
+  """Encoded pictures and their hashes, until there are enough."""
+  count = 0
+  for path in paths:
+    if count == most:
+      return
+    try:
+      picture = _on_white(path, size)
+    except _Unusable as reason:
+      skipped[str(reason)] += 1
+      continue
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG")
+    count += 1
+    progress.update()
+    yield encoded.getvalue(), perceptual_hash(picture)
+
+
+class _Unusable(Exception):
+  """Why a file is passed over."""
+
+
+def _on_white(path: str, size: int) -> Image.Image:
+  try:
+    with _opened(path) as picture:
+      if picture.width * picture.height > _MOST_PIXELS:
+        raise _Unusable(_TOO_LARGE)
+      picture = picture.convert("RGBA")
+  except Image.DecompressionBombError as error:
+    raise _Unusable(_TOO_LARGE) from error
+  except (OSError, SyntaxError, ValueError) as error:
+    raise _Unusable("damaged") from error
+  white = Image.new("RGBA", picture.size, "white")
+  white.alpha_composite(picture)
+  white = white.convert("RGB")
+  white.thumbnail((size, size), Image.Resampling.LANCZOS)
+  extrema = white.getextrema()
+  if all(low == high for low, high in extrema):
+    raise _Unusable("of one color")
+  return white
+
+
+def _opened(path: str) -> Image.Image:
+  with warnings.catch_warnings():
+    # Pillow warns of large pictures when it reads their headers, as we are to do.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    return Image.open(path)
+
+
+def _tell(skipped, left_out):
+  told = [f"{count} {reason}" for reason, count in sorted(skipped.items())]
+  if told:
+    print(f"Passed over files: {', '.join(told)}.", file=sys.stderr)
+  if left_out:
+    print(f"Left out, too few pictures: {', '.join(left_out)}.", file=sys.stderr)
+
+
+def _as_source(kept, test_fraction: float, seed: int) -> Source:
+  pictures = [encoded for found in kept.values() for encoded, _ in found]
+  hashes = np.array([code for found in kept.values() for _, code in found])
+  labels = np.repeat(np.arange(len(kept)), [len(found) for found in kept.values()])
+  train, test = hold_out_clusters(labels, clusters(hashes), test_fraction, seed)
+  members = {"train": train, "test": test}
+  return Source(
+    (None, None, 3),
+    list(kept),
+    {split: labels[indices] for split, indices in members.items()},
+    lambda split, i: io.BytesIO(pictures[members[split][i]]),
+  )
