@@ -1,11 +1,14 @@
 """Networks by name; each hands out its layers as taps and knows nothing of hue.
 
 A tap is a layer that a network sows into the collection `taps` under a name
-(`stem`, `stage1` … `stage4`, `features`):
+(`stem`, `stage1`, `stage2` … `features`):
 
     logits, updates = model.apply(
       variables, images, train=True, mutable=["batch_stats", "taps"])
     updates["taps"]["stage4"]  # [batch, height, width, channels]
+
+Trained weights come from `published` (by name) and `torch_weights` (files of PyTorch),
+which import more than JAX.
 """
 
 from hue_jax.models.registry import create_model, model_names, tap_shapes

@@ -18,7 +18,11 @@ from jaxtyping import Array, Float
 
 from hue_jax.errors import check_number
 
+# He initialization by fan-out keeps the variance of gradients over the layers. Flax
+# takes all channels for the fan-out of a depthwise convolution, of which each kernel
+# serves one: its fan-out is its fan-in.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 _STEM_FEATURES = 32
 _TOP_FEATURES = 1280
@@ -67,6 +71,7 @@ class InvertedBottleneck(nn.Module):
       (self.kernel_size, self.kernel_size),
       self.strides,
       feature_group_count=width,
+      kernel_init=_depthwise_init,
       name="depthwise_conv",
     )(x)
     x = nn.relu6(self.norm(name="depthwise_norm")(x))
@@ -89,8 +94,8 @@ class EfficientNetLite(nn.Module):
     width: factor of the channels of the stages, rounded to multiples of 8.
     depth: factor of the blocks of the stages, rounded up.
     dropout_rate: of the features, in training.
-    drop_path_rate: with which the last block is left out, in training; the others'
-      rates rise linearly to it.
+    drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / n, in
+      training.
     dtype: type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
     axis_name: mapped axis over which batch norm takes its statistics; None for each

@@ -17,7 +17,7 @@ from hue_jax.models.registry import create_model
 from hue_jax.models.torch_weights import import_state_dict, read_state_dict
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Published:
   """A network as published.
 

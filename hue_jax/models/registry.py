@@ -25,7 +25,8 @@ def create_model(name: str, *, num_classes: int, **options) -> nn.Module:
     name: one of `model_names()`.
     num_classes: outputs of the head.
     **options: fields of the network's module, such as `stem`, `width`, `dtype` and
-      `axis_name` of `hue_jax.models.resnet.ResNet`.
+      `axis_name` of `hue_jax.models.resnet.ResNet`, or `dropout_rate` of
+      `hue_jax.models.efficientnet_lite.EfficientNetLite`.
 
   Returns:
     A Flax module: `module.apply(variables, images, train=…)` gives float32 logits

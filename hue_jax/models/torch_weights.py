@@ -51,9 +51,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
     try:
       loaded = load_file(path)
     except (SafetensorError, OSError) as error:
-      raise InputError(f"weights {path!r} cannot be read: {error}.") from error
+      raise InputError(f"weights {path!r} cannot be read: {error}") from error
   else:
     loaded = _load_torch(path)
+  if not loaded:
+    raise InputError(f"weights {path!r} holds no array.")
   return {name.removeprefix("module."): array for name, array in loaded.items()}
 
 
@@ -117,21 +119,25 @@ def _load_torch(path):
   try:
     loaded = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # pickle, zip and torch each have their own
-    reason = str(error).strip().splitlines()[0]
-    raise InputError(f"weights {path!r} cannot be read: {reason}") from error
+    raise InputError(
+      f"weights {path!r} cannot be read as names and arrays alone "
+      f"({type(error).__name__})."
+    ) from error
   for key in _WRAPPERS:
     if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
       loaded = loaded[key]
       break
   if not isinstance(loaded, dict) or not all(
-    isinstance(value, torch.Tensor) for value in loaded.values()
+    isinstance(name, str) and isinstance(value, torch.Tensor)
+    for name, value in loaded.items()
   ):
     raise InputError(f"weights {path!r} is not a state dict: names and arrays alone.")
   return {name: _as_array(tensor) for name, tensor in loaded.items()}
 
 
 def _as_array(tensor):
-  # NumPy has no bfloat16.
+  # NumPy has no bfloat16, and no gradients, which saved parameters may ask for.
+  tensor = tensor.detach()
   return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
