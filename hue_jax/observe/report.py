@@ -1,0 +1,259 @@
+"""Writes results as one self-contained page, figures, JSON and CSV."""
+
+import base64
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from hue_jax.color import color_wheel
+from hue_jax.observe.figures import DARK, LIGHT, Drawn, figures, save
+from hue_jax.observe.results import Estimate, Results, Viewer, ViewerLayer
+
+_SPRITE_COLUMNS = 32
+_WHEEL_SIZE = 120
+
+
+def write_report(results: Results, viewer: Viewer, folder: str | os.PathLike[str]):
+  """Writes report.html, figures/*.png and *.svg, results.json and results.csv.
+
+  Args:
+    results: what the report says.
+    viewer: what it can show.
+    folder: for the files; those of an earlier report are replaced.
+  """
+  folder = Path(folder)
+  (folder / "figures").mkdir(parents=True, exist_ok=True)
+  _write(
+    folder / "results.json", json.dumps(_plain(results), allow_nan=False, indent=1)
+  )
+  _write(folder / "results.csv", _csv(results))
+  pictures = [_picture(drawn, folder / "figures") for drawn in figures(results)]
+  _write(folder / "report.html", _page(results, viewer, pictures))
+
+
+def _write(path: Path, text: str):
+  """Whole or not at all."""
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(text, encoding="utf-8")
+  partial.replace(path)
+
+
+# --- Numbers --------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+  """As JSON has it: arrays are lists, and what is not a finite number is null."""
+  if dataclasses.is_dataclass(value):
+    return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+  if isinstance(value, dict):
+    return {str(key): _plain(item) for key, item in value.items()}
+  if isinstance(value, np.ndarray):
+    return _plain(value.tolist())
+  if isinstance(value, (list, tuple)):
+    return [_plain(item) for item in value]
+  if isinstance(value, np.generic):
+    return _plain(value.item())
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def _csv(results: Results) -> str:
+  """One line for each observation, statistic, tap and series."""
+  text = io.StringIO()
+  columns = ["observation", "statistic", "tap", "series", "value", "low", "high"]
+  writer = csv.writer(text, lineterminator="\n")
+  writer.writerow([*columns, "p_value", "holds"])
+  for observation in results.observations:
+    for statistic in observation.statistics:
+      decides = statistic is observation.statistics[0]
+      for tap, measured in statistic.taps.items():
+        for series in ("trained", "shuffled", "untrained"):
+          estimate = getattr(measured, series)
+          of_trained = series == "trained"
+          writer.writerow(
+            [
+              observation.name,
+              statistic.name,
+              tap,
+              series,
+              *(_number(v) for v in dataclasses.astuple(estimate)),
+              _number(measured.p_value) if of_trained else "",
+              observation.holds[tap] if of_trained and decides else "",
+            ]
+          )
+    for name, taps in observation.numbers.items():
+      for tap, value in taps.items():
+        writer.writerow(
+          [observation.name, name, tap, "", _number(value), "", "", "", ""]
+        )
+  return text.getvalue()
+
+
+def _number(value: float) -> str:
+  return f"{value:.8g}" if math.isfinite(value) else ""
+
+
+# --- Figures --------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+  """A figure on the page, for light and dark."""
+
+  observation: str
+  tap: str
+  description: str
+  light: str
+  dark: str
+
+
+def _picture(drawn: Drawn, folder: Path) -> _Picture:
+  """Draws a figure, keeps it as PNG and SVG, and returns it for the page."""
+  light = drawn.draw(LIGHT)
+  stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in drawn.name)
+  for file_format in ("png", "svg"):
+    save(light, str(folder / f"{stem}.{file_format}"), file_format)
+  return _Picture(
+    drawn.observation, drawn.tap, drawn.description, _svg(light), _svg(drawn.draw(DARK))
+  )
+
+
+def _svg(figure) -> str:
+  data = io.BytesIO()
+  save(figure, data, "svg")
+  return _data_uri("image/svg+xml", data.getvalue())
+
+
+# --- The page -------------------------------------------------------------------
+
+
+def _page(results: Results, viewer: Viewer, pictures: list[_Picture]) -> str:
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("hue_jax.observe", "report_page"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters |= {"number": _for_reading, "interval": _interval}
+  script = _asset("script.js")
+  return environment.get_template("page.html").render(
+    results=results,
+    pictures=pictures,
+    taps=list(results.layers["trained"]),
+    classes=_classes_shown(results, viewer),
+    wheel=_wheel(),
+    style=Markup(_asset("style.css")),
+    script=Markup(script),
+    script_hash=_hash(script),
+    data=Markup(_safe_json(_viewer_data(results, viewer))),
+  )
+
+
+def _asset(name: str) -> str:
+  return (resources.files("hue_jax.observe") / "report_page" / name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+  digest = hashlib.sha256(script.encode()).digest()
+  return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _safe_json(value: Any) -> str:
+  """JSON that no text in it can turn into markup."""
+  text = json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
+  for character in "<>&\u2028\u2029":
+    text = text.replace(character, f"\\u{ord(character):04x}")
+  return text
+
+
+def _for_reading(value: float) -> str:
+  return "—" if not math.isfinite(value) else f"{value:.3f}".replace("-", "−")
+
+
+def _interval(estimate: Estimate) -> str:
+  if not math.isfinite(estimate.value):
+    return "—"
+  low, high = _for_reading(estimate.low), _for_reading(estimate.high)
+  return f"{_for_reading(estimate.value)} [{low}, {high}]"
+
+
+def _classes_shown(results: Results, viewer: Viewer) -> list[tuple[int, str]]:
+  shown = np.unique(viewer.labels[: viewer.num_shown])
+  return [(int(c), results.class_names[c]) for c in shown]
+
+
+def _viewer_data(results: Results, viewer: Viewer) -> dict[str, Any]:
+  """All that the script needs; arrays are base64 of little-endian numbers."""
+  classes = {int(c): results.class_names[c] for c in np.unique(viewer.labels)}
+  return {
+    "classes": classes,
+    "labels": viewer.labels,
+    "ids": viewer.ids,
+    "numShown": viewer.num_shown,
+    "thumbnails": _sprite(viewer.images, "JPEG"),
+    "thumbnailSize": viewer.images.shape[1],
+    "spriteColumns": _SPRITE_COLUMNS,
+    "layers": {tap: _layer_data(layer) for tap, layer in viewer.layers.items()},
+  }
+
+
+def _layer_data(layer: ViewerLayer) -> dict[str, Any]:
+  return {
+    "height": layer.colors.shape[1],
+    "width": layer.colors.shape[2],
+    "colors": _sprite(layer.colors, "PNG"),
+    "rows": layer.rows,
+    "columns": layer.columns,
+    "k": layer.neighbor_image.shape[-1],
+    "neighborImage": _base64(layer.neighbor_image.astype("<u2")),
+    "neighborX": _base64(layer.neighbor_x.astype("<u2")),
+    "neighborY": _base64(layer.neighbor_y.astype("<u2")),
+    "neighborDistance": _base64(layer.neighbor_distance.astype("<f4")),
+  }
+
+
+def _sprite(images: np.ndarray, file_format: str) -> str:
+  """All images in one, row by row."""
+  count, height, width, channels = images.shape
+  columns = min(count, _SPRITE_COLUMNS)
+  rows = -(-count // columns)
+  sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
+  sheet[:count] = images
+  sheet = sheet.reshape(rows, columns, height, width, channels)
+  sheet = sheet.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, -1)
+  picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+  return _encoded(picture, file_format)
+
+
+def _wheel() -> str:
+  pixels = np.round(255 * np.asarray(color_wheel(_WHEEL_SIZE))).astype(np.uint8)
+  return _encoded(Image.fromarray(pixels), "PNG")
+
+
+def _encoded(picture: Image.Image, file_format: str) -> str:
+  data = io.BytesIO()
+  options = {"quality": 80} if file_format == "JPEG" else {"optimize": True}
+  picture.save(data, file_format, **options)
+  return _data_uri(f"image/{file_format.lower()}", data.getvalue())
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+  return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _base64(array: np.ndarray) -> str:
+  return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
