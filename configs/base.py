@@ -56,6 +56,7 @@ def get_config() -> ConfigDict:
   config.parallel = "pmap"  # "pmap" or "shard_map"
   config.log_every_steps = 100
   config.eval_every_epochs = 1.0
+  config.num_colored_images = 8  # whose layers TensorBoard shows, colored; 0: none
   config.checkpoint_every_steps = 1000  # besides one at each evaluation
   config.keep_checkpoints = 2  # the last ones; the best is kept besides
   return config

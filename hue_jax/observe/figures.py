@@ -104,8 +104,16 @@ def _overview(observation: Observation) -> Drawn:
       _by_tap(axis, statistic, theme)
     for axis in axes[len(statistics) :]:
       axis.set_visible(False)
-    axes[0].legend(
-      loc="best", fontsize=8, frameon=False, labelcolor=theme.ink, handlelength=1.2
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+      handles,
+      labels,
+      loc="outside upper left",
+      ncols=3,
+      fontsize=8,
+      frameon=False,
+      labelcolor=theme.ink,
+      handlelength=1.2,
     )
     return figure
 

@@ -141,7 +141,9 @@ def _has_hue(vectors):
   return chroma_vector(vectors, None)[1]
 
 
-def vote(neighbor_labels: Int[Array, "*batch k"]) -> Int[Array, "*batch"]:
+def vote(
+  neighbor_labels: Int[Array | np.ndarray, "*batch k"],
+) -> Int[Array, "*batch"]:
   """The class of most neighbors; among equals, that of the nearest.
 
   Args:
@@ -150,6 +152,7 @@ def vote(neighbor_labels: Int[Array, "*batch k"]) -> Int[Array, "*batch"]:
   Returns:
     The class voted for.
   """
+  neighbor_labels = jnp.asarray(neighbor_labels)
   same = neighbor_labels[..., :, None] == neighbor_labels[..., None, :]
   winner = jnp.argmax(same.sum(axis=-1), axis=-1)  # the first of equals
   return jnp.take_along_axis(neighbor_labels, winner[..., None], axis=-1)[..., 0]

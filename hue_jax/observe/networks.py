@@ -22,6 +22,7 @@ from hue_jax.models import create_model, tap_shapes
 from hue_jax.models.published import load_published, published_names
 from hue_jax.models.torch_weights import import_state_dict, read_state_dict
 from hue_jax.train.build import load_trained
+from hue_jax.train.state import quick_to_compile
 from hue_jax.train.step import normalize
 
 # torchvision's, for a state dict of which nothing else is said.
@@ -180,8 +181,11 @@ def untrained(
   key = jax.random.key(seed)
   pixels = normalize(jnp.asarray(images), network.pixel_mean, network.pixel_std)
   model = network.model.clone(axis_name=None)
-  initialize = jax.jit(lambda: model.init(key, pixels[:1], train=False))
-  variables = jax.device_get(initialize())
+  initialize = jax.jit(
+    lambda key, pixels: model.init(key, pixels, train=False),
+    compiler_options=quick_to_compile(),
+  )
+  variables = jax.device_get(initialize(key, pixels[:1]))
   variables = {name: variables[name] for name in variables if name != "taps"}
   if "batch_stats" in variables:
     variables["batch_stats"] = _batch_statistics(model, variables, pixels, key)

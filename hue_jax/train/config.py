@@ -21,6 +21,9 @@ from hue_jax.train.objective import check_terms
 from hue_jax.train.optimizer import OPTIMIZERS
 from hue_jax.train.parallel import AXIS, FORMS
 
+# More images make a picture that TensorBoard cannot show at its size.
+_MOST_COLORED = 64
+
 # Where a run is kept, how often it reports and by which form of the mapping: what a
 # run may change in the middle without becoming another run.
 _NOT_OF_THE_RUN = (
@@ -29,6 +32,7 @@ _NOT_OF_THE_RUN = (
   "eval_batch_size",
   "keep_checkpoints",
   "log_every_steps",
+  "num_colored_images",
   "parallel",
 )
 
@@ -93,6 +97,9 @@ def _check_numbers(config):
     check_integer(name, config[name], at_least=1)
   for name in ("padding", "eval_batch_size"):
     check_integer(name, config[name], at_least=0)
+  check_integer(
+    "num_colored_images", config.num_colored_images, at_least=0, at_most=_MOST_COLORED
+  )
   check_integer("num_train_steps", config.num_train_steps, at_least=-1)
   for name in ("learning_rate", "num_epochs", "eval_every_epochs"):
     check_number(name, config[name], above=0)

@@ -1,5 +1,6 @@
 """A run, from configuration to result: the story that the other files serve."""
 
+import functools
 import math
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.evaluation import evaluate
 from hue_jax.train.objective import Objective
 from hue_jax.train.parallel import AXIS, Parallel, create_parallel
+from hue_jax.train.pictures import LayerPictures
 from hue_jax.train.preemption import Preempted, Watch
 from hue_jax.train.report import Means, Report
 from hue_jax.train.state import TrainState
@@ -106,6 +108,7 @@ class Run:
   parallel: Parallel
   train_step: Callable
   eval_step: Callable
+  layer_pictures: LayerPictures
 
   def describe(self) -> str:
     """The run as one line."""
@@ -152,6 +155,29 @@ class Run:
     """Means over the examples of a split, of a replicated state."""
     return evaluate(self.eval_step, state, self.eval_batches(split), self.parallel)
 
+  def report_evaluation(
+    self, report: Report, state: Any, step: int, name: str
+  ) -> dict[str, float]:
+    """Evaluates, and tells the means and shows the layers of some images.
+
+    Args:
+      report: to tell.
+      state: replicated.
+      step: of the state.
+      name: "validation" or "test", of the split.
+
+    Returns:
+      Means over the examples of the split.
+    """
+    split = self.config[f"{name}_split"]
+    means = self.evaluate(state, split)
+    report.evaluation(step, name, means)
+    # The other processes' devices hold the same state: one process draws.
+    if self.config.num_colored_images and jax.process_index() == 0:
+      evaluated = self.parallel.first(state.replace(opt_state=()))
+      report.layers(step, name, self.layer_pictures.draw(evaluated, split))
+    return means
+
 
 def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   """Checks the configuration and builds what it names.
@@ -190,7 +216,25 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     parallel=parallel,
     train_step=parallel.map(train_step, donate_state=True),
     eval_step=parallel.map(eval_step),
+    layer_pictures=LayerPictures(
+      functools.partial(_first_images, config, dataset), objective, **pixels
+    ),
   )
+
+
+def _first_images(config, dataset, split):
+  """The images of a split that are colored."""
+  count = min(config.num_colored_images, dataset.num_examples(split))
+  batches = eval_batches(
+    dataset,
+    split,
+    batch_size=count,
+    image_size=config.image_size,
+    crop=config.crop,
+    channels=config.channels,
+    indices=np.arange(count),
+  )
+  return next(batches)["image"]
 
 
 def train_steps(
@@ -223,8 +267,7 @@ def train_steps(
       report.pause()
       means = None
       if evaluates:  # also when told to stop: the best must not depend on that
-        means = run.evaluate(state, config.validation_split)
-        report.evaluation(step, "validation", means)
+        means = run.report_evaluation(report, state, step, "validation")
       checkpoints.save(run.parallel.first(state), means)
       report.resume()
     if stops and not ends:
@@ -281,9 +324,8 @@ def _evaluate_best(run, checkpoints, report, start):
   state = checkpoints.restore_best(run.initial_state)
   if not state.step:
     raise InputError("the workdir holds no checkpoint that is whole.")
-  means = run.evaluate(run.parallel.replicate(state), run.config.test_split)
   step = int(state.step)
-  report.evaluation(step, "test", means)
+  means = run.report_evaluation(report, run.parallel.replicate(state), step, "test")
   result = {
     "task": run.config.dataset,
     "model": model_label(run.config),

@@ -11,6 +11,7 @@ import numpy as np
 from clu import metric_writers
 from clu import metrics as clu_metrics
 from etils import epath
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 
@@ -115,6 +116,18 @@ class Report:
       step, {f"{split}/{name}": value for name, value in means.items()}
     )
     self._say(step, split, _summary(means))
+
+  def layers(
+    self, step: int, split: str, picture: UInt8[np.ndarray, "1 height width 3"]
+  ) -> None:
+    """Shows the colored layers of some images of a split.
+
+    Args:
+      step: of the state.
+      split: "validation" or "test".
+      picture: as `LayerPictures` draws it.
+    """
+    self._writer.write_images(step, {f"{split}/layers_by_hue": picture})
 
   def note(self, text: str) -> None:
     """Says a line on the terminal."""

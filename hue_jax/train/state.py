@@ -81,10 +81,10 @@ def create_state(
 
   if abstract:
     return jax.eval_shape(initialize)
-  return jax.jit(initialize, compiler_options=_quick_to_compile())()
+  return jax.jit(initialize, compiler_options=quick_to_compile())()
 
 
-def _quick_to_compile():
+def quick_to_compile():
   """Options that spare XLA's CPU compiler the random numbers of every layer.
 
   To optimize them costs many times the seconds that it saves (measured for a small

@@ -104,6 +104,8 @@ def test_resnet50_is_the_literatures_recipe():
     ({"ema_decay": 1.0}, r"ema_decay is 1.0; .*below 1"),
     ({"label_smoothing": 1.0}, r"label_smoothing is 1.0"),
     ({"seed": -1}, r"seed is -1"),
+    ({"num_colored_images": -1}, r"num_colored_images is -1; .*integer 0 to 64"),
+    ({"num_colored_images": 65}, r"num_colored_images is 65; .*integer 0 to 64"),
     ({"num_epochs": 0.001}, r"num_epochs is 0.001, which makes no step"),
     ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); images of 1 channels"),
     ({"pixel_std": (0.0,)}, r"pixel_std is 0.0; .*above 0"),
@@ -143,6 +145,7 @@ def test_a_workdir_holds_one_configuration(tmp_path):
     claim_workdir(changed, workdir)
   resumed = _config()
   resumed.log_every_steps = 7
+  resumed.num_colored_images = 0
   resumed.parallel = "shard_map"
   claim_workdir(resumed, workdir)
 

@@ -1,16 +1,21 @@
 """Whole runs in this process: evaluation, divergence, both modes."""
 
 import importlib
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
+from hue_jax.color import color_layer
 from hue_jax.errors import InputError
+from hue_jax.hue import hue_plane
 from hue_jax.train import loop
 from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.parallel import create_parallel
 from hue_jax.train.step import normalize
 
 
@@ -100,6 +105,99 @@ def test_tensorboard_holds_what_the_terminal_says(data_dir, tmp_path):
     "test/top1",
   } <= tags
   assert [event.step for event in events.Tensors("train/loss")] == [2, 4, 6]
+
+
+def _pictures(workdir):
+  """Tag → step → pixels of the pictures in TensorBoard's files."""
+  from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+  events = EventAccumulator(str(workdir), size_guidance={"tensors": 0})
+  events.Reload()
+  found = {}
+  for tag in events.Tags()["tensors"]:
+    if tag.endswith("/layers_by_hue"):
+      for event in events.Tensors(tag):
+        _, _, png = event.tensor_proto.string_val
+        picture = np.asarray(Image.open(io.BytesIO(png)))
+        found.setdefault(tag, {})[event.step] = picture
+  return found
+
+
+def test_tensorboard_shows_colored_layers_and_training_does_not_notice(
+  data_dir, tmp_path
+):
+  settings = {"hue.terms.position.plane": "learned", "num_train_steps": 2}
+  config = _config(data_dir, num_colored_images=3, **settings)
+  without = _config(data_dir, num_colored_images=0, **settings)
+  result = loop.train(config, str(tmp_path / "with"))
+  assert loop.train(without, str(tmp_path / "none"))["test_loss"] == result["test_loss"]
+
+  pictures = _pictures(tmp_path / "with")
+  assert {tag: list(at) for tag, at in pictures.items()} == {
+    "validation/layers_by_hue": [2],
+    "test/layers_by_hue": [2],
+  }
+  assert _pictures(tmp_path / "none") == {}
+
+  # The first images of the test split, and a layer in the plane that was learned.
+  run = loop.set_up(config)
+  states = []
+  for name in ("with", "none"):
+    with Checkpoints(epath.Path(tmp_path / name), keep=2) as checkpoints:
+      states.append(checkpoints.restore_last(run.initial_state))
+  jax.tree.map(np.testing.assert_array_equal, *states)
+  images = next(run.eval_batches("test"))["image"][:3]
+  colors = _colored_stage2(states[0], images)
+  picture = pictures["test/layers_by_hue"][2]
+  for row in range(3):
+    top = _top(picture[:, 8:136], images[row].repeat(3, axis=-1))
+    shown = picture[top : top + 128, 8 + 3 * 136 :][16::32, 16:128:32]
+    np.testing.assert_allclose(shown / 255, colors[row], atol=0.02)
+
+
+@jax.jit
+def _colored_stage2(state, images):
+  """The layer in the plane of the term that looks at it."""
+  _, updates = state.apply_fn(
+    {"params": state.params["network"], "batch_stats": state.batch_stats},
+    normalize(images, (0.5,), (0.25,)),
+    train=False,
+    mutable=["taps"],
+  )
+  plane = hue_plane(state.params["planes"]["position"])
+  return color_layer(updates["taps"]["stage2"], plane)
+
+
+def _top(column, image):
+  """Where in a column of the sheet the image stands, enlarged."""
+  image = image.repeat(16, axis=0).repeat(16, axis=1)
+  (top,) = (
+    top
+    for top in range(len(column) - 127)
+    if np.array_equal(column[top : top + 128], image)
+  )
+  return top
+
+
+def test_a_state_of_either_form_of_the_mapping_can_be_drawn(data_dir):
+  run = loop.set_up(_config(data_dir))
+  pmapped, sharded = (
+    run.layer_pictures.draw(form.first(form.replicate(run.initial_state)), "test")
+    for form in (create_parallel("pmap"), create_parallel("shard_map"))
+  )
+  np.testing.assert_array_equal(pmapped, sharded)
+  assert pmapped.shape[1] > 8 * 128
+
+
+def test_layers_without_a_hue_plane_are_left_out(data_dir):
+  narrow, wide = (
+    loop.set_up(_config(data_dir, **{"model_options.width": width})) for width in (2, 4)
+  )
+  widths = [
+    each.layer_pictures.draw(jax.device_put(each.initial_state), "test").shape[2]
+    for each in (narrow, wide)
+  ]
+  assert widths[1] - widths[0] == 2 * 136  # stem and stage1 have two channels
 
 
 def test_a_diverging_run_stops_at_its_step_and_keeps_the_last_good(data_dir, tmp_path):

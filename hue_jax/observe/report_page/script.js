@@ -53,7 +53,7 @@ function frame(canvas, layer, x, y, color) {
   const left = (x + 0.5) / layer.width * canvas.width - width / 2;
   const top = (y + 0.5) / layer.height * canvas.height - height / 2;
   for (const [line, style] of [[4, "#000"], [2, color]]) {
-    context.lineWidth = line * canvas.width / 336 + 0.6;
+    context.lineWidth = line * canvas.width / 336 + 1;
     context.strokeStyle = style;
     context.strokeRect(left, top, width, height);
   }

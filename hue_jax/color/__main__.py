@@ -1,0 +1,197 @@
+"""Colors the layers of a network by their activation hue.
+
+  python -m hue_jax.color cat.jpg cup.png --network=efficientnet_lite0 --out=sheet.png
+  python -m hue_jax.color *.png --network=runs/fashion_hue --taps=stage2,stage3 \\
+    --out=sheet.png
+
+Writes a sheet: each image as the network sees it, and beside it every layer, colored.
+Hue is the activation hue, saturation the saturation, and brightness the magnitude,
+full at its 99th percentile over all images.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+from PIL import Image
+
+from hue_jax.color.coloring import PLANES, color_layer, plane_of
+from hue_jax.color.contact_sheet import contact_sheet
+from hue_jax.data.image_files import read_image_files
+from hue_jax.errors import InputError
+from hue_jax.observe.networks import Network, load_network
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_MOST_IMAGES = 64
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  args = _parser().parse_args(arguments)
+  try:
+    out = os.path.expanduser(args.out)
+    _check_out(out)
+    _check_images(args.images)
+    labels = _classes(args.images) if args.plane == "class_means" else None
+    network = load_network(args.network, model=args.model)
+    taps = _taps(network, args.taps)
+    _check_plane(args.plane, network, taps, len(args.images))
+    images = read_image_files(
+      args.images,
+      image_size=network.image_size,
+      crop=network.crop,
+      channels=network.channels,
+    )
+    layers = network.layers(images)
+    colored = color_layers({tap: layers[tap] for tap in taps}, args.plane, labels)
+    shapes = {tap: "x".join(map(str, network.tap_shapes[tap])) for tap in taps}
+    _save(contact_sheet(images, colored, _titles(args.images), captions=shapes), out)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(f"Wrote {out}: {len(images)} image(s), {', '.join(taps)} of {network.name}")
+  return 0
+
+
+def color_layers(
+  layers: Mapping[str, Float[Array, "images ..."]],
+  plane: str,
+  labels: Int[np.ndarray, "images"] | None = None,
+) -> dict[str, Float[Array, "images ..."]]:
+  """Colors of every layer, each in its own plane and scale.
+
+  Args:
+    layers: tap → layer of all images.
+    plane: name of the hue plane, as `plane_of` takes it.
+    labels: class of every image, for class means.
+
+  Returns:
+    Tap → colors.
+
+  Raises:
+    InputError: a layer that has too few channels, or spans no plane.
+  """
+  num_classes = None if labels is None else int(labels.max()) + 1
+  colored = {}
+  for tap, layer in layers.items():
+    try:
+      colored[tap] = jax.jit(color_layer)(
+        layer, plane_of(plane, layer, labels, num_classes)
+      )
+    except ValueError as error:
+      raise InputError(f"tap {tap!r} cannot be colored: {error}") from None
+  return colored
+
+
+def _parser() -> argparse.ArgumentParser:
+  summary, _, details = __doc__.partition("\n\n")
+  parser = argparse.ArgumentParser(
+    prog="python -m hue_jax.color",
+    description=summary,
+    epilog=details,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+  parser.add_argument(
+    "--network",
+    required=True,
+    help="a published network, a file of PyTorch weights, or a workdir of main.py",
+  )
+  parser.add_argument("--model", default="", help="of a file of weights: its network")
+  parser.add_argument(
+    "--out", required=True, help=f"the sheet: a file {', '.join(_SUFFIXES)}"
+  )
+  parser.add_argument(
+    "--plane",
+    default="fourier",
+    choices=PLANES,
+    help="the hue plane; class_means takes an image's folder as its class",
+  )
+  parser.add_argument("--taps", default="", help="some layers, as NAME,NAME")
+  return parser
+
+
+# --- Checks, before anything is computed ----------------------------------------
+
+
+def _check_out(out: str) -> None:
+  if not out.lower().endswith(_SUFFIXES):
+    raise InputError(f"--out is {out!r}; it must end in {', '.join(_SUFFIXES)}.")
+  folder = os.path.dirname(out) or "."
+  if not os.path.isdir(folder):
+    raise InputError(f"--out is {out!r}, whose folder does not exist.")
+  target = out if os.path.exists(out) else folder
+  if os.path.isdir(out) or not os.access(target, os.W_OK):
+    raise InputError(f"--out is {out!r}, which cannot be written.")
+
+
+def _check_images(paths: Sequence[str]) -> None:
+  if len(paths) > _MOST_IMAGES:
+    raise InputError(f"{len(paths)} images are given; a sheet holds {_MOST_IMAGES}.")
+  for path in paths:
+    if not os.path.isfile(path):
+      raise InputError(f"image {path} is not a file.")
+
+
+def _classes(paths: Sequence[str]) -> np.ndarray:
+  """The class of each image: that of its folder."""
+  folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
+  names, labels = np.unique(folders, return_inverse=True)
+  if len(names) < 3:
+    raise InputError(
+      f"--plane is 'class_means' and the images are in {len(names)} folder(s); the "
+      "folder of an image is its class, and at least 3 are needed."
+    )
+  return labels
+
+
+def _taps(network: Network, text: str) -> tuple[str, ...]:
+  names = [name.strip() for name in text.split(",") if name.strip()]
+  return network.check_taps(names)
+
+
+def _check_plane(
+  plane: str, network: Network, taps: Sequence[str], num_images: int
+) -> None:
+  for tap in taps:
+    *positions, channels = network.tap_shapes[tap]
+    if channels < 3:
+      raise InputError(
+        f"tap {tap!r} has {channels} channels; a hue plane needs at least 3. Choose "
+        "others by --taps."
+      )
+    vectors = num_images * math.prod(positions)
+    if plane == "principal" and vectors < 3:
+      raise InputError(
+        f"--plane is 'principal' and tap {tap!r} has {vectors} vector(s) of "
+        f"{num_images} image(s); at least 3 are needed. Give more images, or choose "
+        "other taps by --taps."
+      )
+
+
+# --- The sheet ------------------------------------------------------------------
+
+
+def _titles(paths: Sequence[str]) -> list[str]:
+  return [os.path.splitext(os.path.basename(path))[0] for path in paths]
+
+
+def _save(sheet: Image.Image, out: str) -> None:
+  partial = f"{os.path.splitext(out)[0]}.partial{os.path.splitext(out)[1]}"
+  try:
+    sheet.save(partial)
+    os.replace(partial, out)
+  except (OSError, ValueError) as error:
+    if os.path.exists(partial):
+      os.remove(partial)
+    raise InputError(f"--out is {out!r}, which cannot be written: {error}") from None
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,226 @@
+"""The command: a sheet from image files, and one line for what cannot be used."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from hue_jax.color import __main__ as command
+from hue_jax.color import color_layer, plane_of
+from hue_jax.hue import hue_angle
+from hue_jax.models import create_model
+from hue_jax.observe.networks import Network
+
+_SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def network():
+  model = create_model("resnet18", num_classes=4, stem="small", width=4)
+  images = jnp.zeros((1, _SIZE, _SIZE, 3))
+  variables = jax.device_get(
+    jax.jit(lambda: model.init(jax.random.key(0), images, train=False))()
+  )
+  variables.pop("taps")
+  return Network(
+    name="small",
+    model=model,
+    variables=variables,
+    image_size=_SIZE,
+    channels=3,
+    crop="none",
+    pixel_mean=(0.5,),
+    pixel_std=(0.25,),
+  )
+
+
+@pytest.fixture
+def files(tmp_path):
+  """Images in three folders: RGB, gray, with opacity, and one that is not square."""
+  rng = np.random.default_rng(0)
+  shapes = {
+    "cats/one": (16, 16, 3),
+    "cats/two": (16, 16),
+    "dogs/three": (16, 16, 4),
+    "mice/four": (30, 50, 3),
+  }
+  paths = []
+  for name, shape in shapes.items():
+    path = tmp_path / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(path)
+    paths.append(str(path))
+  return paths
+
+
+@pytest.fixture
+def run(network, monkeypatch, capsys):
+  """Runs the command line: its status, what it wrote to stdout, and to stderr."""
+  loaded = []
+
+  def load_network(name, model=""):
+    loaded.append(name)
+    return network
+
+  monkeypatch.setattr(command, "load_network", load_network)
+
+  def main(*arguments):
+    loaded.clear()
+    status = command.main([*map(str, arguments), "--network=small"])
+    return status, *capsys.readouterr(), len(loaded)
+
+  return main
+
+
+@pytest.fixture
+def refused(run):
+  """Runs what must be refused on one line; whether the network was loaded."""
+
+  def main(*arguments):
+    status, out, err, loaded = run(*arguments)
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    return err, bool(loaded)
+
+  return main
+
+
+def test_the_sheet_shows_images_and_colored_layers(run, network, files, tmp_path):
+  out = tmp_path / "sheet.png"
+  status, said, _, _ = run(*files, f"--out={out}", "--taps=stage2,stem")
+  assert status == 0
+  assert "4 image(s), stem, stage2 of small" in said
+  pixels = np.asarray(Image.open(out))
+
+  # The first image, and its stage2 from the definitions, enlarged.
+  image = np.asarray(Image.open(files[0]))
+  others = [np.asarray(Image.open(f).convert("RGB")) for f in files[1:3]]
+  assert _stands_in(pixels, image.repeat(8, 0).repeat(8, 1), left=8)
+  assert _stands_in(pixels, others[0].repeat(8, 0).repeat(8, 1), left=8)
+  assert _stands_in(pixels, others[1].repeat(8, 0).repeat(8, 1), left=8)
+  images = command.read_image_files(files, image_size=_SIZE, crop="none", channels=3)
+  colors = np.asarray(color_layer(network.layers(images)["stage2"]))
+  for row in range(4):
+    layer = np.uint8(np.round(255 * colors[row])).repeat(16, 0).repeat(16, 1)
+    assert _stands_in(pixels, layer, left=8 + 2 * 136)
+
+
+def test_planes_of_principal_components_and_of_class_means(
+  run, network, files, tmp_path
+):
+  sheets = {}
+  for plane in ("fourier", "principal", "class_means"):
+    out = tmp_path / f"{plane}.png"
+    status, *_ = run(*files, f"--out={out}", f"--plane={plane}", "--taps=stage3")
+    assert status == 0
+    sheets[plane] = np.asarray(Image.open(out)).astype(int)
+  images = command.read_image_files(files, image_size=_SIZE, crop="none", channels=3)
+  layer = network.layers(images)["stage3"]
+  labels = np.array([0, 0, 1, 2])
+  for plane, sheet in sheets.items():
+    expected = np.asarray(hue_angle(layer, plane_of(plane, layer, labels, 3)))
+    colored = command.color_layers({"stage3": layer}, plane, labels)["stage3"]
+    apart = (np.asarray(hue_angle(colored)) - expected + np.pi) % (2 * np.pi) - np.pi
+    assert np.abs(apart).max() < 1e-4
+    picture = np.uint8(np.round(255 * np.asarray(colored)[0]))
+    size = 128 // len(picture)
+    assert _stands_in(sheet, picture.repeat(size, 0).repeat(size, 1), left=8 + 136)
+
+
+def _stands_in(pixels, picture, left):
+  height, width = picture.shape[:2]
+  column = pixels[:, left : left + width]
+  return any(
+    np.array_equal(column[top : top + height], picture)
+    for top in range(len(column) - height + 1)
+  )
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_the_formats_of_the_sheet(run, files, tmp_path, suffix):
+  out = tmp_path / f"sheet.{suffix}"
+  assert run(files[0], f"--out={out}", "--taps=stem")[0] == 0
+  assert Image.open(out).format == {"jpg": "JPEG"}.get(suffix, suffix.upper())
+  assert [p.name for p in tmp_path.glob("*.*")] == [out.name]
+
+
+class TestBadInput:
+  def test_before_the_network_is_loaded(self, refused, files, tmp_path):
+    out = f"--out={tmp_path / 'sheet.png'}"
+    cases = {
+      (files[0], "--out=sheet.txt"): "must end in .png",
+      (files[0], "--out=sheet"): "must end in .png",
+      (files[0], f"--out={tmp_path}/none/sheet.png"): "folder does not exist",
+      (tmp_path / "none.png", out): "none.png is not a file",
+      (tmp_path, out): "is not a file",
+      (*files[:3], out, "--plane=class_means"): "in 2 folder(s)",
+      (*files[:1] * 65, out): "65 images are given; a sheet holds 64",
+    }
+    for arguments, message in cases.items():
+      err, loaded = refused(*arguments)
+      assert message in err
+      assert not loaded, message
+
+  def test_a_folder_in_the_place_of_the_sheet(self, refused, files, tmp_path):
+    (tmp_path / "sheet.png").mkdir()
+    err, _ = refused(files[0], f"--out={tmp_path / 'sheet.png'}")
+    assert "cannot be written" in err
+
+  def test_unknown_taps_and_too_few_vectors(self, refused, files, tmp_path):
+    out = f"--out={tmp_path / 'sheet.png'}"
+    err, _ = refused(files[0], out, "--taps=stem,stage9")
+    assert "tap 'stage9' is not of network small, which has stem, stage1" in err
+    err, _ = refused(*files[:2], out, "--taps=features", "--plane=principal")
+    assert "tap 'features' has 2 vector(s) of 2 image(s); at least 3" in err
+
+  def test_images_that_span_no_plane(self, refused, files, tmp_path):
+    same = [files[0]] * 3
+    out = f"--out={tmp_path / 'sheet.png'}"
+    err, _ = refused(*same, out, "--taps=features", "--plane=principal")
+    assert "tap 'features' cannot be colored" in err
+
+  def test_empty_and_damaged_images(self, refused, files, tmp_path):
+    out = tmp_path / "sheet.png"
+    for name, contents, message in (
+      ("empty.png", b"", "empty.png is empty"),
+      ("text.jpg", b"not an image", "is damaged, or not a JPEG"),
+    ):
+      bad = tmp_path / name
+      bad.write_bytes(contents)
+      err, _ = refused(files[0], bad, f"--out={out}")
+      assert message in err
+    assert not out.exists()
+
+  def test_what_argparse_refuses(self, run, files, capsys):
+    for arguments in ([], [files[0]], [files[0], "--out=a.png", "--plane=hexagon"]):
+      with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+      assert stopped.value.code == 2
+      assert "error: " in capsys.readouterr().err
+
+  def test_a_disk_that_is_full(self, refused, files, tmp_path, monkeypatch):
+    def save(self, path):
+      with open(path, "wb") as file:
+        file.write(b"half")
+      raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    out = tmp_path / "sheet.png"
+    out.write_bytes(b"the sheet of another day")
+    err, _ = refused(files[0], f"--out={out}", "--taps=stem")
+    assert "cannot be written: [Errno 28] No space left" in err
+    assert out.read_bytes() == b"the sheet of another day"
+    assert [path.name for path in tmp_path.glob("*.*")] == ["sheet.png"]
+
+  def test_a_folder_without_the_right_to_write(
+    self, refused, files, tmp_path, monkeypatch
+  ):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    err, loaded = refused(files[0], f"--out={tmp_path / 'sheet.png'}")
+    assert "cannot be written" in err
+    assert not loaded
