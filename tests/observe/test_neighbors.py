@@ -269,7 +269,7 @@ def test_what_cannot_be_searched():
     index.search(vectors[:, :2], 1)
   with pytest.raises(InputError, match=r"queries hold .* not finite in row 2"):
     index.search(np.where(np.arange(10)[:, None] == 2, np.inf, vectors), 1)
-  with pytest.raises(InputError, match=r"query_groups have shape \(3,\)"):
+  with pytest.raises(InputError, match=r"query_groups are int64 of shape \(3,\)"):
     index.search(vectors, 1, np.zeros(3, int))
   with pytest.raises(InputError, match="made without groups"):
     create_index(vectors).search(vectors, 1, np.zeros(10, int))

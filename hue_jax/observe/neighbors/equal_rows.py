@@ -5,6 +5,9 @@ layer has one vector for all positions. An engine that kept them all would retur
 of thousands of rows at the same distance.
 """
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
 
@@ -25,41 +28,85 @@ class EqualRows:
     _, first, place = np.unique(hashes, return_index=True, return_inverse=True)
     by_row = np.argsort(first)  # the distinct vectors in the order of their rows
     self.first = first[by_row]
-    self._distinct_of_row = np.argsort(by_row)[place]
+    rank = np.empty_like(by_row)
+    rank[by_row] = np.arange(len(by_row))
+    self._distinct_of_row = rank[place]
 
-  def distinct(self, vectors):
-    """The distinct vectors: the array itself, if all rows are."""
-    return vectors if len(self.first) == self.num_rows else vectors[self.first]
+  @property
+  def all_distinct(self) -> bool:
+    """Whether no two rows are equal."""
+    return len(self.first) == self.num_rows
 
-  def members(
-    self, k: int, groups: Int[np.ndarray, "rows"] | None
-  ) -> Int[np.ndarray, "distinct members"]:
-    """Rows of each distinct vector, rising, as many as a search for k can want.
+  def members(self, k: int, groups: Int[np.ndarray, "rows"] | None) -> "Members":
+    """Rows of each distinct vector, as many as a search for k can want.
 
     Args:
       k: of the search.
       groups: of the rows, if those of one group are not wanted.
 
     Returns:
-      Rows; −1 where there are no more.
+      The rows.
     """
-    if len(self.first) == self.num_rows:
-      return self.first[:, None]
+    if self.all_distinct:
+      return Members(self.first, self.first, np.ones_like(self.first))
     rows = np.argsort(self._distinct_of_row, kind="stable")
-    most = k
-    if groups is not None:
-      # Of one group k are enough, and without it so are k of the others.
-      rows = rows[_rank((self._distinct_of_row[rows], groups[rows])) < k]
-      most = 2 * k
-    distinct = self._distinct_of_row[rows]
-    rank = _rank((distinct,))
-    rows, distinct, rank = (values[rank < most] for values in (rows, distinct, rank))
-    members = np.full((len(self.first), rank.max() + 1), -1)
-    members[distinct, rank] = rows
-    return members
+    rows = rows[_is_wanted(self._distinct_of_row[rows], rows, groups, k)]
+    counts = np.bincount(self._distinct_of_row[rows], minlength=len(self.first))
+    return Members(rows, np.cumsum(counts) - counts, counts)
+
+  def lowest(
+    self, k: int, groups: Int[np.ndarray, "rows"] | None
+  ) -> Int[np.ndarray, "lowest"]:
+    """The lowest rows of all, as many as a search for k can want, rising."""
+    rows = np.arange(self.num_rows)
+    return rows[_is_wanted(np.zeros_like(rows), rows, groups, k)]
+
+  def only_in(
+    self, rows: Int[np.ndarray, "some"]
+  ) -> Int[np.ndarray, "distinct_of_some"]:
+    """Distinct vectors that no rows but these have."""
+    distinct, counts = np.unique(self._distinct_of_row[rows], return_counts=True)
+    if self.all_distinct:
+      return distinct
+    return distinct[counts == np.bincount(self._distinct_of_row)[distinct]]
 
 
-def _rank(keys) -> np.ndarray:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Members:
+  """Rows of each distinct vector, rising.
+
+  Attributes:
+    rows: those of the first vector, then those of the second, and so on.
+    starts: where those of each begin, [distinct].
+    counts: how many they are, [distinct].
+  """
+
+  rows: Int[np.ndarray, "rows"]
+  starts: Int[np.ndarray, "distinct"]
+  counts: Int[np.ndarray, "distinct"]
+
+  def of(
+    self, candidates: Int[np.ndarray, "queries candidates"]
+  ) -> Int[np.ndarray, "queries candidates most"]:
+    """Rows of some of the distinct vectors; −1 where there are no more."""
+    starts, counts = self.starts[candidates], self.counts[candidates]
+    place = np.arange(counts.max())
+    # A place after the last is clipped here and masked below.
+    at = np.minimum(starts[:, :, None] + place, len(self.rows) - 1)
+    return np.where(place < counts[:, :, None], self.rows[at], -1)
+
+
+def _is_wanted(distinct, rows, groups, k) -> np.ndarray:
+  """The first k of each vector; if a group is left out, those of the others as well."""
+  if groups is None:
+    return _rank((distinct,)) < k
+  # Of one group k are enough, and without it so are k of the others.
+  wanted = _rank((distinct, groups[rows])) < k
+  wanted[wanted] = _rank((distinct[wanted],)) < 2 * k
+  return wanted
+
+
+def _rank(keys: Sequence[np.ndarray]) -> np.ndarray:
   """How many elements with the same keys stand before each."""
   order = np.lexsort(keys[::-1])
   same = np.ones(len(order) - 1, bool)
@@ -75,13 +122,11 @@ def _rank(keys) -> np.ndarray:
 
 def _hash(block) -> np.ndarray:
   """64 bits of each row, equal for equal rows; by chance equal once in 2**64 pairs."""
-  bits = np.ascontiguousarray(block + np.float32(0)).view(np.uint32)  # −0 is 0
-  words = np.random.default_rng(0).integers(
-    2**64, size=(2, bits.shape[1]), dtype=np.uint64
-  )
-  hashes = np.zeros(len(bits), np.uint64)
-  for column in range(bits.shape[1]):
+  bits = np.ascontiguousarray((block + np.float32(0)).T).view(np.uint32)  # −0 is 0
+  words = np.random.default_rng(0).integers(2**64, size=(2, len(bits)), dtype=np.uint64)
+  hashes = np.zeros(bits.shape[1], np.uint64)
+  for channel, (addend, factor) in zip(bits, words.T, strict=True):
     # Multiply, then mix: a sum of products alone would not see all bits.
-    mixed = (bits[:, column] + words[0, column]) * (words[1, column] | np.uint64(1))
+    mixed = (channel + addend) * (factor | np.uint64(1))
     hashes += mixed ^ (mixed >> np.uint64(29))
   return hashes

@@ -1,5 +1,7 @@
 """Candidates by FAISS, on the CPU."""
 
+from collections.abc import Mapping
+
 import faiss
 import numpy as np
 
@@ -7,8 +9,10 @@ from hue_jax.observe.neighbors.space import Space
 
 _LISTS_PROBED = 0.05  # share of the inverted lists …
 _LEAST_PROBED = 16  # … and at least so many
+_VECTORS_A_LIST = 39  # of which FAISS wants to know, to place a list's center
 _LINKS = 32
-_EF = 128  # candidates of the graph search; at least as many as are asked for
+_EF_CONSTRUCTION = 40
+_EF_SEARCH = 128  # at least as many as are asked for
 
 
 class FaissEngine:
@@ -16,15 +20,16 @@ class FaissEngine:
 
   Args:
     space: the vectors.
-    structure: "flat", "ivf" (inverted lists, as many as 4 √n, 5 % of them probed)
-      or "hnsw" (a graph of 32 links a vector).
+    structure: "flat", "ivf" (inverted lists, some of which are searched) or "hnsw"
+      (a graph).
+    options: `create_index` names them.
   """
 
-  def __init__(self, space: Space, structure: str):
+  def __init__(self, space: Space, structure: str, options: Mapping[str, int]):
     self.exact = structure == "flat"
     self._space = space
-    metric = faiss.METRIC_INNER_PRODUCT if space.metric == "cosine" else faiss.METRIC_L2
-    self._index = _empty_index(structure, space.vectors.shape[1], len(space), metric)
+    self._ef_search = options.get("ef_search", _EF_SEARCH)
+    self._index = _empty_index(structure, space, options)
     if not self._index.is_trained:
       self._index.train(_training_sample(space, self._index.nlist))
     for block in space.prepared_blocks():
@@ -33,23 +38,28 @@ class FaissEngine:
   def candidates(self, queries: np.ndarray, count: int) -> np.ndarray:
     """Rows about nearest to each query; −1 for none."""
     if isinstance(self._index, faiss.IndexHNSW):
-      self._index.hnsw.efSearch = max(_EF, count)
+      self._index.hnsw.efSearch = max(self._ef_search, count)
     return self._index.search(self._space.prepared(queries), count)[1]
 
 
-def _empty_index(structure, channels, num_vectors, metric):
-  if structure != "ivf":
-    name = {"flat": "Flat", "hnsw": f"HNSW{_LINKS}"}[structure]
-    return faiss.index_factory(channels, name, metric)
-  # FAISS wants 39 vectors a list to place its center.
-  num_lists = max(min(int(4 * num_vectors**0.5), num_vectors // 39), 1)
+def _empty_index(structure, space, options):
+  channels = space.channels
+  metric = faiss.METRIC_INNER_PRODUCT if space.metric == "cosine" else faiss.METRIC_L2
+  if structure == "flat":
+    return faiss.IndexFlat(channels, metric)
+  if structure == "hnsw":
+    index = faiss.IndexHNSWFlat(channels, options.get("links", _LINKS), metric)
+    index.hnsw.efConstruction = options.get("ef_construction", _EF_CONSTRUCTION)
+    return index
+  most_lists = max(len(space) // _VECTORS_A_LIST, 1)
+  num_lists = min(options.get("num_lists", int(4 * len(space) ** 0.5)), most_lists)
   index = faiss.index_factory(channels, f"IVF{num_lists},Flat", metric)
-  index.nprobe = min(max(int(_LISTS_PROBED * num_lists), _LEAST_PROBED), num_lists)
+  probed = max(int(_LISTS_PROBED * num_lists), _LEAST_PROBED)
+  index.nprobe = min(options.get("lists_probed", probed), num_lists)
   return index
 
 
 def _training_sample(space, num_lists):
-  """Vectors evenly spread over the rows, as many as k-means uses."""
-  count = min(256 * num_lists, len(space))
-  rows = np.arange(count) * len(space) // count
-  return space.prepared(space.vectors[rows])
+  """Vectors evenly spread over the rows, enough for the lists."""
+  count = min(2 * _VECTORS_A_LIST * num_lists, len(space))
+  return space.prepared(space.take(np.arange(count) * len(space) // count))

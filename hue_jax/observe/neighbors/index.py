@@ -1,19 +1,26 @@
 """The interface, and the search: fast candidates, exact distances, ties in order."""
 
+import functools
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from hue_jax.errors import InputError, check_integer, check_one_of
 from hue_jax.observe.neighbors.equal_rows import EqualRows
+from hue_jax.observe.neighbors.groups import Groups
 from hue_jax.observe.neighbors.space import METRICS, Space, check_finite
 
 ENGINES = ("auto", "faiss", "jax")
 STRUCTURES = ("flat", "ivf", "hnsw")
+_OPTIONS = {
+  "flat": (),
+  "ivf": ("num_lists", "lists_probed"),
+  "hnsw": ("links", "ef_construction", "ef_search"),
+}
 
 # Candidates beyond k that are fetched, so that rounding cannot hide one of the k.
 _MARGIN = 4
@@ -22,6 +29,7 @@ _ROOM_FOR_OWN = 32
 # A query that needs more candidates is compared with all vectors in float64.
 _MOST_CANDIDATES = 1024
 _QUERIES_AT_ONCE = 2**14
+_MOST_AT_ONCE = 2**14
 
 
 class Neighbors(NamedTuple):
@@ -55,12 +63,14 @@ class Index:
   anew in float64, and each stands for all rows that are equal to it.
   """
 
-  def __init__(self, space: Space, rows: EqualRows, groups, engine: Engine):
+  def __init__(
+    self, space: Space, rows: EqualRows, groups: Groups | None, engine: Engine
+  ):
     self._space = space
     self._rows = rows
     self._groups = groups
     self._engine = engine
-    self._group_sizes = None if groups is None else np.bincount(groups)
+    self._members = {}
 
   def __len__(self) -> int:
     return self._rows.num_rows
@@ -86,68 +96,105 @@ class Index:
       InputError: k larger than the number of vectors of other groups, or queries
         that are not finite or of another length.
     """
-    queries = np.ascontiguousarray(queries, np.float32)
-    channels = self._space.vectors.shape[1]
-    if queries.ndim != 2 or queries.shape[1] != channels:
-      raise InputError(
-        f"queries have shape {queries.shape}; [queries, {channels}] is needed."
-      )
-    check_finite("queries", queries)
-    query_groups = self._checked_groups(query_groups, len(queries))
-    self._check_k(k, query_groups)
-    members = self._rows.members(k, None if query_groups is None else self._groups)
-    found = Neighbors(
-      np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    )
+    queries = self._checked_queries(queries)
+    own = self._checked_groups(query_groups, len(queries))
+    self._check_k(k, own)
+    found = _empty_neighbors(len(queries), k)
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
       here = slice(start, start + _QUERIES_AT_ONCE)
-      own = None if query_groups is None else query_groups[here]
       found.ids[here], found.distances[here] = self._search(
-        queries[here], k, own, members
+        queries[here], k, _at(own, here)
       )
     return found
 
-  def _search(self, queries, k, own, members) -> Neighbors:
+  def _search(self, queries, k, own) -> Neighbors:
     """Asks for more candidates until the k nearest of every query are certain."""
-    found = Neighbors(
-      np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    )
-    most_own = 0 if own is None else int(self._group_sizes.max())
-    count = k + _MARGIN + min(most_own, _ROOM_FOR_OWN)
+    found = _empty_neighbors(len(queries), k)
+
+    def keep(places, near):
+      found.ids[places], found.distances[places] = near
+
     left = np.arange(len(queries))
-    while left.size:
-      asked, groups = queries[left], None if own is None else own[left]
-      by_engine = count <= _MOST_CANDIDATES
-      if not by_engine:
-        count = k + _MARGIN + most_own
-      count = min(count, len(self._space))
-      nearest = self._engine.candidates if by_engine else self._space.nearest
-      candidates = nearest(asked, count)
-      distances = self._space.distances(asked, candidates)
-      near = self._expand(candidates, distances, groups, k, members)
-      settled = np.ones(len(left), bool)
-      if by_engine and count < len(self._space):
-        settled = self._is_settled(asked, near.distances[:, -1], candidates, distances)
-      found.ids[left[settled]] = near.ids[settled]
-      found.distances[left[settled]] = near.distances[settled]
+    if self._space.metric == "cosine":
+      is_zero = ~queries.any(axis=1)
+      keep(is_zero, self._nearest_zero(np.count_nonzero(is_zero), k, _at(own, is_zero)))
+      left = left[~is_zero]
+    count = k + _MARGIN
+    if own is not None:
+      count += min(int(self._groups.sizes.max()), _ROOM_FOR_OWN)
+    most = max(count, _MOST_CANDIDATES)
+    while left.size and count <= most:
+      near, settled = self._by_engine(queries[left], k, _at(own, left), count)
+      keep(left[settled], (near.ids[settled], near.distances[settled]))
       left = left[~settled]
       count *= 4
+    if left.size:
+      keep(left, self._by_comparison(queries[left], k, _at(own, left)))
     return found
 
-  def _expand(self, candidates, distances, groups, k, members) -> Neighbors:
+  def _by_engine(self, queries, k, own, count):
+    """The k nearest of some candidates, and of which queries these are certain."""
+    count = min(count, len(self._space))
+    candidates = self._engine.candidates(queries, count)
+    distances = self._space.distances(queries, candidates)
+    near = self._expand(candidates, distances, own, k)
+    kth = near.distances[:, -1]
+    if not self._engine.exact:
+      return near, np.isfinite(kth)
+    if count == len(self._space) and candidates.min() >= 0:
+      return near, np.ones(len(queries), bool)
+    # What was not fetched is, but for rounding, at least as far as all that was; where
+    # numbers overflowed, candidates are missing.
+    settled = self._space.is_nearer(kth, distances.max(axis=1), queries)
+    return near, settled & (candidates.min(axis=1) >= 0)
+
+  def _by_comparison(self, queries, k, own) -> Neighbors:
+    """The k nearest of all vectors, where many are equally near but for rounding."""
+    found = _empty_neighbors(len(queries), k)
+    left_out = functools.lru_cache(maxsize=1)(
+      lambda group: self._rows.only_in(self._groups.rows_of(group))
+    )
+    within_reach = self._space.within_reach(
+      queries, k, lambda i: [] if own is None else left_out(own[i])
+    )
+    for i, candidates in enumerate(within_reach):
+      here = slice(i, i + 1)
+      parts = [
+        self._space.distances(queries[here], candidates[None, at : at + _MOST_AT_ONCE])
+        for at in range(0, len(candidates), _MOST_AT_ONCE)
+      ]
+      found.ids[here], found.distances[here] = self._expand(
+        candidates, np.concatenate(parts, axis=1), _at(own, here), k
+      )
+    return found
+
+  def _nearest_zero(self, num_queries, k, own) -> Neighbors:
+    """Of zero vectors, which are at the distance 1 from all: the lowest rows."""
+    found = _empty_neighbors(num_queries, k)
+    if num_queries:
+      lowest = self._rows.lowest(k, None if own is None else self._groups.of_row)
+      out = np.zeros((num_queries, len(lowest)), bool)
+      if own is not None:
+        out = self._groups.of_row[lowest] == own[:, None]
+      found.ids[:] = lowest[np.argsort(out, axis=1, kind="stable")[:, :k]]
+      found.distances[:] = 1
+    return found
+
+  def _expand(self, candidates, distances, own, k) -> Neighbors:
     """The first k rows that equal the candidates, less those of one's own group."""
-    rows = members[candidates]
+    members = self._members_for(k, own is None)
+    rows = members.of(candidates)
     if rows.shape[2] > 1:
       # The k nearest rows are equal to the k candidates whose own first is nearest.
-      out = self._is_out(rows, candidates, groups)
+      out = self._is_out(rows, candidates, own)
       first = np.where(out, len(self), rows).min(axis=2)
       distances = np.where(out.all(axis=2), np.inf, distances)
       order = np.lexsort((first, distances), axis=-1)[:, :k]
       candidates, distances = (
         np.take_along_axis(values, order, axis=1) for values in (candidates, distances)
       )
-      rows = members[candidates]
-    out = self._is_out(rows, candidates, groups)
+      rows = members.of(candidates)
+    out = self._is_out(rows, candidates, own)
     distances = np.where(out, np.inf, distances[:, :, None])
     rows, distances = rows.reshape(len(rows), -1), distances.reshape(len(rows), -1)
     order = np.lexsort((rows, distances), axis=-1)[:, :k]
@@ -156,73 +203,80 @@ class Index:
       np.take_along_axis(distances, order, axis=1),
     )
 
-  def _is_out(self, rows, candidates, groups):
+  def _members_for(self, k, any_group):
+    """Kept for the next search, which is often for the same k."""
+    if (k, any_group) not in self._members:
+      groups = None if any_group else self._groups.of_row
+      self._members = {(k, any_group): self._rows.members(k, groups)}
+    return self._members[k, any_group]
+
+  def _is_out(self, rows, candidates, own):
     out = (rows < 0) | (candidates < 0)[:, :, None]
-    if groups is not None:
-      out |= self._groups[rows] == groups[:, None, None]
+    if own is not None:
+      out |= self._groups.of_row[rows] == own[:, None, None]
     return out
 
-  def _is_settled(self, queries, kth, candidates, distances):
-    """Whether none that was not fetched can be among the k nearest.
-
-    What was not fetched is, but for rounding, at least as far as all that was.
-    """
-    if not self._engine.exact:
-      return np.isfinite(kth)
-    farthest = np.where(candidates < 0, np.inf, distances).max(axis=1)
-    return self._space.is_nearer(kth, farthest, queries)
+  def _checked_queries(self, queries):
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused
+      queries = np.ascontiguousarray(queries, np.float32)
+    channels = self._space.channels
+    if queries.ndim != 2 or queries.shape[1] != channels:
+      raise InputError(
+        f"queries have shape {queries.shape}; [queries, {channels}] is needed."
+      )
+    check_finite("queries", queries)
+    return queries
 
   def _checked_groups(self, query_groups, num_queries):
     if query_groups is None:
       return None
     if self._groups is None:
       raise InputError("query_groups are given, but the index was made without groups.")
-    query_groups = np.asarray(query_groups)
-    if query_groups.shape != (num_queries,):
-      raise InputError(
-        f"query_groups have shape {query_groups.shape}; ({num_queries},) is needed."
-      )
-    return query_groups
+    return self._groups.numbered(query_groups, num_queries)
 
-  def _check_k(self, k, query_groups):
+  def _check_k(self, k, own):
     check_integer("k", k, at_least=1)
-    own = 0
-    if query_groups is not None:
-      known = query_groups[
-        (query_groups >= 0) & (query_groups < len(self._group_sizes))
-      ]
-      own = int(self._group_sizes[known].max(initial=0))
-    if k > len(self) - own:
-      besides = f", {own} of them of a query's own group" if own else ""
+    most_own = 0
+    if own is not None:
+      most_own = int(self._groups.sizes[own[own >= 0]].max(initial=0))
+    if k > len(self) - most_own:
+      besides = f", {most_own} of them of a query's own group" if most_own else ""
       raise InputError(
         f"k is {k}; the index has {len(self)} vectors{besides}, so that k can be at "
-        f"most {len(self) - own}."
+        f"most {len(self) - most_own}."
       )
 
 
 def create_index(
-  vectors: Float[np.ndarray, "vectors channels"],
+  vectors: Float[np.ndarray, "vectors channels"] | Float[Array, "vectors channels"],
   *,
   groups: Int[np.ndarray, "groups"] | None = None,
   metric: str = "cosine",
   engine: str = "auto",
   structure: str = "flat",
+  options: Mapping[str, int] | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> Index:
   """An index of vectors.
 
-  Under "cosine", a zero vector has the distance 1 from every vector.
+  Under "cosine", a zero vector has the distance 1 from every vector, zero ones too.
 
   Args:
-    vectors: finite float16 or float32, in memory or memory-mapped.
+    vectors: finite float16 or float32, in memory or memory-mapped; the index reads
+      them when it is searched, so that they must not change.
     groups: of each vector, an integer of at least 0, such as its image.
-    metric: "cosine" (1 − cos) or "euclidean".
+    metric: "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
     engine: "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and FAISS is
       installed.
     structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are approximate and
       faster: `recall` measures how much they miss.
+    options: of "ivf": num_lists (4 √vectors, of at least 39 vectors each) and
+      lists_probed (5 % of them, at least 16). Of "hnsw": links of a vector (32),
+      ef_construction (40) and ef_search (128), the candidates that are held when it is
+      built and searched.
     devices: of the JAX engine, over which the vectors are spread; all of them, of all
-      processes, if None. With several processes each makes the same calls.
+      processes, if None. With several processes each makes the same calls with the
+      same vectors, of which it reads those of its devices, and gets the same result.
 
   Returns:
     The index.
@@ -234,17 +288,21 @@ def create_index(
   check_one_of("metric", metric, METRICS)
   check_one_of("engine", engine, ENGINES)
   check_one_of("structure", structure, STRUCTURES)
+  options = dict(options or {})
+  _check_options(structure, options)
+  engine = _chosen_engine(engine, structure)
+  vectors = np.asarray(vectors)  # a view, of a file that is mapped
   if vectors.ndim != 2 or not vectors.size:
     raise InputError(
       f"vectors have shape {vectors.shape}; [vectors, channels] with at least one of "
       "each is needed."
     )
-  if groups is not None:
-    groups = _checked_group_ids(groups, len(vectors))
-  engine = _chosen_engine(engine, structure)
+  groups = None if groups is None else Groups(groups, len(vectors))
   rows = EqualRows(vectors)
-  space = Space(rows.distinct(vectors), metric)
-  return Index(space, rows, groups, _make_engine(engine, space, structure, devices))
+  space = Space(vectors, None if rows.all_distinct else rows.first, metric)
+  return Index(
+    space, rows, groups, _make_engine(engine, space, structure, options, devices)
+  )
 
 
 def recall(found: Neighbors, exact: Neighbors) -> float:
@@ -256,9 +314,28 @@ def recall(found: Neighbors, exact: Neighbors) -> float:
 
   Returns:
     From 0 to 1.
+
+  Raises:
+    InputError: results of different queries or k.
   """
+  if found.ids.shape != exact.ids.shape or not exact.ids.size:
+    raise InputError(
+      f"neighbors have shapes {found.ids.shape} and {exact.ids.shape}; the same "
+      "[queries, k] with at least one of each is needed."
+    )
   same = found.ids[:, :, None] == exact.ids[:, None, :]
   return float(same.any(axis=1).mean())
+
+
+def _check_options(structure: str, options: dict[str, int]) -> None:
+  for name, value in options.items():
+    if name not in _OPTIONS[structure]:
+      accepted = ", ".join(_OPTIONS[structure]) or "no options"
+      raise InputError(
+        f"option {name!r} is not of structure {structure!r}, which takes {accepted}."
+      )
+    # A graph of one link a vector is none.
+    check_integer(f"options[{name!r}]", value, at_least=2 if name == "links" else 1)
 
 
 def _chosen_engine(engine: str, structure: str) -> str:
@@ -273,24 +350,22 @@ def _chosen_engine(engine: str, structure: str) -> str:
   return engine
 
 
-def _make_engine(engine: str, space: Space, structure: str, devices) -> Engine:
+def _make_engine(engine, space, structure, options, devices) -> Engine:
   # Imported when used: FAISS need not be installed.
   if engine == "faiss":
     from hue_jax.observe.neighbors.faiss_engine import FaissEngine
 
-    return FaissEngine(space, structure)
+    return FaissEngine(space, structure, options)
   from hue_jax.observe.neighbors.jax_engine import JaxEngine
 
   return JaxEngine(space, devices)
 
 
-def _checked_group_ids(groups, num_vectors):
-  groups = np.asarray(groups)
-  if groups.shape != (num_vectors,) or groups.dtype.kind not in "iu":
-    raise InputError(
-      f"groups are {groups.dtype} of shape {groups.shape}; integers of shape "
-      f"({num_vectors},) are needed."
-    )
-  if groups.min() < 0:
-    raise InputError(f"groups hold {groups.min()}; they must be at least 0.")
-  return groups
+def _empty_neighbors(num_queries, k) -> Neighbors:
+  return Neighbors(
+    np.empty((num_queries, k), np.int64), np.empty((num_queries, k), np.float32)
+  )
+
+
+def _at(own, places):
+  return None if own is None else own[places]

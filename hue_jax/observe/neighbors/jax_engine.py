@@ -40,7 +40,8 @@ class JaxEngine:
   def candidates(self, queries: np.ndarray, count: int) -> np.ndarray:
     """Rows nearest to each query."""
     prepared = self._space.prepared(queries)
-    size = min(_QUERIES, len(queries))
+    # Few sizes, since each is compiled.
+    size = min(_QUERIES, 2 ** (len(queries) - 1).bit_length())
     found = []
     for start in range(0, len(queries), size):
       block = np.zeros((size, prepared.shape[1]), np.float32)
@@ -60,13 +61,14 @@ class JaxEngine:
 
   def _placed(self, per_device):
     """The vectors, of which each process reads those of its devices."""
-    shape = (per_device * self._mesh.size, self._space.vectors.shape[1])
+    shape = (per_device * self._mesh.size, self._space.channels)
 
     def rows(index):
       start, stop, _ = index[0].indices(shape[0])
-      part = np.zeros((stop - start, shape[1]), np.float32)
-      kept = self._space.prepared(self._space.vectors[start:stop])
-      part[: len(kept)] = kept
+      part, filled = np.zeros((stop - start, shape[1]), np.float32), 0
+      for block in self._space.prepared_blocks(start, stop):
+        part[filled : filled + len(block)] = block
+        filled += len(block)
       return part
 
     sharding = NamedSharding(self._mesh, PartitionSpec("part"))

@@ -1,6 +1,6 @@
 """Vectors and a metric: distances in float64, the same for every engine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,79 +11,137 @@ METRICS = ("cosine", "euclidean")
 
 # Engines compute in float32: their cosines, and squared distances in proportion to
 # squared lengths, are off by less.
-_ROUNDING = 4e-6
-_ROWS_AT_ONCE = 2**16
-_NUMBERS_AT_ONCE = 2**20
+_ROUNDING = 1e-5
+_ROWS_AT_ONCE = 2**14
+_NUMBERS_AT_ONCE = 2**18
 
 
 class Space:
   """Distinct vectors under a metric.
 
-  Attributes:
-    vectors: [distinct, channels], in memory or memory-mapped.
+  Args:
+    vectors: in memory or memory-mapped; they are read when needed and not copied.
+    rows: of the distinct ones among them; None if all are.
     metric: one of `METRICS`.
-    center: subtracted before Euclidean distances are computed in float32, which
-      keeps numbers small; 0 under "cosine".
   """
 
-  def __init__(self, vectors: Float[np.ndarray, "distinct channels"], metric: str):
-    self.vectors = vectors
+  def __init__(
+    self,
+    vectors: Float[np.ndarray, "rows channels"],
+    rows: Int[np.ndarray, "distinct"] | None,
+    metric: str,
+  ):
+    self._vectors = vectors
+    self._rows = rows
     self.metric = metric
-    self.center = np.zeros(vectors.shape[1], np.float32)
-    if metric == "euclidean":
-      total = sum(block.sum(axis=0, dtype=np.float64) for block in blocks(vectors))
-      self.center = (total / len(vectors)).astype(np.float32)
-    self._longest = max(
-      np.linalg.norm(block, axis=1).max() for block in self.prepared_blocks()
-    )
+    if metric == "cosine":
+      self._lengths = np.concatenate([_lengths(block) for block in self._blocks()])
+      return
+    # Less their center and in units of their size, numbers keep their digits.
+    self._center, self._scale = _center_and_scale(self._blocks(), len(self))
+    self._longest = max(_lengths(block).max() for block in self.prepared_blocks())
 
   def __len__(self) -> int:
-    return len(self.vectors)
+    return len(self._vectors if self._rows is None else self._rows)
+
+  @property
+  def channels(self) -> int:
+    """Numbers in a vector."""
+    return self._vectors.shape[1]
+
+  def take(
+    self, ids: Int[np.ndarray, "*ids"] | slice
+  ) -> Float[np.ndarray, "*ids channels"]:
+    """Some of the distinct vectors, float32."""
+    return np.asarray(
+      self._vectors[ids if self._rows is None else self._rows[ids]], np.float32
+    )
 
   def prepared(
     self, vectors: Float[np.ndarray, "rows channels"]
   ) -> Float[np.ndarray, "rows channels"]:
-    """What engines compare: unit vectors, or vectors less the center; float32."""
+    """What engines compare, float32: unit vectors, or centered and scaled ones."""
     if self.metric == "cosine":
-      return _unit(np.asarray(vectors, np.float32))
-    return np.asarray(vectors, np.float32) - self.center
+      return _unit(vectors)
+    with np.errstate(over="ignore"):  # of a query that is far from all vectors
+      return vectors * self._scale - self._center * self._scale
 
-  def prepared_blocks(self) -> Iterator[Float[np.ndarray, "rows channels"]]:
-    """All vectors as engines compare them, some at a time."""
-    return (self.prepared(block) for block in blocks(self.vectors))
+  def prepared_blocks(
+    self, start: int = 0, stop: int | None = None
+  ) -> Iterator[Float[np.ndarray, "rows channels"]]:
+    """The vectors as engines compare them, some at a time."""
+    return (self.prepared(block) for block in self._blocks(start, stop))
 
   def distances(
     self,
     queries: Float[np.ndarray, "queries channels"],
     candidates: Int[np.ndarray, "queries candidates"],
   ) -> Float[np.ndarray, "queries candidates"]:
-    """Distances of some rows, computed in float64 and rounded to float32."""
+    """Distances of some vectors, computed in float64 and rounded to float32."""
     distances = np.empty(candidates.shape, np.float32)
-    size = max(_NUMBERS_AT_ONCE // (candidates.shape[1] * queries.shape[1]), 1)
+    size = max(_NUMBERS_AT_ONCE // (candidates.shape[1] * self.channels), 1)
     for start in range(0, len(queries), size):
       here = slice(start, start + size)
-      rows = np.asarray(self.vectors[candidates[here]], np.float64)
-      query = queries[here, None].astype(np.float64)
-      distances[here] = _distances(rows, query, self.metric)
+      distances[here] = self._distances(queries[here], candidates[here])
     return distances
 
-  def nearest(
-    self, queries: Float[np.ndarray, "queries channels"], count: int
-  ) -> Int[np.ndarray, "queries count"]:
-    """The nearest rows by distances in float64 to all vectors, in any order."""
-    size = max(8 * _NUMBERS_AT_ONCE // len(self), 1)
-    parts = []
+  def _distances(self, queries, candidates):
+    vectors = self.take(candidates).astype(np.float64)
+    queries = queries.astype(np.float64)
+    if self.metric == "euclidean":
+      vectors -= queries[:, None]
+      distances = np.sqrt(np.einsum("qkc,qkc->qk", vectors, vectors))
+      return np.minimum(distances, np.finfo(np.float32).max)
+    products = np.einsum("qkc,qc->qk", vectors, queries)
+    lengths = self._lengths[candidates] * _lengths(queries)[:, None]
+    return _cosine_distances(products, lengths)
+
+  def within_reach(
+    self,
+    queries: Float[np.ndarray, "queries channels"],
+    k: int,
+    left_out: Callable[[int], Int[np.ndarray, "some"]],
+  ) -> Iterator[Int[np.ndarray, "candidates"]]:
+    """For each query all vectors that can be among its k nearest; slow, but certain.
+
+    Args:
+      queries: vectors.
+      k: how many are wanted.
+      left_out: place of a query → vectors that do not count for it.
+
+    Yields:
+      The vectors: k, and those whose distance cannot be told from the farthest's.
+    """
+    size = max(_NUMBERS_AT_ONCE // len(self), 1)
     for start in range(0, len(queries), size):
       query = queries[start : start + size].astype(np.float64)
-      farness = np.concatenate(
-        [
-          _farness(block.astype(np.float64), query, self)
-          for block in blocks(self.vectors)
-        ],
-        axis=1,
-      )
-      parts.append(np.argpartition(farness, count - 1, axis=1)[:, :count])
-    return np.concatenate(parts)
+      parts = [self._farness(query, block) for block in self._numbered_blocks()]
+      for i, farness in enumerate(np.concatenate(parts, axis=1)):
+        farness[left_out(start + i)] = np.inf
+        place = min(k, len(farness)) - 1
+        farthest = np.partition(farness, place)[place]
+        # Rounding to float32 may make equal what differs here.
+        slack = farthest * 2.0**-20 + self._slack(query[i])
+        yield np.flatnonzero(farness <= farthest + slack)
+
+  def _farness(self, queries, numbered):
+    """Cosine distance, or squared Euclidean: in float64, by one matrix product."""
+    start, block = numbered
+    block = block.astype(np.float64)
+    if self.metric == "cosine":
+      lengths = self._lengths[start : start + len(block)] * _lengths(queries)[:, None]
+      return _cosine_distances(queries @ block.T, lengths)
+    block, queries = (
+      (vectors - self._center) * float(self._scale) for vectors in (block, queries)
+    )
+    squares = _lengths(block) ** 2 + _lengths(queries)[:, None] ** 2
+    return np.maximum(squares - 2 * queries @ block.T, 0)
+
+  def _slack(self, query):
+    if self.metric == "cosine":
+      return 1e-11
+    length = np.linalg.norm((query - self._center) * float(self._scale))
+    return 1e-12 * (length + self._longest) ** 2
 
   def is_nearer(
     self,
@@ -94,14 +152,27 @@ class Space:
     """Whether one distance is smaller than another by more than engines' rounding."""
     if self.metric == "cosine":
       return distance < other - _ROUNDING
-    reach = np.linalg.norm(self.prepared(queries), axis=1) + self._longest
-    return distance**2 < other**2 - _ROUNDING * reach**2
+    distance, other = (
+      d.astype(np.float64) * float(self._scale) for d in (distance, other)
+    )
+    reach = _lengths(self.prepared(queries)) + self._longest
+    with np.errstate(invalid="ignore"):  # inf − inf, which is not nearer
+      return distance**2 < other**2 - _ROUNDING * reach**2
+
+  def _blocks(self, start=0, stop=None):
+    stop = len(self) if stop is None else min(stop, len(self))
+    for first in range(start, stop, _ROWS_AT_ONCE):
+      yield self.take(slice(first, min(first + _ROWS_AT_ONCE, stop)))
+
+  def _numbered_blocks(self):
+    return zip(range(0, len(self), _ROWS_AT_ONCE), self._blocks(), strict=True)
 
 
 def blocks(vectors) -> Iterator[Float[np.ndarray, "rows channels"]]:
   """Parts of vectors that fit in memory, as float32; all finite."""
   for start in range(0, len(vectors), _ROWS_AT_ONCE):
-    block = np.asarray(vectors[start : start + _ROWS_AT_ONCE], np.float32)
+    with np.errstate(over="ignore"):  # float64 that float32 cannot hold: see below
+      block = np.asarray(vectors[start : start + _ROWS_AT_ONCE], np.float32)
     check_finite("vectors", block, start)
     yield block
 
@@ -122,21 +193,24 @@ def _unit(vectors):
   return np.divide(unit, length, out=unit, where=length > 0)
 
 
-def _distances(rows, query, metric):
-  if metric == "euclidean":
-    difference = rows - query
-    return np.sqrt(np.einsum("qkc,qkc->qk", difference, difference))
-  products = np.einsum("qkc,qoc->qk", rows, query)
-  squares = np.einsum("qkc,qkc->qk", rows, rows)
-  lengths = np.sqrt(squares * np.einsum("qoc,qoc->q", query, query)[:, None])
+def _lengths(vectors):
+  """‖v‖, in float64."""
+  vectors = vectors.astype(np.float64)
+  return np.sqrt(np.einsum("vc,vc->v", vectors, vectors))
+
+
+def _cosine_distances(products, lengths):
+  """1 − cos, and 1 where a vector is zero."""
   cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
   # Of parallel vectors of different length the cosine is 1 but for float64's rounding.
   return np.round(1 - np.clip(cosines, -1, 1), 12)
 
 
-def _farness(vectors, queries, space):
-  """What orders vectors as their distance does, in float64, by one product."""
-  if space.metric == "cosine":
-    return -_unit(queries) @ _unit(vectors).T
-  vectors, queries = vectors - space.center, queries - space.center
-  return np.einsum("vc,vc->v", vectors, vectors) - 2 * queries @ vectors.T
+def _center_and_scale(blocks, count):
+  """Mean of the vectors, and a power of 2 that takes their numbers below 1."""
+  total, peak = 0.0, 0.0
+  for block in blocks:
+    total = total + block.sum(axis=0, dtype=np.float64)
+    peak = max(peak, float(np.abs(block).max()))
+  scale = 2.0 ** -np.clip(np.frexp(peak)[1], -120, 120)
+  return (total / count).astype(np.float32), np.float32(scale)
