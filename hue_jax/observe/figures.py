@@ -5,8 +5,9 @@ with color blindness tell apart; one network has one color in all figures.
 """
 
 import dataclasses
+import io
+import warnings
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
 
 import matplotlib as mpl
 import numpy as np
@@ -82,11 +83,14 @@ def figures(results: Results) -> Iterator[Drawn]:
       yield _detail(observation, tap, detail, results)
 
 
-def save(figure: Figure, file: str | BinaryIO, file_format: str) -> None:
+def save(figure: Figure, file: str | io.BytesIO, file_format: str) -> None:
   """Writes a figure as "png" or "svg", to a path or an open file."""
   # Text stays text, and equal runs make equal files.
   metadata = {"Date": None} if file_format == "svg" else None
-  with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}):
+  settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}
+  with mpl.rc_context(settings), warnings.catch_warnings():
+    # A name may have letters that Matplotlib's font lacks; the page itself shows them.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     figure.savefig(file, format=file_format, dpi=160, metadata=metadata)
 
 

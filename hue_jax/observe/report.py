@@ -122,19 +122,15 @@ class _Picture:
 
 def _picture(drawn: Drawn, folder: Path) -> _Picture:
   """Draws a figure, keeps it as PNG and SVG, and returns it for the page."""
-  light = drawn.draw(LIGHT)
   stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in drawn.name)
-  for file_format in ("png", "svg"):
-    save(light, str(folder / f"{stem}.{file_format}"), file_format)
-  return _Picture(
-    drawn.observation, drawn.tap, drawn.description, _svg(light), _svg(drawn.draw(DARK))
-  )
-
-
-def _svg(figure) -> str:
-  data = io.BytesIO()
-  save(figure, data, "svg")
-  return _data_uri("image/svg+xml", data.getvalue())
+  light, dark = (drawn.draw(theme) for theme in (LIGHT, DARK))
+  save(light, str(folder / f"{stem}.png"), "png")
+  drawings = [io.BytesIO(), io.BytesIO()]
+  for figure, drawing in zip((light, dark), drawings, strict=True):
+    save(figure, drawing, "svg")
+  (folder / f"{stem}.svg").write_bytes(drawings[0].getvalue())
+  uris = (_data_uri("image/svg+xml", drawing.getvalue()) for drawing in drawings)
+  return _Picture(drawn.observation, drawn.tap, drawn.description, *uris)
 
 
 # --- The page -------------------------------------------------------------------
@@ -229,6 +225,8 @@ def _layer_data(layer: ViewerLayer) -> dict[str, Any]:
 def _sprite(images: np.ndarray, file_format: str) -> str:
   """All images in one, row by row."""
   count, height, width, channels = images.shape
+  if not count:
+    return ""
   columns = min(count, _SPRITE_COLUMNS)
   rows = -(-count // columns)
   sheet = np.zeros((rows * columns, height, width, channels), np.uint8)

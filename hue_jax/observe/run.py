@@ -143,7 +143,9 @@ def check_config(config: ConfigDict) -> None:
 def _network(config) -> Network:
   with _stage(f"network {config.network}"):
     network = load_network(
-      config.network, model=config.network_model, options=config.network_options
+      config.network,
+      model=config.network_model,
+      options=config.network_options.to_dict(),
     )
   return dataclasses.replace(network, crop=config.crop or network.crop)
 

@@ -1,9 +1,12 @@
 """The report in a browser without a network: pickers, clicks, keys, phone and dark."""
 
+import base64
+import io
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -61,12 +64,12 @@ def _pick(page, picker, value):
   Select(page.find_element(By.ID, picker)).select_by_value(value)
 
 
-def _pixels(page, canvas):
-  return page.execute_script(
-    "const c = document.getElementById(arguments[0]);"
-    "return Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)",
-    canvas,
+def _pixels(page, canvas) -> bytes:
+  """The canvas as PNG."""
+  uri = page.execute_script(
+    "return document.getElementById(arguments[0]).toDataURL()", canvas
   )
+  return base64.b64decode(uri.split(",")[1])
 
 
 def _neighbors(page):
@@ -173,7 +176,7 @@ def test_the_image_that_is_shown_is_the_one_picked(page, observed):
   size = viewer.images.shape[1]
 
   def shown():
-    pixels = np.array(_pixels(page, "image")).reshape(336, 336, 4)[:, :, 0]
+    pixels = np.asarray(Image.open(io.BytesIO(_pixels(page, "image"))))[:, :, 0]
     step = 336 // size
     centers = pixels[step // 2 :: step, step // 2 :: step][:size, :size]
     gaps = np.abs(centers - viewer.images[:12, :, :, 0].astype(int)).mean(axis=(1, 2))
