@@ -1,12 +1,15 @@
 """Times the nearest-neighbor index beside a direct call of FAISS, in one process.
 
     python benchmarks/neighbors.py [--vectors=100000] [--queries=2000] [--repeats=7]
+      [--metrics cosine euclidean] [--indices auto-flat jax-flat faiss-ivf faiss-hnsw]
 
-The two alternate, so that what else the machine does falls on both. Vectors are
-clustered normal ones; sixteen in a row are of one image, as in a capture.
+All alternate, so that what else the machine does falls on each. The ratio is of medians
+and to the direct call. Vectors are clustered normal ones; sixteen in a row are of one
+image, as in a capture.
 """
 
 import argparse
+import os
 import platform
 import statistics
 import time
@@ -15,7 +18,10 @@ import faiss
 import jax
 import numpy as np
 
-from hue_jax.observe.neighbors import create_index, recall
+from hue_jax.observe.neighbors import METRICS, Neighbors, create_index, recall
+
+_DIRECT = "direct FAISS, flat"
+_INDICES = ("auto-flat", "jax-flat", "faiss-ivf", "faiss-hnsw")
 
 
 def main():
@@ -24,13 +30,14 @@ def main():
   vectors, queries = _data(arguments)
   print(
     f"{arguments.vectors} × {arguments.channels} float32, {arguments.queries} queries, "
-    f"k = {arguments.k}; {jax.devices()[0].device_kind}, {platform.machine()}, "
-    f"{faiss.omp_get_max_threads()} FAISS threads; faiss {faiss.__version__}, "
-    f"jax {jax.__version__}\n"
+    f"k = {arguments.k}, {arguments.repeats} repeats; {_processor()}, "
+    f"{os.cpu_count()} cores, {faiss.omp_get_max_threads()} FAISS threads; "
+    f"JAX on {jax.device_count()} × {jax.devices()[0].device_kind}; "
+    f"faiss {faiss.__version__}, jax {jax.__version__}\n"
   )
   print("| index | metric | built, s | median, s | min – max, s | ratio | recall |")
   print("| --- | --- | --- | --- | --- | --- | --- |")
-  for metric in ("cosine", "euclidean"):
+  for metric in arguments.metrics:
     _compare(metric, vectors, queries, arguments)
 
 
@@ -38,35 +45,29 @@ def _compare(metric, vectors, queries, arguments):
   groups = np.arange(len(vectors)) // 16
   own = np.random.default_rng(1).integers(groups.max(), size=len(queries))
   direct, seconds = _built(lambda: _direct(vectors, metric))
-  indices = {"direct FAISS, flat": (lambda: direct(queries, arguments.k), seconds)}
-  exact = None
-  for engine, structure in (
-    ("auto", "flat"),
-    ("jax", "flat"),
-    ("faiss", "ivf"),
-    ("faiss", "hnsw"),
-  ):
+  indices = {_DIRECT: (lambda: direct(queries, arguments.k), seconds)}
+  for name in arguments.indices:
+    engine, structure = name.split("-")
     index, seconds = _built(
       lambda e=engine, s=structure: create_index(
         vectors, groups=groups, metric=metric, engine=e, structure=s
       )
     )
-    exact = exact or index.search(queries, arguments.k)
     search = lambda index=index: index.search(queries, arguments.k)  # noqa: E731
-    indices[f"{engine}, {structure}"] = (search, seconds)
-    if engine == "auto":
+    indices[name] = (search, seconds)
+    if structure == "flat":
       besides = lambda index=index: index.search(queries, arguments.k, own)  # noqa: E731
-      indices["auto, flat, own image excluded"] = (besides, seconds)
+      indices[f"{name}, own image excluded"] = (besides, seconds)
   times = {name: [] for name in indices}
   results = {name: search() for name, (search, _) in indices.items()}
   for _ in range(arguments.repeats):
     for name, (search, _) in indices.items():
       times[name].append(_seconds(search))
-  base = statistics.median(times["direct FAISS, flat"])
+  base = statistics.median(times[_DIRECT])
   for name, (_, built) in indices.items():
     median = statistics.median(times[name])
     told = (
-      "" if "direct" in name or "excluded" in name else recall(results[name], exact)
+      "" if "excluded" in name else f"{recall(results[name], results[_DIRECT]):.4f}"
     )
     print(
       f"| {name} | {metric} | {built:.2f} | {median:.3f} | {min(times[name]):.3f} – "
@@ -88,7 +89,8 @@ def _direct(vectors, metric):
     if metric == "cosine":
       queries = queries.copy()
       faiss.normalize_L2(queries)
-    return index.search(queries, k)
+    distances, ids = index.search(queries, k)
+    return Neighbors(ids, distances)
 
   return search
 
@@ -100,6 +102,15 @@ def _data(arguments):
   vectors = centers[rng.integers(500, size=count)]
   vectors = (vectors + rng.normal(size=vectors.shape)).astype(np.float32)
   return vectors[: arguments.vectors], vectors[arguments.vectors :]
+
+
+def _processor():
+  """The name of the processor, where the system tells it."""
+  try:
+    with open("/proc/cpuinfo") as lines:
+      return next(line for line in lines if "model name" in line).split(": ")[1].strip()
+  except (OSError, StopIteration):
+    return platform.processor() or platform.machine()
 
 
 def _built(build):
@@ -124,6 +135,8 @@ def _arguments():
     ("repeats", 7),
   ):
     parser.add_argument(f"--{name}", type=int, default=default)
+  for name, choices in (("metrics", METRICS), ("indices", _INDICES)):
+    parser.add_argument(f"--{name}", nargs="+", choices=choices, default=choices)
   return parser.parse_args()
 
 

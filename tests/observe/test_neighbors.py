@@ -1,8 +1,12 @@
 """The index against brute force in float64, ties, groups, devices and both engines."""
 
+import os
+import pathlib
+import socket
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import jax
 import numpy as np
@@ -11,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hue_jax.errors import InputError
-from hue_jax.observe.neighbors import create_index, recall
+from hue_jax.observe.neighbors import create_index, jax_engine, recall, space
 
 ENGINES = ("faiss", "jax")
 METRICS = ("cosine", "euclidean")
@@ -106,6 +110,110 @@ def test_exact_ties_go_to_the_lower_row(engine, metric):
 
 @each_engine
 @each_metric
+def test_thousands_of_distinct_vectors_at_one_distance(engine, metric):
+  # Vectors of −1, 0, 1: more are equally near than any engine is asked for.
+  rng = np.random.default_rng(0)
+  vectors = rng.integers(-1, 2, size=(6000, 8)).astype(np.float32)
+  groups = rng.integers(300, size=6000)
+  queries = np.concatenate([vectors[:12], np.zeros((3, 8)), 0.5 * np.ones((1, 8))])
+  queries, own = queries.astype(np.float32), groups[:16]
+  index = create_index(vectors, groups=groups, metric=metric, engine=engine)
+  for these in (None, own):
+    found = index.search(queries, 10, these)
+    ids, distances = brute_force(vectors, queries, 10, metric, groups, these)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_allclose(found.distances, distances, rtol=1e-6, atol=1e-12)
+
+
+@each_engine
+def test_distances_that_are_equal_once_rounded(engine):
+  # A circle about the query: distances differ by less than float32 can say.
+  angles = np.random.default_rng(0).uniform(0, 2 * np.pi, size=3000)
+  vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+  queries = np.zeros((1, 2), np.float32)
+  index = create_index(vectors, metric="euclidean", engine=engine)
+  ids, _ = brute_force(vectors, queries, 20, "euclidean")
+  np.testing.assert_array_equal(index.search(queries, 20).ids, ids)
+
+
+def test_an_engine_whose_numbers_overflow(monkeypatch):
+  # It names some far vectors, and none where the nearest would be.
+  monkeypatch.setattr(
+    jax_engine.JaxEngine,
+    "candidates",
+    lambda self, queries, count: np.tile(np.r_[[-1] * 6, 6:count], (len(queries), 1)),
+  )
+  vectors = np.arange(100, dtype=np.float32)[:, None]
+  index = create_index(vectors, metric="euclidean", engine="jax")
+  found = index.search(vectors[:1], 2)
+  np.testing.assert_array_equal(found.ids, [[0, 1]])
+
+
+@each_engine
+def test_zero_queries_get_the_lowest_rows_of_other_images(engine):
+  vectors = clustered(3000, 6)
+  groups = np.repeat([7, 3, 10**12, 5], 750)
+  index = create_index(vectors, groups=groups, metric="cosine", engine=engine)
+  zeros = np.zeros((4, 6), np.float32)
+  found = index.search(zeros, 4, np.array([7, 3, 10**12, 6]))
+  lowest = np.arange(4)
+  np.testing.assert_array_equal(found.ids, [lowest + 750, lowest, lowest, lowest])
+  np.testing.assert_array_equal(found.distances, np.ones((4, 4)))
+  np.testing.assert_array_equal(index.search(zeros, 4).ids, [lowest] * 4)
+
+
+@each_engine
+@each_metric
+def test_more_of_ones_own_than_an_engine_is_asked_for(engine, metric, monkeypatch):
+  # Compared with all vectors, a query and a few hundred vectors at a time.
+  monkeypatch.setattr(space, "_NUMBERS_AT_ONCE", 1000)
+  monkeypatch.setattr(space, "_ROWS_AT_ONCE", 300)
+  # 1,500 distinct vectors of the query's image, and copies of some in another.
+  rng = np.random.default_rng(0)
+  near = (10 + 0.1 * rng.normal(size=(1500, 5))).astype(np.float32)
+  far = rng.normal(size=(400, 5)).astype(np.float32)
+  vectors = np.concatenate([near, far, near[:3]])
+  groups = np.repeat([0, 1, 2], [1500, 400, 3])
+  index = create_index(vectors, groups=groups, metric=metric, engine=engine)
+  queries, own = vectors[[0, 1499, 1600, 1901]], np.array([0, 0, 1, 2])
+  found = index.search(queries, 6, own)
+  ids, distances = brute_force(vectors, queries, 6, metric, groups, own)
+  np.testing.assert_array_equal(found.ids, ids)
+  np.testing.assert_allclose(found.distances, distances, rtol=1e-6, atol=1e-12)
+
+
+@each_engine
+def test_k_above_a_thousand(engine):
+  vectors = clustered(1800, 4)
+  index = create_index(vectors, metric="euclidean", engine=engine)
+  found = index.search(vectors[:3], 1800)
+  ids, _ = brute_force(vectors, vectors[:3], 1800, "euclidean")
+  np.testing.assert_array_equal(found.ids, ids)
+
+
+@each_engine
+@each_metric
+@pytest.mark.parametrize("size", [1e-25, 1e25, 3e37])
+def test_numbers_whose_squares_float32_cannot_hold(engine, metric, size):
+  vectors = (size * clustered(900, 8) / 20).astype(np.float32)
+  index = create_index(vectors, metric=metric, engine=engine)
+  found = index.search(vectors[:5], 4)
+  ids, distances = brute_force(vectors, vectors[:5], 4, metric)
+  np.testing.assert_array_equal(found.ids, ids)
+  np.testing.assert_allclose(found.distances, distances, rtol=1e-6, atol=1e-12)
+
+
+@each_engine
+def test_a_query_far_from_all_vectors(engine):
+  vectors = (1e-20 * clustered(2000, 3)).astype(np.float32)
+  index = create_index(vectors, metric="euclidean", engine=engine)
+  found = index.search(np.full((2, 3), 3e38, np.float32), 4)
+  np.testing.assert_array_equal(found.ids, [[0, 1, 2, 3]] * 2)
+  assert np.isfinite(found.distances).all()
+
+
+@each_engine
+@each_metric
 def test_a_constant_layer(engine, metric):
   vectors = np.full((500, 4), 0.25, np.float16)
   groups = np.arange(500) // 4
@@ -188,8 +296,7 @@ def test_eight_devices_return_what_one_returns(metric, num_vectors):
 
 
 def test_vectors_in_several_blocks(monkeypatch):
-  from hue_jax.observe.neighbors import jax_engine
-
+  monkeypatch.setattr(space, "_ROWS_AT_ONCE", 100)
   monkeypatch.setattr(jax_engine, "_VECTORS", 16)
   monkeypatch.setattr(jax_engine, "_QUERIES", 8)
   vectors, queries = clustered(700, 6), clustered(21, 6, seed=1)
@@ -214,19 +321,52 @@ def test_approximate_structures_miss_little(metric, structure):
   assert recall(exact, exact) == 1
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.sampled_from(METRICS))
-def test_any_small_index(seed, k, metric):
+@each_metric
+def test_options_trade_recall_for_time(metric):
+  vectors, queries = clustered(4000, 16), clustered(200, 16, seed=1)
+  exact = create_index(vectors, metric=metric).search(queries, 10)
+
+  def recall_of(structure, **options):
+    index = create_index(vectors, metric=metric, structure=structure, options=options)
+    return recall(index.search(queries, 10), exact)
+
+  assert recall_of("ivf", num_lists=50, lists_probed=50) == 1
+  assert recall_of("ivf", num_lists=50, lists_probed=1) < 0.9
+  assert recall_of("hnsw", links=32, ef_construction=200, ef_search=1000) > 0.99
+  assert recall_of("hnsw", links=2, ef_construction=4, ef_search=1) < 0.9
+
+
+@each_engine
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 6]), st.sampled_from(METRICS))
+def test_any_small_index(engine, seed, k, metric):
   # Small integers make ties and zero vectors common.
   rng = np.random.default_rng(seed)
   vectors = rng.integers(-1, 2, size=(40, 3)).astype(np.float32)
   groups = rng.integers(0, 12, size=40)
   queries, own = vectors[:15], groups[:15]
-  if 40 - np.bincount(groups).max() < k:
-    return
-  ids, _ = brute_force(vectors, queries, k, metric, groups, own)
-  index = create_index(vectors, groups=groups, metric=metric, engine="faiss")
-  np.testing.assert_array_equal(index.search(queries, k, own).ids, ids)
+  index = create_index(
+    vectors, groups=groups, metric=metric, engine=engine, devices=jax.devices()[:1]
+  )
+  for these in (None, own):
+    expected = brute_force(vectors, queries, k, metric, groups, these)
+    found = index.search(queries, k, these)
+    np.testing.assert_array_equal(found.ids, expected[0])
+    np.testing.assert_allclose(found.distances, expected[1], rtol=1e-6, atol=1e-12)
+
+
+def test_a_file_of_vectors_is_not_copied(monkeypatch, tmp_path):
+  monkeypatch.setattr(space, "_ROWS_AT_ONCE", 512)
+  vectors = clustered(30_000, 256).astype(np.float16)
+  vectors[7] = vectors[3]
+  np.save(tmp_path / "vectors.npy", vectors)
+  mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+  tracemalloc.start()
+  index = create_index(mapped, engine="faiss")
+  index.search(vectors[:20], 3)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < vectors.nbytes / 2
 
 
 @pytest.mark.parametrize(
@@ -241,6 +381,19 @@ def test_any_small_index(seed, k, metric):
     ),
     ({"groups": np.zeros(9, int)}, r"groups are int64 of shape \(9,\); integers of"),
     ({"groups": np.full(10, -1)}, "groups hold -1"),
+    ({"options": {"links": 8}}, "option 'links' is not of structure 'flat', .* no opt"),
+    (
+      {"structure": "ivf", "options": {"ef_search": 8}},
+      "option 'ef_search' is not of .*, which takes num_lists, lists_probed",
+    ),
+    (
+      {"structure": "hnsw", "options": {"links": 1}},
+      r"options\['links'\] is 1; it must be an integer of at least 2",
+    ),
+    (
+      {"vectors": np.full((4, 2), 1e300)},
+      "vectors hold a number that is not finite in row 0",
+    ),
     ({"vectors": np.zeros((0, 3))}, r"vectors have shape \(0, 3\)"),
     (
       {"vectors": np.array([[0, 1], [np.nan, 0]])},
@@ -271,6 +424,8 @@ def test_what_cannot_be_searched():
     index.search(np.where(np.arange(10)[:, None] == 2, np.inf, vectors), 1)
   with pytest.raises(InputError, match=r"query_groups are int64 of shape \(3,\)"):
     index.search(vectors, 1, np.zeros(3, int))
+  with pytest.raises(InputError, match=r"shapes \(10, 1\) and \(10, 2\)"):
+    recall(index.search(vectors, 1), index.search(vectors, 2))
   with pytest.raises(InputError, match="made without groups"):
     create_index(vectors).search(vectors, 1, np.zeros(10, int))
 
@@ -285,49 +440,66 @@ def test_faiss_is_asked_for_where_it_is_missing(monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_return_what_one_returns(tmp_path):
-  script = textwrap.dedent(
-    """
+  script = """
     import sys, numpy as np, jax
+    sys.path.insert(0, sys.argv[4])
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     process, port, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     jax.distributed.initialize(f"localhost:{port}", 2, process)
-    from hue_jax.observe.neighbors import create_index
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(301, 8)).astype(np.float32)
-    found = create_index(vectors, engine="jax").search(vectors[:50], 4)
     assert len(jax.devices()) == 4
-    np.save(f"{out}/{process}.npy", found.ids)
-    """
-  )
+    from test_neighbors import search_example
+    found = search_example("jax")
+    np.savez(f"{out}/{process}.npz", ids=found.ids, distances=found.distances)
+  """
   port = _free_port()
-  environment = _environment(devices=2)
-  processes = [
-    subprocess.Popen(
-      [sys.executable, "-c", script, str(i), str(port), str(tmp_path)],
-      env=environment,
-    )
-    for i in range(2)
-  ]
+  arguments = [str(port), str(tmp_path), str(pathlib.Path(__file__).parent)]
+  processes = [_start(script, str(i), *arguments, devices=2) for i in range(2)]
   assert [process.wait(timeout=120) for process in processes] == [0, 0]
-  vectors = np.random.default_rng(0).normal(size=(301, 8)).astype(np.float32)
-  expected = create_index(vectors, engine="faiss").search(vectors[:50], 4).ids
+  expected = search_example("faiss")
   for i in range(2):
-    np.testing.assert_array_equal(np.load(tmp_path / f"{i}.npy"), expected)
+    found = np.load(tmp_path / f"{i}.npz")
+    np.testing.assert_array_equal(found["ids"], expected.ids)
+    np.testing.assert_array_equal(found["distances"], expected.distances)
+
+
+def search_example(engine):
+  vectors = clustered(301, 8)
+  vectors[::7] = 0
+  groups = np.arange(301) // 9
+  index = create_index(vectors, groups=groups, metric="euclidean", engine=engine)
+  return index.search(vectors[:50], 4, groups[:50])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["tensorflow, jax", "faiss, tensorflow, jax"])
+def test_faiss_lives_with_tensorflow_in_either_order(first):
+  # Each brings an OpenMP or a thread pool of its own.
+  script = f"""
+    import {first}
+    import numpy as np
+    from hue_jax.observe.neighbors import create_index
+    assert int(tensorflow.reduce_sum(tensorflow.ones([64, 64]) @ tensorflow.eye(64)))
+    vectors = np.random.default_rng(0).normal(size=(5000, 64)).astype(np.float32)
+    one, other = (
+      create_index(vectors, engine=engine).search(vectors[:100], 3)
+      for engine in ("faiss", "jax")
+    )
+    assert (one.ids == other.ids).all()
+  """
+  assert _start(script, devices=2).wait(timeout=120) == 0
+
+
+def _start(script, *arguments, devices):
+  environment = os.environ | {
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
+  }
+  return subprocess.Popen(
+    [sys.executable, "-c", textwrap.dedent(script), *arguments], env=environment
+  )
 
 
 def _free_port() -> int:
-  import socket
-
   with socket.socket() as listener:
     listener.bind(("localhost", 0))
     return listener.getsockname()[1]
-
-
-def _environment(devices: int) -> dict[str, str]:
-  import os
-  from pathlib import Path
-
-  return os.environ | {
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    "PYTHONPATH": str(Path(__file__).parents[2]),
-  }

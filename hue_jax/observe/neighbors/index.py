@@ -155,13 +155,13 @@ class Index:
       lambda group: self._rows.only_in(self._groups.rows_of(group))
     )
     within_reach = self._space.within_reach(
-      queries, k, lambda i: [] if own is None else left_out(own[i])
+      queries, k, lambda i: [] if own is None else left_out(int(own[i]))
     )
     for i, candidates in enumerate(within_reach):
-      here = slice(i, i + 1)
+      here, candidates = slice(i, i + 1), candidates[None]
       parts = [
-        self._space.distances(queries[here], candidates[None, at : at + _MOST_AT_ONCE])
-        for at in range(0, len(candidates), _MOST_AT_ONCE)
+        self._space.distances(queries[here], candidates[:, at : at + _MOST_AT_ONCE])
+        for at in range(0, candidates.size, _MOST_AT_ONCE)
       ]
       found.ids[here], found.distances[here] = self._expand(
         candidates, np.concatenate(parts, axis=1), _at(own, here), k

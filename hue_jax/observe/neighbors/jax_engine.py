@@ -33,31 +33,25 @@ class JaxEngine:
     self._space = space
     self._mesh = Mesh(np.array(devices or jax.devices()), ("part",))
     per_device = -(-len(space) // self._mesh.size)
-    self._block = min(_VECTORS, per_device)
-    per_device = -(-per_device // self._block) * self._block
-    self._vectors = self._placed(per_device)
+    self._block = min(_VECTORS, _next_power_of_2(per_device))
+    self._vectors = self._placed(-(-per_device // self._block) * self._block)
 
   def candidates(self, queries: np.ndarray, count: int) -> np.ndarray:
     """Rows nearest to each query."""
     prepared = self._space.prepared(queries)
     # Few sizes, since each is compiled.
-    size = min(_QUERIES, 2 ** (len(queries) - 1).bit_length())
+    size = min(_QUERIES, _next_power_of_2(len(queries)))
+    search = _jitted_search(self._mesh, self._block, count, self._space.metric)
+    everywhere = NamedSharding(self._mesh, PartitionSpec())
     found = []
     for start in range(0, len(queries), size):
       block = np.zeros((size, prepared.shape[1]), np.float32)
       part = prepared[start : start + size]
       block[: len(part)] = part
-      rows = self._search(count)(
-        jax.device_put(block, NamedSharding(self._mesh, PartitionSpec())),
-        self._vectors,
-      )
+      operands = jax.device_put((block, np.int32(len(self._space))), everywhere)
+      rows = search(*operands, self._vectors)
       found.append(np.asarray(rows.addressable_data(0))[: len(part)])
     return np.concatenate(found)
-
-  def _search(self, count):
-    return _jitted_search(
-      self._mesh, len(self._space), self._block, count, self._space.metric
-    )
 
   def _placed(self, per_device):
     """The vectors, of which each process reads those of its devices."""
@@ -76,23 +70,21 @@ class JaxEngine:
 
 
 @functools.lru_cache(maxsize=64)
-def _jitted_search(mesh, num_vectors, block, count, metric):
-  search = functools.partial(
-    _search_part, num_vectors=num_vectors, block=block, count=count, metric=metric
-  )
-  parts = PartitionSpec("part")
+def _jitted_search(mesh, block, count, metric):
+  search = functools.partial(_search_part, block=block, count=count, metric=metric)
+  all_of_it, parts = PartitionSpec(), PartitionSpec("part")
   return jax.jit(
     jax.shard_map(
       search,
       mesh=mesh,
-      in_specs=(PartitionSpec(), parts),
-      out_specs=PartitionSpec(),
+      in_specs=(all_of_it, all_of_it, parts),
+      out_specs=all_of_it,
       check_vma=False,  # that all devices end with the same is not seen by types
     )
   )
 
 
-def _search_part(queries, vectors, *, num_vectors, block, count, metric):
+def _search_part(queries, num_vectors, vectors, *, block, count, metric):
   """The nearest rows of all parts; every device ends with the same."""
   per_device, channels = vectors.shape
   first = jax.lax.axis_index("part") * per_device
@@ -134,3 +126,7 @@ def _best(likeness, ids, other_likeness, other_ids, count):
   ids = jnp.concatenate([ids, other_ids], axis=1)
   top, place = jax.lax.top_k(likeness, count)
   return top, jnp.take_along_axis(ids, place, axis=1)
+
+
+def _next_power_of_2(number):
+  return 2 ** (number - 1).bit_length()
