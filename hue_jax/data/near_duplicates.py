@@ -1,5 +1,7 @@
 """Pictures that look alike, found and kept on one side of a split."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 from scipy.fft import dctn
@@ -27,6 +29,20 @@ def perceptual_hash(picture: Image.Image) -> np.uint64:
   lowest = dctn(gray, norm="ortho")[:8, :8].ravel()
   bits = lowest > np.median(lowest[1:])  # the first is the brightness
   return np.packbits(bits).view(">u8")[0].astype(np.uint64)
+
+
+def num_alike(code: np.uint64, others: Sequence[np.uint64] | np.ndarray) -> int:
+  """How many pictures look like one.
+
+  Args:
+    code: Its hash.
+    others: Theirs.
+
+  Returns:
+    Their number.
+  """
+  differing = np.bitwise_count(np.asarray(others, np.uint64) ^ code)
+  return int(np.sum(differing <= _MOST_BITS))
 
 
 def clusters(hashes: np.ndarray) -> np.ndarray:

@@ -11,7 +11,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from hue_jax.data.near_duplicates import clusters, hold_out_clusters, perceptual_hash
+from hue_jax.data.near_duplicates import (
+  clusters,
+  hold_out_clusters,
+  num_alike,
+  perceptual_hash,
+)
 from hue_jax.data.sources import Source
 from hue_jax.errors import InputError, check_integer, check_number
 
@@ -25,6 +30,7 @@ DESCRIPTION = (
 _NO_CLASS = ("unsorted",)
 # Some files of a few kilobytes decode to 169 megapixels.
 _MOST_PIXELS = 16_000_000
+_MOST_ALIKE = 4
 _TOO_LARGE = f"of more than {_MOST_PIXELS // 10**6} megapixels"
 
 
@@ -39,8 +45,9 @@ def read_openclipart(
 ) -> Source:
   """Draws pictures of each category and cuts them into splits.
 
-  Links, damaged files and files of more than 16 megapixels are passed over, and
-  counted on standard error.
+  Links, damaged files, files of more than 16 megapixels and pictures that look like
+  four drawn before are passed over, and counted on standard error: icon sets and series
+  of figures would be most of some categories.
 
   Args:
     folder: Holds CATEGORY/…/*.png.
@@ -104,20 +111,23 @@ def _readable(
   paths, most: int, size: int, skipped, progress
 ) -> Iterator[tuple[bytes, np.uint64]]:
   """Encoded pictures and their hashes, until there are enough."""
-  count = 0
+  codes: list[np.uint64] = []
   for path in paths:
-    if count == most:
+    if len(codes) == most:
       return
     try:
       picture = _on_white(path, size)
+      code = perceptual_hash(picture)
+      if num_alike(code, codes) >= _MOST_ALIKE:
+        raise _Unusable(f"like {_MOST_ALIKE} others")
     except _Unusable as reason:
       skipped[str(reason)] += 1
       continue
     encoded = io.BytesIO()
     picture.save(encoded, "PNG")
-    count += 1
+    codes.append(code)
     progress.update()
-    yield encoded.getvalue(), perceptual_hash(picture)
+    yield encoded.getvalue(), code
 
 
 class _Unusable(Exception):
@@ -129,6 +139,8 @@ def _on_white(path: str, size: int) -> Image.Image:
     with _opened(path) as picture:
       if picture.width * picture.height > _MOST_PIXELS:
         raise _Unusable(_TOO_LARGE)
+      if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
       picture = picture.convert("RGBA")
   except Image.DecompressionBombError as error:
     raise _Unusable(_TOO_LARGE) from error

@@ -91,7 +91,22 @@ def test_every_mode_of_png(folder, mode):
     Image.fromarray(np.arange(6000, dtype=np.uint16).reshape(60, 100) * 10).save(path)
   else:
     drawing(1, mode="LA" if mode == "LA" else "RGB").convert(mode).save(path)
-  assert openclipart._on_white(str(path), 256).mode == "RGB"
+  found = openclipart._on_white(str(path), 256)
+  assert found.mode == "RGB"
+  if mode == "I;16":
+    assert len(np.unique(np.asarray(found))) > 100  # and not clipped
+
+
+def test_a_series_of_like_pictures_is_cut_short(folder, capsys):
+  for i in range(30):  # the same drawing in thirty shades
+    pixels = np.asarray(drawing(5000)).copy()
+    pixels[:, :, 0] = np.minimum(pixels[:, :, 0] + i, 255)
+    Image.fromarray(pixels).save(folder / "food" / f"shade{i}.png")
+  source = _read(folder, per_class=100)
+  np.testing.assert_array_equal(
+    sum(np.bincount(labels) for labels in source.labels.values()), [20, 24, 20]
+  )
+  assert "26 like 4 others" in capsys.readouterr().err
 
 
 def test_what_cannot_be_used_is_passed_over_and_counted(folder, capsys):
@@ -165,6 +180,12 @@ class TestNearDuplicates:
     groups = near_duplicates.clusters(np.array([*chain, far]))
     assert len(set(groups[:3])) == 1
     assert groups[3] != groups[0]
+
+  def test_seven_bits_are_too_many(self):
+    codes = np.array([0, 0b111111, 0b1111111 << 20], np.uint64)
+    groups = near_duplicates.clusters(codes)
+    assert groups[0] == groups[1] != groups[2]
+    assert near_duplicates.num_alike(codes[0], codes[1:]) == 1
 
   def test_groups_stay_whole_and_classes_get_their_part(self):
     rng = np.random.default_rng(0)

@@ -168,14 +168,15 @@ def test_more_of_ones_own_than_an_engine_is_asked_for(engine, metric, monkeypatc
   # Compared with all vectors, a query and a few hundred vectors at a time.
   monkeypatch.setattr(space, "_NUMBERS_AT_ONCE", 1000)
   monkeypatch.setattr(space, "_ROWS_AT_ONCE", 300)
-  # 1,500 distinct vectors of the query's image, and copies of some in another.
+  # Two images of 1,200 distinct vectors, a third with copies of some of each.
   rng = np.random.default_rng(0)
-  near = (10 + 0.1 * rng.normal(size=(1500, 5))).astype(np.float32)
-  far = rng.normal(size=(400, 5)).astype(np.float32)
-  vectors = np.concatenate([near, far, near[:3]])
-  groups = np.repeat([0, 1, 2], [1500, 400, 3])
+  near = np.repeat([[10], [-10]], 1200, axis=0) + 0.1 * rng.normal(size=(2400, 5))
+  vectors = np.concatenate([near, rng.normal(size=(400, 5)), near[[0, 1, 1200, 1201]]])
+  vectors = vectors.astype(np.float32)
+  groups = np.repeat([0, 1, 2, 3], [1200, 1200, 400, 4])
   index = create_index(vectors, groups=groups, metric=metric, engine=engine)
-  queries, own = vectors[[0, 1499, 1600, 1901]], np.array([0, 0, 1, 2])
+  rows = [0, 1500, 1199, 2500, 2803]
+  queries, own = vectors[rows], groups[rows]
   found = index.search(queries, 6, own)
   ids, distances = brute_force(vectors, queries, 6, metric, groups, own)
   np.testing.assert_array_equal(found.ids, ids)
