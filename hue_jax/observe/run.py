@@ -247,7 +247,7 @@ def _observations(votes, resamples, planes) -> tuple[Observation, ...]:
 def _provenance(start: float) -> dict[str, str]:
   packages = ("jax", "flax", "numpy", "faiss-cpu")
   return {
-    "command": shlex.join([os.path.basename(sys.executable), *sys.argv]),
+    "command": shlex.join(["python", "-m", "hue_jax.observe", *sys.argv[1:]]),
     "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     "hardware": _hardware(),
     "versions": ", ".join(

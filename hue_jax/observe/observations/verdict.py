@@ -1,6 +1,6 @@
 """A plain verdict from the numbers: above both controls, or not, and where."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hue_jax.observe.results import Measured, Observation, Statistic
 
@@ -62,21 +62,22 @@ def _in_words(what, taps, holds) -> str:
   below = [tap for tap in taps if tap not in true and tap not in only_chance]
   sentences = []
   if true:
-    where = "every layer" if len(true) == len(taps) else _listed(true)
-    sentences.append(f"Holds at {where}: {what}, above both controls.")
+    sentences.append(f"Holds at {_listed(true, taps)}: {what}, above both controls.")
   else:
     sentences.append(f"Does not hold at any layer: that {what} is not above controls.")
   if only_chance:
     sentences.append(
-      f"At {_listed(only_chance)} the value is above that of shuffled labels, but not "
-      "above that of the untrained network: it is there without training."
+      f"At {_listed(only_chance, taps)} the value is above that of shuffled labels, "
+      "but not above that of the untrained network: it is there without training."
     )
   if below:
     sentences.append(
-      f"At {_listed(below)} it is not distinguishable from shuffled labels."
+      f"At {_listed(below, taps)} it is not distinguishable from shuffled labels."
     )
   return " ".join(sentences)
 
 
-def _listed(taps: Sequence[str]) -> str:
+def _listed(taps: Sequence[str], of: Collection[str]) -> str:
+  if len(taps) == len(of) > 1:
+    return "every layer"
   return taps[0] if len(taps) == 1 else f"{', '.join(taps[:-1])} and {taps[-1]}"
