@@ -20,7 +20,7 @@ import numpy as np
 from jax.scipy.special import i0e, i1e
 from jaxtyping import Array, Complex, Float, Shaped
 
-from hue_jax.errors import check_one_of
+from hue_jax.errors import InputError, check_one_of
 from hue_jax.hue import wrap_angle
 
 Arrays = Array | np.ndarray
@@ -28,7 +28,7 @@ Weights = Shaped[Arrays, "*weights"] | None
 
 _NEWTON_STEPS = 12
 _SERIES_TERMS = 64
-# From here on the series of I₁/I₀ in 1/κ is exact to float64's last digits but one.
+# From here on the series of I₁/I₀ in 1/κ gives κ to 1e-9 of itself, and better.
 _NEARLY_ONE = 0.99
 
 
@@ -174,7 +174,7 @@ def fit_von_mises(
     weights: w ≥ 0; 1 if None.
 
   Returns:
-    μ and κ; κ is inf where R is 1.
+    μ and κ; κ is inf where R is 1, and very large where it is 1 but for rounding.
 
   Raises:
     TypeError: angles that are not floating point.
@@ -229,7 +229,8 @@ def watson_two_sample_test(
   With d = F − G the difference of the two distribution functions at each angle of both
   samples, n and m the sizes and N = n + m: U² = nm/N² (Σ d² − (Σ d)² / N). It does not
   depend on where the circle is cut. The p-value is that of large samples,
-  2 Σⱼ (−1)^(j−1) exp(−2π²j²U²).
+  2 Σⱼ (−1)^(j−1) exp(−2π²j²U²). Equal angles are ties; α and α + 2π are, but for
+  rounding.
 
   Source: Watson, "Goodness-of-fit tests on a circle II", Biometrika 49, 1962.
 
@@ -254,12 +255,7 @@ def watson_two_sample_test(
     for array in (one, w_one, other, w_other)
   )
   statistic = jax.vmap(_watson)(*arrays).reshape(batch)
-  j = jnp.arange(1, _SERIES_TERMS + 1, dtype=statistic.dtype)
-  exponent = 2 * jnp.pi**2 * statistic[..., None]
-  signs = jnp.where(j % 2 == 1, 1, -1)
-  # The first term is taken out, so that the logarithm lives where the sum would not.
-  rest = jnp.sum(signs * jnp.exp(-exponent * (j**2 - 1)), axis=-1)
-  log_p = jnp.minimum(jnp.log(2 * rest) - exponent[..., 0], 0)
+  log_p = _log_p_of_watson(statistic)
   return TestResult(statistic, jnp.exp(log_p), log_p)
 
 
@@ -298,20 +294,9 @@ def circular_correlation(
   """
   check_one_of("method", method, ("fisher_lee", "jammalamadaka"))
   a, weights = _checked(angles, weights)
-  b, _ = _checked(other_angles, None)
-  if method == "fisher_lee":
-    of_difference, of_sum, of_a, of_b = (
-      jnp.abs(_resultant(angle, weights)) ** 2 for angle in (a - b, a + b, 2 * a, 2 * b)
-    )
-    return _ratio(of_difference - of_sum, jnp.sqrt((1 - of_a) * (1 - of_b)))
-  sin_a, sin_b = (
-    jnp.sin(angle - jnp.angle(_resultant(angle, weights))[..., None])
-    for angle in (a, b)
-  )
-  products, of_a, of_b = (
-    _sum(values, weights) for values in (sin_a * sin_b, sin_a**2, sin_b**2)
-  )
-  return _ratio(products, jnp.sqrt(of_a * of_b))
+  b, _ = _checked(other_angles, weights)
+  of = _fisher_lee if method == "fisher_lee" else _jammalamadaka
+  return of(a, b, weights)
 
 
 # --- Helpers --------------------------------------------------------------------
@@ -322,17 +307,28 @@ def _checked(angles, weights):
   if not jnp.issubdtype(angles.dtype, jnp.floating):
     raise TypeError(f"angles have dtype {angles.dtype}; radians in floating point.")
   angles = angles.astype(jnp.promote_types(angles.dtype, jnp.float32))
+  if not angles.ndim or not angles.shape[-1]:
+    raise InputError(f"angles have shape {angles.shape}; at least one is needed.")
   if weights is None:
     return angles, None
   weights = jnp.asarray(weights)
-  if not weights.ndim or weights.shape[-1] != angles.shape[-1]:
-    raise ValueError(
-      f"weights have shape {weights.shape}; their last axis must be that of the "
-      f"angles, {angles.shape[-1]}."
+  if not weights.ndim or not _broadcast(angles.shape, weights.shape):
+    raise InputError(
+      f"weights have shape {weights.shape}, which does not broadcast against that of "
+      f"the angles, {angles.shape}."
     )
-  if not isinstance(weights, jax.core.Tracer) and bool(jnp.any(weights < 0)):
-    raise ValueError(f"weights hold {weights.min()}; they must be at least 0.")
+  if not isinstance(weights, jax.core.Tracer) and not bool(jnp.all(weights >= 0)):
+    raise InputError(f"weights hold {weights.min()}; they must be at least 0.")
   return angles, weights.astype(angles.dtype)
+
+
+def _broadcast(shape, other) -> bool:
+  """Whether they do, with one length of the last axis."""
+  try:
+    np.broadcast_shapes(shape, other)
+  except ValueError:
+    return False
+  return shape[-1] == other[-1]
 
 
 def _full(angles, weights):
@@ -364,10 +360,72 @@ def _resultant(angles, weights):
   return jax.lax.complex(*jnp.broadcast_arrays(real, imaginary))
 
 
-def _ratio(numerator, denominator):
-  return jnp.clip(numerator / denominator, -1, 1)
+def _fisher_lee(a, b, weights):
+  # From one direction each, no difference of large numbers: the sines are small where
+  # the angles are concentrated. Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) is, over all i and j,
+  # 2 (Σ ss′ Σ cc′ − Σ sc′ Σ cs′).
+  (s, c), (t, d) = (_sine_and_cosine(angle) for angle in (a, b))
+  weights = jnp.ones_like(a[..., :1] * b) if weights is None else weights
+
+  def minor(p, q, r, u):
+    return _mean(p * r, weights) * _mean(q * u, weights) - _mean(
+      p * u, weights
+    ) * _mean(q * r, weights)
+
+  return _correlation(minor(s, c, t, d), minor(s, c, s, c), minor(t, d, t, d))
 
 
+def _jammalamadaka(a, b, weights):
+  s, t = (
+    jnp.sin(angle - jnp.angle(_resultant(angle, weights))[..., None])
+    for angle in (a, b)
+  )
+  return _correlation(
+    _mean(s * t, weights), _mean(s * s, weights), _mean(t * t, weights)
+  )
+
+
+def _correlation(covariance, variance, other_variance):
+  """NaN where an angle varies by no more than rounding."""
+  least = (16 * jnp.finfo(covariance.dtype).eps) ** 2
+  varies = (variance > least) & (other_variance > least)
+  root = jnp.sqrt(jnp.where(varies, variance, 1)) * jnp.sqrt(
+    jnp.where(varies, other_variance, 1)
+  )
+  return jnp.where(varies, jnp.clip(covariance / root, -1, 1), jnp.nan)
+
+
+def _sine_and_cosine(angles):
+  """Of the angles from their mean direction, without weights."""
+  angles = angles - jnp.angle(_resultant(angles, None))[..., None]
+  return jnp.sin(angles), jnp.cos(angles)
+
+
+def _mean(values, weights):
+  return _sum(values, weights) / _total(values, weights)
+
+
+def _log_p_of_watson(statistic):
+  """Logarithm of 2 Σⱼ (−1)^(j−1) exp(−2π²j²U²)."""
+  large = jnp.maximum(statistic, 0.05)
+  j = jnp.arange(1, _SERIES_TERMS + 1, dtype=statistic.dtype)
+  exponent = 2 * jnp.pi**2 * large[..., None]
+  signs = jnp.where(j % 2 == 1, 1, -1)
+  # The first term is taken out, so that the logarithm lives where the sum would not.
+  rest = jnp.sum(signs * jnp.exp(-exponent * (j**2 - 1)), axis=-1)
+  # Below, the same function by its other series: 1 − p = 2 Σ exp(−k²/8U²) / √(2πU²)
+  # over odd k.
+  small = jnp.clip(statistic, 1e-6, 0.05)
+  k = jnp.arange(1, 9, 2, dtype=statistic.dtype)
+  terms = jnp.exp(-(k**2) / (8 * small[..., None]))
+  below = 2 * terms.sum(axis=-1) / jnp.sqrt(2 * jnp.pi * small)
+  log_p = jnp.where(
+    statistic < 0.05, jnp.log1p(-below), jnp.log(2 * rest) - exponent[..., 0]
+  )
+  return jnp.minimum(log_p, 0)
+
+
+@jax.custom_jvp
 def _concentration(length):
   """κ of I₁(κ) / I₀(κ) = R."""
   below = jnp.minimum(length, _NEARLY_ONE)
@@ -389,6 +447,21 @@ def _concentration(length):
   return jnp.where(length < _NEARLY_ONE, kappa, _large_concentration(length))
 
 
+@_concentration.defjvp
+def _concentration_jvp(primals, tangents):
+  """dκ/dR = 1 / (1 − R² − R/κ): 2 at R = 0; at R = 1, where it is infinite, 0."""
+  (length,), (change,) = primals, tangents
+  kappa = _concentration(length)
+  over_kappa = jnp.where(kappa > 1e-3, length / jnp.maximum(kappa, 1e-3), 0.5)
+  # At large κ the difference is lost to rounding, and is 1/2κ² + 1/4κ³ + 3/8κ⁴ + …
+  inverse = 1 / jnp.maximum(kappa, 1)
+  series = 2 * kappa**2 / (1 + inverse / 2 + 3 * inverse**2 / 4)
+  slope = jnp.where(
+    kappa > 50, series, 1 / jnp.maximum(1 - length**2 - over_kappa, 1e-4)
+  )
+  return kappa, jnp.where(jnp.isfinite(kappa), slope, 0) * change
+
+
 def _large_concentration(length):
   """The same by 1 − I₁/I₀ = 1/2κ + 1/8κ² + 1/8κ³ + 25/128κ⁴ + …"""
   rest = jnp.maximum(1 - length, 0)
@@ -405,7 +478,7 @@ def _large_concentration(length):
 
 def _watson(one, w_one, other, w_other):
   """U² of two samples without a batch."""
-  angles = jnp.mod(jnp.concatenate([one, other]), 2 * jnp.pi)
+  angles = wrap_angle(jnp.concatenate([one, other]))
   order = jnp.argsort(angles)
   angles = angles[order]
   w_one = jnp.concatenate([w_one, jnp.zeros_like(w_other)])[order]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hue_jax import circular
+from hue_jax.errors import InputError
 
 TAU = 2 * np.pi
 
@@ -80,7 +81,7 @@ class TestMoments:
 
 @pytest.mark.usefixtures("x64")
 class TestVonMises:
-  @pytest.mark.parametrize("kappa", [0.0, 1e-3, 0.3, 1, 5, 40, 60, 1e3, 1e6])
+  @pytest.mark.parametrize("kappa", [0.0, 1e-3, 0.3, 1, 5, 40, 1e3, 1e6])
   def test_concentration_inverts_the_ratio_of_bessel_functions(self, kappa):
     length = scipy.special.i1e(kappa) / scipy.special.i0e(kappa)
     # Two angles ±a have the resultant length cos a.
@@ -88,6 +89,11 @@ class TestVonMises:
     if kappa:
       assert float(fit.mean_direction) == pytest.approx(2)
     np.testing.assert_allclose(fit.concentration, kappa, rtol=1e-7, atol=1e-9)
+
+  @pytest.mark.parametrize("kappa", [49, 50.5, 52, 60])
+  def test_where_the_series_takes_over(self, kappa):
+    length = scipy.special.i1e(kappa) / scipy.special.i0e(kappa)
+    np.testing.assert_allclose(circular._concentration(length), kappa, rtol=2e-9)
 
   def test_scipy_and_astropy(self):
     for kappa in (0.2, 2, 30):
@@ -100,6 +106,19 @@ class TestVonMises:
       np.testing.assert_allclose(
         fit.concentration, circstats.vonmisesmle(angles)[1], rtol=0.02
       )
+
+  def test_the_slope_is_finite(self):
+    slope = jax.grad(lambda length: circular._concentration(length))
+    for length in (0.0, 0.3, 0.9, 0.995):
+      step = 1e-6
+      upper, lower = (
+        circular._concentration(jnp.array(max(length + h, 0.0))) for h in (step, -step)
+      )
+      expected = (upper - lower) / (2 * step if length else step)
+      np.testing.assert_allclose(slope(length), expected, rtol=1e-3)
+    assert slope(1.0) == 0
+    spread = jax.grad(lambda a: circular.fit_von_mises(a).concentration)
+    assert np.isfinite(spread(np.full(5, 1.0))).all()
 
   def test_the_ends(self):
     assert np.isinf(circular.fit_von_mises(np.full(5, 1.0)).concentration)
@@ -168,6 +187,43 @@ class TestWatson:
     found = circular.watson_two_sample_test(a, b, w_a, w_b)
     expected = _watson_by_definition(np.repeat(a, w_a), np.repeat(b, w_b))
     np.testing.assert_allclose(found.statistic, expected)
+
+  @pytest.mark.usefixtures("x64")
+  def test_weights_that_are_not_whole(self):
+    rng = np.random.default_rng(0)
+    a, b, w_a, w_b = (
+      rng.random(20),
+      rng.random(30),
+      6 * rng.random(20),
+      6 * rng.random(30),
+    )
+    found = circular.watson_two_sample_test(a, b, w_a, w_b).statistic
+    n, m, both, w = w_a.sum(), w_b.sum(), np.append(a, b), np.append(w_a, w_b)
+    d = np.array([w_a[a <= x].sum() / n - w_b[b <= x].sum() / m for x in both])
+    mean = np.sum(w * d) / (n + m)
+    expected = n * m / (n + m) ** 2 * np.sum(w * (d - mean) ** 2)
+    np.testing.assert_allclose(found, expected)
+
+  @pytest.mark.usefixtures("x64")
+  def test_the_circle_closes(self):
+    a, b = sample(20), sample(30, 1, seed=1)
+    here, around = (
+      circular.watson_two_sample_test(a, b + turn).statistic for turn in (0, TAU)
+    )
+    np.testing.assert_allclose(here, around)
+
+  @pytest.mark.parametrize("x64_too", [False, True])
+  def test_small_statistics_are_no_evidence(self, x64_too):
+    with jax.enable_x64(x64_too):
+      u = jnp.array([0, 1e-5, 0.01, 0.049999, 0.050001, 0.1])
+      found = np.exp(circular._log_p_of_watson(u))
+      j = np.arange(1, 20_000)[:, None]
+      terms = 2 * (-1.0) ** (j - 1) * np.exp(-2 * np.pi**2 * j**2 * np.asarray(u[2:]))
+      np.testing.assert_allclose(found[:2], 1)
+      np.testing.assert_allclose(found[2:], terms.sum(axis=0), rtol=1e-5)
+    same = circular.watson_two_sample_test(sample(), sample())
+    assert same.p_value == 1
+    assert same.log_p_value == 0
 
   def test_critical_values(self):
     # Large-sample 5 % and 1 % points of U²: 0.187 and 0.268.
@@ -344,18 +400,40 @@ def test_nothing_to_count_is_not_a_number():
     circular.rayleigh_test,
   ):
     assert all(np.isnan(leaf) for leaf in jax.tree.leaves(function(angles, none)))
-  constant = np.full(10, 2.0)
-  assert np.isnan(
-    circular.circular_correlation(constant, angles, method="jammalamadaka")
-  ) or np.isfinite(circular.circular_correlation(constant, angles))
+  for method in ("fisher_lee", "jammalamadaka"):
+    of = circular.circular_correlation
+    assert np.isnan(of(np.full(10, 2.0), angles, method=method))
+    assert np.isnan(of(angles, np.full(10, 6.0), method=method))
+    assert np.isnan(of(angles, angles, none, method=method))
+
+
+@pytest.mark.parametrize("method", ["fisher_lee", "jammalamadaka"])
+@pytest.mark.parametrize("spread", [1e-3, 0.1, 1.0])
+def test_correlation_of_concentrated_angles_in_float32(method, spread):
+  rng = np.random.default_rng(0)
+  shared = rng.normal(size=400)
+  a, b = (2 + spread * (shared + 0.4 * rng.normal(size=400)) for _ in range(2))
+  a, b = a.astype(np.float32), b.astype(np.float32)
+  found = circular.circular_correlation(a, b, method=method)
+  with jax.enable_x64(True):
+    exact = circular.circular_correlation(
+      a.astype(np.float64), b.astype(np.float64), method=method
+    )
+  np.testing.assert_allclose(found, exact, rtol=1e-3)
 
 
 def test_what_is_refused():
   with pytest.raises(TypeError, match="angles"):
     circular.mean_direction(np.arange(3))
-  with pytest.raises(ValueError, match=r"weights have shape \(3,\); .* the angles, 4"):
+  with pytest.raises(InputError, match=r"weights have shape \(3,\), .* angles, \(4,\)"):
     circular.mean_direction(np.ones(4), np.ones(3))
-  with pytest.raises(ValueError, match=r"weights hold -1.*; they must be at least 0"):
+  with pytest.raises(InputError, match=r"weights have shape \(3, 4\), which does not"):
+    circular.mean_direction(np.ones((2, 4)), np.ones((3, 4)))
+  with pytest.raises(InputError, match=r"angles have shape \(0,\); at least one"):
+    circular.watson_two_sample_test(np.ones(0), np.ones(3))
+  with pytest.raises(InputError, match="weights hold nan"):
+    circular.rayleigh_test(np.ones(3), np.array([1, np.nan, 1]))
+  with pytest.raises(InputError, match=r"weights hold -1.*; they must be at least 0"):
     circular.rayleigh_test(np.ones(3), np.array([1, -1, 1]))
   with pytest.raises(ValueError, match="method is 'pearson'"):
     circular.circular_correlation(np.ones(3), np.ones(3), method="pearson")
