@@ -126,6 +126,13 @@ class TestByLayer:
     assert observation.holds == {"a": False}
     assert "it is there without training" in observation.verdict
 
+  def test_below_chance_is_the_opposite(self):
+    matches = planted_matches(planted_layer(np.zeros((NUM_IMAGES, 36, 4)), LABELS))
+    bad = _votes(matches, 0.05)
+    observation = by_layer.observe({"a": bad}, {"a": bad}, _resamples())
+    assert observation.holds == {"a": False}
+    assert "At a it is below that of shuffled labels" in observation.verdict
+
 
 class TestByPosition:
   @pytest.fixture

@@ -54,12 +54,18 @@ def _above_chance(measured: Measured) -> bool:
   return measured.trained.low > measured.shuffled.high
 
 
+def _below_chance(measured: Measured) -> bool:
+  return measured.trained.high < measured.shuffled.low
+
+
 def _in_words(what, taps, holds) -> str:
   if not taps:
     return "Not applicable: no layer that was observed has an image plane."
   true = [tap for tap in taps if holds[tap]]
   only_chance = [tap for tap in taps if not holds[tap] and _above_chance(taps[tap])]
-  below = [tap for tap in taps if tap not in true and tap not in only_chance]
+  opposite = [tap for tap in taps if _below_chance(taps[tap])]
+  others = {*true, *only_chance, *opposite}
+  chance = [tap for tap in taps if tap not in others]
   sentences = []
   if true:
     sentences.append(f"Holds at {_listed(true, taps)}: {what}, above both controls.")
@@ -70,9 +76,13 @@ def _in_words(what, taps, holds) -> str:
       f"At {_listed(only_chance, taps)} the value is above that of shuffled labels, "
       "but not above that of the untrained network: it is there without training."
     )
-  if below:
+  if opposite:
     sentences.append(
-      f"At {_listed(below, taps)} it is not distinguishable from shuffled labels."
+      f"At {_listed(opposite, taps)} it is below that of shuffled labels: the opposite."
+    )
+  if chance:
+    sentences.append(
+      f"At {_listed(chance, taps)} it is not distinguishable from shuffled labels."
     )
   return " ".join(sentences)
 
