@@ -353,9 +353,8 @@ def _total(angles, weights):
 
 
 def _resultant(angles, weights):
-  total = _total(angles, weights)
   real, imaginary = (
-    _sum(part, weights) / total for part in (jnp.cos(angles), jnp.sin(angles))
+    _mean(part, weights) for part in (jnp.cos(angles), jnp.sin(angles))
   )
   return jax.lax.complex(*jnp.broadcast_arrays(real, imaginary))
 
@@ -365,7 +364,6 @@ def _fisher_lee(a, b, weights):
   # the angles are concentrated. Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) is, over all i and j,
   # 2 (Σ ss′ Σ cc′ − Σ sc′ Σ cs′).
   (s, c), (t, d) = (_sine_and_cosine(angle) for angle in (a, b))
-  weights = jnp.ones_like(a[..., :1] * b) if weights is None else weights
 
   def minor(p, q, r, u):
     return _mean(p * r, weights) * _mean(q * u, weights) - _mean(

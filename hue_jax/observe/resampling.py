@@ -100,9 +100,21 @@ def bootstrap(statistic: Statistic, resamples: Resamples) -> Estimate:
   Returns:
     Value and 95 % percentile interval.
   """
-  once = np.ones((1, resamples.weights.shape[1]))
   low, high = _interval(statistic(resamples.weights))
-  return Estimate(float(statistic(once)[0]), low, high)
+  return Estimate(float(of_all(statistic, resamples.weights.shape[1])), low, high)
+
+
+def of_all(statistic: Callable[[np.ndarray], np.ndarray], num_images: int):
+  """A statistic of all images, each once: a number, or a vector for `bands`.
+
+  Args:
+    statistic: of weights of the images.
+    num_images: how many there are.
+
+  Returns:
+    Its value.
+  """
+  return statistic(np.ones((1, num_images)))[0]
 
 
 def bands(
@@ -117,12 +129,11 @@ def bands(
   Returns:
     Three vectors [bins]; NaN where a bin is empty.
   """
-  once = np.ones((1, resamples.weights.shape[1]))
   samples = statistic(resamples.weights)
   edges = np.full((2, samples.shape[1]), np.nan)
   filled = np.isfinite(samples).any(axis=0)
   edges[:, filled] = np.nanpercentile(samples[:, filled], _PERCENTILES, axis=0)
-  return statistic(once)[0], *edges
+  return of_all(statistic, resamples.weights.shape[1]), *edges
 
 
 def ratio(numerator, denominator):

@@ -8,7 +8,7 @@ from hue_jax.hue import TAU, polar_grid
 from hue_jax.observe.matches import Votes
 from hue_jax.observe.observations.verdict import conclude
 from hue_jax.observe.plane import direction, radius, signed_root_of_pairs
-from hue_jax.observe.resampling import Resamples, bands, measure, ratio
+from hue_jax.observe.resampling import Resamples, bands, measure, of_all, ratio
 from hue_jax.observe.results import Observation, Statistic
 
 _CLAIM = (
@@ -80,10 +80,10 @@ def observe(
 
 
 def _measured(make, trained, untrained, resamples):
-  once = np.ones((1, len(trained.correct)))
+  num_images = len(trained.correct)
   return measure(
     make(trained.matches, trained.correct),
-    (make(trained.matches, correct)(once)[0] for correct in trained.shuffled),
+    (of_all(make(trained.matches, c), num_images) for c in trained.shuffled),
     make(untrained.matches, untrained.correct),
     resamples,
   )
@@ -146,9 +146,8 @@ def _maps(trained, untrained):
   def accuracy(votes):
     x, y, _, _ = _positions(votes.matches)
     cell = (y * shape[0] // height) * shape[1] + x * shape[1] // width
-    right = np.bincount(cell.ravel(), votes.correct.ravel(), minlength=np.prod(shape))
-    count = np.bincount(cell.ravel(), minlength=np.prod(shape))
-    return ratio(right, count).reshape(shape)
+    by_cell = _binned(cell, votes.correct, shape[0] * shape[1])
+    return of_all(by_cell, len(votes.correct)).reshape(shape)
 
   return {"trained": accuracy(trained), "untrained": accuracy(untrained)}
 
@@ -156,7 +155,7 @@ def _maps(trained, untrained):
 def _curves(bins_of, trained, untrained, resamples):
   edges, place = bins_of(trained.matches)
   value, low, high = bands(_binned(place, trained.correct, len(edges) - 1), resamples)
-  once = np.ones((1, len(trained.correct)))
+  num_images = len(trained.correct)
   _, other_place = bins_of(untrained.matches)
   chance = trained.shuffled.mean(axis=0)
   return {
@@ -164,8 +163,10 @@ def _curves(bins_of, trained, untrained, resamples):
     "trained": value,
     "trained_low": low,
     "trained_high": high,
-    "shuffled": _binned(place, chance, len(edges) - 1)(once)[0],
-    "untrained": _binned(other_place, untrained.correct, len(edges) - 1)(once)[0],
+    "shuffled": of_all(_binned(place, chance, len(edges) - 1), num_images),
+    "untrained": of_all(
+      _binned(other_place, untrained.correct, len(edges) - 1), num_images
+    ),
   }
 
 

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hue_jax.circular import fit_von_mises, rayleigh_test
+from hue_jax.observe.histogram import histogram_density
 from hue_jax.observe.matches import Matches
 from hue_jax.observe.observations.verdict import conclude
 from hue_jax.observe.plane import direction, radius, signed_root_of_pairs
-from hue_jax.observe.resampling import Resamples, measure, ratio
+from hue_jax.observe.resampling import Resamples, measure, of_all, ratio
 from hue_jax.observe.results import Observation, Statistic
 
 _CLAIM = (
@@ -100,10 +101,10 @@ class _Displacements:
 
 
 def _measured(make, ours, control, resamples):
-  once = np.ones((1, len(ours.turn)))
+  num_images = len(ours.turn)
   return measure(
     make(ours, ours.same(resamples.labels)),
-    (make(ours, ours.same(labels))(once)[0] for labels in resamples.shuffles),
+    (of_all(make(ours, ours.same(s)), num_images) for s in resamples.shuffles),
     make(control, control.same(resamples.labels)),
     resamples,
   )
@@ -163,14 +164,13 @@ def _numbers(ours, controls, resamples):
 
 
 def _circular(turn, chosen):
-  once = np.ones((1, len(turn)))
   chosen = chosen & (turn != 0)
   # As many observations as images: those of one image are not independent.
   weights = jnp.asarray(chosen * (len(turn) / max(chosen.sum(), 1)))
   angles = jnp.asarray(np.angle(turn))
   angles, weights = angles.ravel(), weights.ravel()
   return {
-    "R of Δφ": float(_concentration(turn, chosen)(once)[0]),
+    "R of Δφ": float(of_all(_concentration(turn, chosen), len(turn))),
     "von Mises κ of Δφ": float(fit_von_mises(angles, weights).concentration),
     "Rayleigh p of Δφ": float(rayleigh_test(angles, weights).p_value),
   }
@@ -203,6 +203,6 @@ def _density(displacements, labels, values_of, edges, prefix):
   same = displacements.same(labels)
   density = {}
   for kind, chosen in (("same", same), ("other", ~same)):
-    counts = np.histogram(np.clip(values[chosen & defined], *edges[[0, -1]]), edges)[0]
-    density[f"{prefix}{kind}"] = ratio(counts, counts.sum() * np.diff(edges))
+    within = np.clip(values[chosen & defined], *edges[[0, -1]])
+    density[f"{prefix}{kind}"] = histogram_density(within, edges)
   return density

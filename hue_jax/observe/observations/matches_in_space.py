@@ -9,9 +9,10 @@ import numpy as np
 
 from hue_jax.circular import circular_correlation, mean_direction, resultant_length
 from hue_jax.hue import TAU, chroma_vector, hue_angle, polar_grid, principal_plane
+from hue_jax.observe.histogram import histogram_density
 from hue_jax.observe.matches import Matches
 from hue_jax.observe.observations.verdict import conclude
-from hue_jax.observe.resampling import Resamples, measure, ratio
+from hue_jax.observe.resampling import Resamples, measure, of_all, ratio
 from hue_jax.observe.results import Observation, Statistic
 
 PLANES = ("fourier", "principal")
@@ -125,12 +126,15 @@ def _pairs(images, sums, counts):
 
 
 def _within_classes(name, label, definition, ours, controls, resamples):
-  once = np.ones((1, resamples.weights.shape[1]))
+  num_images = resamples.weights.shape[1]
   taps = {}
   for tap, pairs in ours.items():
     taps[tap] = measure(
       _within_minus_between(pairs, resamples.labels),
-      (_within_minus_between(pairs, labels)(once)[0] for labels in resamples.shuffles),
+      (
+        of_all(_within_minus_between(pairs, labels), num_images)
+        for labels in resamples.shuffles
+      ),
       _within_minus_between(controls[tap], resamples.labels),
       resamples,
     )
@@ -142,13 +146,13 @@ def _within_minus_between(pairs, labels):
   classes = [np.flatnonzero(labels == c) for c in np.unique(labels)]
 
   def difference(weights):
-    of_all, of_class = [], []
+    of_both, of_class = [], []
     for sums in (pairs.cosines, pairs.counts):
-      of_all.append(_quadratic(weights, sums))
+      of_both.append(_quadratic(weights, sums))
       of_class.append(
         sum(_quadratic(weights[:, c], sums[np.ix_(c, c)]) for c in classes)
       )
-    (all_cosines, all_pairs), (cosines, count) = of_all, of_class
+    (all_cosines, all_pairs), (cosines, count) = of_both, of_class
     return ratio(cosines, count) - ratio(all_cosines - cosines, all_pairs - count)
 
   return difference
@@ -334,9 +338,7 @@ def _hue_by_class(ours, control, resamples, edges):
 
 def _density(angles, images, edges):
   """Of the hue of the vectors of some images, in 1/radian."""
-  hue = angles.hue[images][angles.has_hue[images]]
-  counts = np.histogram(hue, edges)[0]
-  return ratio(counts, counts.sum() * np.diff(edges))
+  return histogram_density(angles.hue[images][angles.has_hue[images]], edges)
 
 
 def _hue_by_position_hue(angles, edges):
@@ -345,9 +347,9 @@ def _hue_by_position_hue(angles, edges):
   part = np.minimum(
     (angles.position_hue / TAU * _POSITION_PARTS).astype(int), _POSITION_PARTS - 1
   )
-  rows = [
-    np.histogram(angles.hue[counts & (part == p)], edges)[0]
-    for p in range(_POSITION_PARTS)
-  ]
-  totals = np.sum(rows, axis=1, keepdims=True)
-  return ratio(np.asarray(rows), totals * np.diff(edges))
+  return np.stack(
+    [
+      histogram_density(angles.hue[counts & (part == p)], edges)
+      for p in range(_POSITION_PARTS)
+    ]
+  )
