@@ -7,15 +7,12 @@ import sys
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from hue_jax.errors import InputError
 from hue_jax.train import command, distributed, loop
 from hue_jax.train.preemption import Preempted
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "File of the configuration; --config.NAME=VALUE sets a field."
-)
+_CONFIG = command.define_config()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run: a run that is there goes on."
 )

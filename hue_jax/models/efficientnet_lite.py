@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import check_number
+from hue_jax.models.taps import hand_out
 
 # He initialization by fan-out keeps the variance of gradients over the layers. Flax
 # takes all channels for the fan-out of a depthwise convolution, of which each kernel
@@ -133,7 +134,7 @@ class EfficientNetLite(nn.Module):
     )
     x = jnp.asarray(images, self.dtype)
     x = conv(_STEM_FEATURES, (3, 3), 2, name="stem_conv")(x)
-    x = self._tap("stem", nn.relu6(norm(name="stem_norm")(x)))
+    x = hand_out(self, "stem", nn.relu6(norm(name="stem_norm")(x)))
     blocks_before, num_blocks = 0, sum(self.stage_sizes)
     for number, (stage, size) in enumerate(
       zip(STAGES, self.stage_sizes, strict=True), start=1
@@ -150,10 +151,10 @@ class EfficientNetLite(nn.Module):
           name=f"stage{number}_block{index + 1}",
         )(x, train=train)
         blocks_before += 1
-      x = self._tap(f"stage{number}", x)
+      x = hand_out(self, f"stage{number}", x)
     x = conv(_TOP_FEATURES, (1, 1), name="top_conv")(x)
-    x = self._tap("top", nn.relu6(norm(name="top_norm")(x)))
-    x = self._tap("features", jnp.mean(x, axis=(1, 2)))
+    x = hand_out(self, "top", nn.relu6(norm(name="top_norm")(x)))
+    x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)
@@ -166,10 +167,6 @@ class EfficientNetLite(nn.Module):
       stage.repeats if number in (0, last) else math.ceil(stage.repeats * self.depth)
       for number, stage in enumerate(STAGES)
     )
-
-  def _tap(self, name, x):
-    self.sow("taps", name, x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
-    return x
 
 
 def _rounded(features: float) -> int:

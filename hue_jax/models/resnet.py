@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import InputError
+from hue_jax.models.taps import hand_out
 
 # He initialization by fan-out keeps the variance of gradients over the layers.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -124,7 +125,7 @@ class ResNet(nn.Module):
       x = conv(self.width, (7, 7), 2, padding=3, name="stem_conv")(x)
     else:
       x = conv(self.width, (3, 3), padding=1, name="stem_conv")(x)
-    x = self._tap("stem", nn.relu(norm(name="stem_norm")(x)))
+    x = hand_out(self, "stem", nn.relu(norm(name="stem_norm")(x)))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     for stage, size in enumerate(self.stage_sizes, start=1):
@@ -136,14 +137,10 @@ class ResNet(nn.Module):
           norm=norm,
           name=f"stage{stage}_block{index + 1}",
         )(x)
-      x = self._tap(f"stage{stage}", x)
-    x = self._tap("features", jnp.mean(x, axis=(1, 2)))
+      x = hand_out(self, f"stage{stage}", x)
+    x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)
-
-  def _tap(self, name, x):
-    self.sow("taps", name, x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
-    return x
 
 
 def _explicitly_padded(conv):

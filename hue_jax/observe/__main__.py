@@ -6,15 +6,12 @@ python -m hue_jax.observe --config=configs/observe_openclipart.py --workdir=runs
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from hue_jax.errors import InputError
 from hue_jax.observe.run import observe
 from hue_jax.train import command
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "File of the configuration; --config.NAME=VALUE sets a field."
-)
+_CONFIG = command.define_config()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of activations and report: what is captured is used again."
 )

@@ -41,14 +41,11 @@ class Sample:
 
   def batches(self, network: Network, batch_size: int, first: int = 0):
     """Batches of the images from one on, made as the network wants them."""
-    return eval_batches(
-      self.dataset,
-      self.split,
+    return self._read(
+      network,
+      self.indices[first:],
       batch_size=batch_size,
       image_size=network.image_size,
-      crop=network.crop,
-      channels=network.channels,
-      indices=self.indices[first:],
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
@@ -66,18 +63,23 @@ class Sample:
     Returns:
       The images in the order of `places`.
     """
-    batch = next(
-      eval_batches(
-        self.dataset,
-        self.split,
-        batch_size=len(places),
-        image_size=image_size or network.image_size,
-        crop=network.crop,
-        channels=network.channels,
-        indices=self.indices[places],
-      )
+    batches = self._read(
+      network,
+      self.indices[places],
+      batch_size=len(places),
+      image_size=image_size or network.image_size,
     )
-    return batch["image"]
+    return next(batches)["image"]
+
+  def _read(self, network, indices, **settings):
+    return eval_batches(
+      self.dataset,
+      self.split,
+      crop=network.crop,
+      channels=network.channels,
+      indices=indices,
+      **settings,
+    )
 
 
 def capture(
@@ -154,6 +156,7 @@ def _fill(store: Store, network: Network, sample: Sample, batch_size: int):
     dict(network.variables), NamedSharding(devices, PartitionSpec())
   )
   vectors_of = _gather_vectors(network, store.taps)
+  all_positions = {tap: store.positions(tap) for tap in store.taps}
   with tqdm(
     total=store.num_images,
     initial=store.num_done,
@@ -168,7 +171,8 @@ def _fill(store: Store, network: Network, sample: Sample, batch_size: int):
       count = min(batch_size, store.num_images - first)
       mine = slice(*_local_rows(batch_size, count))
       images = jax.device_put(batch["image"], split_batch)
-      positions = _padded_positions(store, first, mine, len(batch["image"]))
+      rows = slice(first + mine.start, first + mine.stop)
+      positions = _padded(all_positions, rows, len(images))
       found = vectors_of(variables, images, jax.device_put(positions, split_batch))
       for tap in store.taps:
         kept = np.asarray(found[tap])[: mine.stop - mine.start]
@@ -204,13 +208,12 @@ def _local_rows(batch_size: int, count: int) -> tuple[int, int]:
   return start, min(start + local, count)
 
 
-def _padded_positions(store, first, mine, length):
-  """Positions of this process's rows of a batch, as many as it has images."""
+def _padded(positions, rows: slice, length: int):
+  """Positions of some images at each tap, and zeros after them."""
   padded = {}
-  for tap in store.taps:
-    rows = store.positions(tap)[first + mine.start : first + mine.stop]
-    padded[tap] = np.zeros((length, rows.shape[1]), np.int32)
-    padded[tap][: len(rows)] = rows
+  for tap, of_tap in positions.items():
+    padded[tap] = np.zeros((length, of_tap.shape[1]), np.int32)
+    padded[tap][: rows.stop - rows.start] = of_tap[rows]
   return padded
 
 

@@ -23,7 +23,6 @@ class Theme:
   """Colors of a page.
 
   Attributes:
-    name: "light" or "dark".
     ink: of text and axes.
     faint: of the grid and of the shuffled control.
     paper: behind the figure.
@@ -31,7 +30,6 @@ class Theme:
     untrained: of the untrained network.
   """
 
-  name: str
   ink: str
   faint: str
   paper: str
@@ -39,8 +37,8 @@ class Theme:
   untrained: str
 
 
-LIGHT = Theme("light", "#1f2328", "#8c959f", "#ffffff", "#0072b2", "#d55e00")
-DARK = Theme("dark", "#e6e8eb", "#7d8590", "#16191d", "#56b4e9", "#e69f00")
+LIGHT = Theme("#1f2328", "#8c959f", "#ffffff", "#0072b2", "#d55e00")
+DARK = Theme("#e6e8eb", "#7d8590", "#16191d", "#56b4e9", "#e69f00")
 
 _PLANE_TICKS = ([0, 90, 180, 270, 360], ["right", "bottom", "left", "top", "right"])
 _MOST_CLASSES = 30
@@ -136,7 +134,7 @@ def _by_tap(axis: Axes, statistic: Statistic, theme: Theme):
   places = np.arange(len(statistic.taps))
   measured = list(statistic.taps.values())
   axis.axhline(0, color=theme.faint, linewidth=0.6)
-  series: tuple[tuple[str, str, float, str], ...] = (
+  series = (
     ("trained", theme.trained, -0.16, "o"),
     ("untrained", theme.untrained, 0.16, "s"),
   )

@@ -77,7 +77,8 @@ class Observation:
       shuffled, untrained [bins]). Of "matches_in_plane": "hue_difference" and
       "radius_difference" (edges [bins + 1]; same, other, untrained_same,
       untrained_other [bins], densities). Of "matches_in_space": "hue_by_class" (edges
-      [bins + 1]; trained, untrained [classes, bins], densities; mean_direction,
+      [bins + 1]; classes [classes]; trained, untrained [classes, bins], densities;
+      mean_direction,
       resultant_length [classes]) and "hue_by_position_hue" (edges [bins + 1]; trained,
       untrained [bins of φ, bins of θ], the density of θ for each φ).
   """

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -24,7 +23,6 @@ from hue_jax.data.datasets import open_dataset
 from hue_jax.data.input_pipeline import CROPS
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.errors import InputError, check_integer, check_one_of
-from hue_jax.hue import principal_plane
 from hue_jax.observe.capture import DTYPES, Sample, capture
 from hue_jax.observe.matches import Votes, count_votes, find_matches, layer_facts
 from hue_jax.observe.neighbors import ENGINES, METRICS, create_index
@@ -38,7 +36,7 @@ from hue_jax.observe.observations import (
 from hue_jax.observe.report import write_report
 from hue_jax.observe.resampling import Resamples, resample
 from hue_jax.observe.results import LayerFacts, Observation, Results
-from hue_jax.observe.store import Layer, Store
+from hue_jax.observe.store import Store
 from hue_jax.observe.viewer import ViewerMaker, choose_images
 
 
@@ -214,17 +212,9 @@ def _search(
         votes[name][tap] = count_votes(matches, resamples.labels, resamples.shuffles)
         facts[name][tap] = layer_facts(layer, matches.rows.size)
         if name == "trained":
-          maker.add(layer, index, _plane(layer, config.planes[0]))
+          plane = matches_in_space.layer_plane(config.planes[0], layer.vectors)
+          maker.add(layer, index, plane)
   return votes, facts
-
-
-def _plane(layer: Layer, name: str):
-  if name == "fourier":
-    return None
-  try:
-    return principal_plane(jnp.asarray(layer.vectors[:], jnp.float32))
-  except ValueError:  # a dead layer has none; it is drawn gray in any
-    return None
 
 
 def _observations(votes, resamples, planes) -> tuple[Observation, ...]:

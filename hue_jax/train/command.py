@@ -12,6 +12,13 @@ from ml_collections import ConfigDict, config_flags
 from hue_jax.errors import InputError
 
 
+def define_config() -> flags.FlagHolder[ConfigDict]:
+  """The flag --config, for `load_config`."""
+  return config_flags.DEFINE_config_file(
+    "config", None, "File of the configuration; --config.NAME=VALUE sets a field."
+  )
+
+
 def parse_flags(arguments: list[str]) -> list[str]:
   """As absl does it, and with one line for a setting that the file does not have.
 
@@ -43,7 +50,7 @@ def load_config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:
   """The configuration that a flag names.
 
   Args:
-    flag: named "config", of `config_flags.DEFINE_config_file`.
+    flag: of `define_config`.
 
   Returns:
     The configuration.

@@ -139,14 +139,11 @@ class Run:
 
   def eval_batches(self, split: str):
     """This process's part of a split, in order."""
-    config = self.config
-    return eval_batches(
+    return _eval_batches(
+      self.config,
       self.dataset,
       split,
-      batch_size=config.eval_batch_size or config.batch_size,
-      image_size=config.image_size,
-      crop=config.crop,
-      channels=config.channels,
+      batch_size=self.config.eval_batch_size or self.config.batch_size,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
@@ -225,16 +222,21 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
 def _first_images(config, dataset, split):
   """The images of a split that are colored."""
   count = min(config.num_colored_images, dataset.num_examples(split))
-  batches = eval_batches(
+  batches = _eval_batches(
+    config, dataset, split, batch_size=count, indices=np.arange(count)
+  )
+  return next(batches)["image"]
+
+
+def _eval_batches(config, dataset, split, **settings):
+  return eval_batches(
     dataset,
     split,
-    batch_size=count,
     image_size=config.image_size,
     crop=config.crop,
     channels=config.channels,
-    indices=np.arange(count),
+    **settings,
   )
-  return next(batches)["image"]
 
 
 def train_steps(

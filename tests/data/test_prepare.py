@@ -170,7 +170,6 @@ class TestIdx:
     assert "with 10 classes" in refused("idx", "--name=mnist", tmp_path / "in")
 
   @pytest.mark.slow
-  @pytest.mark.skipif(not DEBIAN_FASHION_MNIST.exists(), reason="not installed")
   def test_fashion_mnist_of_debian(self, run, opened):
     status, out, _ = run("idx", "--name=fashion_mnist", DEBIAN_FASHION_MNIST)
     assert status == 0

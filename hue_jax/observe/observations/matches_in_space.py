@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from hue_jax.circular import circular_correlation, mean_direction, resultant_length
-from hue_jax.hue import TAU, chroma_vector, hue_angle, polar_grid, principal_plane
+from hue_jax.color import plane_of
+from hue_jax.hue import TAU, chroma_vector, hue_angle, polar_grid
 from hue_jax.observe.histogram import histogram_density
 from hue_jax.observe.matches import Matches
 from hue_jax.observe.observations.verdict import conclude
@@ -214,7 +216,7 @@ class _Angles:
 
 def _angles(matches, plane_name):
   layer, rows = matches.layer, matches.rows
-  plane, spans = _plane(matches, plane_name)
+  plane = layer_plane(plane_name, matches.vectors())
   hue, has_hue = np.empty(rows.size), np.zeros(rows.size, bool)
   for start in range(0, rows.size, _VECTORS_AT_ONCE):
     here = slice(start, start + _VECTORS_AT_ONCE)
@@ -225,20 +227,28 @@ def _angles(matches, plane_name):
   return _Angles(
     matches,
     hue.reshape(rows.shape),
-    spans & has_hue.reshape(rows.shape),
+    has_hue.reshape(rows.shape) & (plane is not None),
     angle[y, x],
     distance[y, x] > 0,
   )
 
 
-def _plane(matches, name):
-  """The hue plane, and whether the vectors span one."""
-  if name == "fourier":
-    return None, True
+def layer_plane(
+  name: str, vectors: Float[np.ndarray, "vectors channels"]
+) -> Float[np.ndarray, "channels 2"] | None:
+  """The hue plane of a layer; none where its vectors span none, as of a dead layer.
+
+  Args:
+    name: one of `PLANES`.
+    vectors: of the layer.
+
+  Returns:
+    The plane.
+  """
   try:
-    return principal_plane(jnp.asarray(matches.vectors())), True
-  except ValueError:  # a dead layer has no principal components, and no hue
-    return None, False
+    return np.asarray(plane_of(name, np.asarray(vectors, np.float32)))
+  except ValueError:
+    return None
 
 
 @jax.jit
