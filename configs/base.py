@@ -34,8 +34,11 @@ def get_config() -> ConfigDict:
   config.sync_batch_norm = True  # statistics over all devices: numbers do not
   # depend on how many there are
 
-  # Objective: cross entropy + Σ weight · term over hue.terms.
-  config.label_smoothing = 0.0
+  # Objective: the classifier's loss + Σ weight · term, over hue.terms and terms.
+  config.classifier = ConfigDict({"kind": "softmax"})  # cross entropy; or
+  # "additive_angular_margin" (with margin, scale), "hyperspherical_prototypes"
+  config.label_smoothing = 0.0  # of softmax
+  config.terms = ConfigDict()  # others: kinds and settings in hue_jax/train/terms.py
   config.hue = ConfigDict({"enabled": True, "terms": {}})
 
   # Optimization. As in flax's example the learning rate is that of batch size 256,

@@ -1,4 +1,4 @@
-"""The hue loss, and the losses that use the angle in the image plane.
+"""The hue loss, the losses that use the angle in the image plane, and others.
 
 Like Optax's, a loss here is a pure function that returns one value an example,
 without the mean over the batch:
@@ -11,6 +11,7 @@ this project's.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,8 @@ from hue_jax import hue
 from hue_jax.hue import Arrays
 
 Axes = int | tuple[int, ...]
+
+CENTERS = ("image", "activation")
 
 
 def hue_loss(
@@ -114,13 +117,31 @@ def von_mises_loss(
   return _reduced(nats, weights, axis)
 
 
+class Prototypes(NamedTuple):
+  """What activations of each class look like at each angle, kept from batch to batch.
+
+  Attributes:
+    means: moving average of the unit-normalized cell means, `[classes, cells,
+      channels]`.
+    known: 1 for the classes that have been seen, 0 for others.
+  """
+
+  means: Float[Array, "classes cells channels"]
+  known: Float[Array, "classes"]
+
+
 def angular_consistency_loss(
   activations: Float[Arrays, "batch height width channels"],
   labels: Int[Arrays, "batch"],
   *,
   num_classes: int,
   sectors: int = 8,
-  temperature: float = 0.1,
+  rings: int = 1,
+  offset: Float[Array, ""] | float = 0.0,
+  smooth: bool = False,
+  center: str = "image",
+  temperature: Float[Arrays, ""] | float = 0.1,
+  prototypes: Prototypes | None = None,
   where: Bool[Arrays, "batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, "batch"]:
@@ -140,7 +161,17 @@ def angular_consistency_loss(
     labels: the class of each image, in [0, num_classes).
     num_classes: C.
     sectors: S.
+    rings: cuts every sector at so many radii into rings of equal area; each of the
+      S · rings cells then has a prototype.
+    offset: angle in radians by which the sectors are turned.
+    smooth: whether a position belongs to the two nearest sectors, in proportion to
+      its angle, and not to one alone.
+    center: "image", or "activation" for each image's own center of activation
+      strength, through which no gradient flows.
     temperature: τ.
+    prototypes: P from earlier batches (see `update_prototypes`) in place of the
+      batch's own; then every image of a known class counts. No gradient flows
+      through them.
     where: the images that count; all if None.
     axis_name: the mapped axis over which the batch is spread; prototypes and
       counts are then those of the whole batch.
@@ -151,31 +182,349 @@ def angular_consistency_loss(
     without one have 0; a batch without any gives zeros.
 
   Raises:
-    ValueError: sectors below 1, or a temperature that is not positive.
+    ValueError: sectors or rings below 1, a temperature that is not positive, or an
+      unknown center.
     TypeError: activations that are not floating point.
   """
-  if sectors < 1:
-    raise ValueError(f"sectors is {sectors}; it must be at least 1.")
-  if not temperature > 0:
+  if isinstance(temperature, (int, float)) and not temperature > 0:
     raise ValueError(f"temperature is {temperature}; it must be positive.")
-  counts_here = jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
-  means = _sector_means(activations, sectors)
-  one_hot = jax.nn.one_hot(labels, num_classes, dtype=means.dtype)
-  one_hot = jnp.where(counts_here[:, None], one_hot, 0)
-
-  sums = _psum(_einsum("bc,bsn->csn", one_hot, means), axis_name)
-  counts = _psum(one_hot.sum(axis=0), axis_name)
-  others = counts - one_hot  # [batch, C]: images of class c besides this one
-  similarity = _einsum("bsn,csn->bsc", means, sums)
-  similarity -= _einsum("bsn,bsn->bs", means, means)[..., None] * one_hot[:, None]
-  logits = similarity / (jnp.maximum(others, 1)[:, None] * temperature)
-  logits = jnp.where((others > 0)[:, None], logits, -1e9)
+  means, holds = _cell_means(activations, sectors, rings, offset, smooth, center)
+  counts_here = _counting(labels, where)
+  one_hot = _one_hot(labels, num_classes, counts_here, means.dtype)
+  if prototypes is None:
+    sums = _psum(_einsum("bc,bsn->csn", one_hot, means), axis_name)
+    counts = _psum(one_hot.sum(axis=0), axis_name)
+    others = counts - one_hot  # [batch, C]: images of class c besides this one
+    similarity = _einsum("bsn,csn->bsc", means, sums)
+    similarity -= _einsum("bsn,bsn->bs", means, means)[..., None] * one_hot[:, None]
+    similarity /= jnp.maximum(others, 1)[:, None]
+  else:
+    prototypes = jax.lax.stop_gradient(prototypes)
+    others = jnp.broadcast_to(prototypes.known, one_hot.shape)
+    similarity = _einsum("bsn,csn->bsc", means, prototypes.means)
+  logits = jnp.where((others > 0)[:, None], similarity / temperature, -1e9)
 
   own = jnp.sum(jax.nn.log_softmax(logits) * one_hot[:, None], axis=-1)
+  own = jnp.sum(own * holds, axis=-1) / jnp.sum(holds, axis=-1)
   has_peer = jnp.sum(others * one_hot, axis=-1) > 0
-  loss = jnp.where(has_peer, -own.mean(axis=-1), 0)
+  loss = jnp.where(has_peer, -own, 0)
   size = _psum(counts_here.sum(), axis_name)
   return loss * size / jnp.maximum(_psum(has_peer.sum(), axis_name), 1)
+
+
+def no_prototypes(num_classes: int, cells: int, channels: int) -> Prototypes:
+  """The prototypes before the first batch: no class is known.
+
+  Args:
+    num_classes: C.
+    cells: sectors · rings.
+    channels: of the layer.
+
+  Returns:
+    Zeros.
+  """
+  return Prototypes(jnp.zeros((num_classes, cells, channels)), jnp.zeros(num_classes))
+
+
+def update_prototypes(
+  prototypes: Prototypes,
+  activations: Float[Arrays, "batch height width channels"],
+  labels: Int[Arrays, "batch"],
+  *,
+  decay: Float[Array, ""] | float = 0.9,
+  sectors: int = 8,
+  rings: int = 1,
+  offset: Float[Array, ""] | float = 0.0,
+  smooth: bool = False,
+  center: str = "image",
+  where: Bool[Arrays, "batch"] | None = None,
+  axis_name: str | None = None,
+) -> Prototypes:
+  """Moves the prototypes of a batch's classes toward the batch's means.
+
+  P(c, s) ← decay · P(c, s) + (1 − decay) · mean of v(·, s) over the batch's images
+  of class c; a class seen for the first time takes the mean itself.
+
+  Args:
+    prototypes: to move.
+    activations: a layer.
+    labels: the class of each image.
+    decay: share of the old prototype that stays.
+    sectors: as in `angular_consistency_loss`.
+    rings: likewise.
+    offset: likewise.
+    smooth: likewise.
+    center: likewise.
+    where: the images that count; all if None.
+    axis_name: the mapped axis over which the batch is spread.
+
+  Returns:
+    The prototypes after the batch.
+  """
+  means, _ = _cell_means(activations, sectors, rings, offset, smooth, center)
+  means = jax.lax.stop_gradient(means)
+  num_classes = prototypes.known.shape[0]
+  one_hot = _one_hot(labels, num_classes, _counting(labels, where), means.dtype)
+  counts = _psum(one_hot.sum(axis=0), axis_name)
+  sums = _psum(_einsum("bc,bsn->csn", one_hot, means), axis_name)
+  batch_means = sums / jnp.maximum(counts, 1)[:, None, None]
+  rate = jnp.where(prototypes.known > 0, 1 - decay, 1.0) * (counts > 0)
+  moved = prototypes.means + rate[:, None, None] * (batch_means - prototypes.means)
+  return Prototypes(moved, jnp.maximum(prototypes.known, counts > 0))
+
+
+# --- Losses that the hue loss is compared with ------------------------------------
+
+
+def smoothed_labels(
+  labels: Int[Arrays, "batch"],
+  num_classes: int,
+  *,
+  smoothing: Float[Arrays, ""] | float,
+  concentration: Float[Arrays, ""] | float = 0.0,
+  class_hues: Float[Arrays, "classes"] | None = None,
+) -> Float[Array, "batch classes"]:
+  """(1 − ε) one-hot + ε · a von Mises bump about the class hue of the label.
+
+  The bump over class k is ∝ exp(κ cos(h_k − h_label)): classes whose hues lie near
+  each other share more of the target. κ = 0 is label smoothing as it is known, which
+  spreads ε over all classes alike.
+
+  Args:
+    labels: classes.
+    num_classes: C.
+    smoothing: ε.
+    concentration: κ.
+    class_hues: h, angles in radians; 2πc/C if None.
+
+  Returns:
+    Targets that sum to 1.
+
+  Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, for
+  κ = 0.
+  """
+  hues = hue.hue_labels(np.arange(num_classes), num_classes)
+  hues = hues if class_hues is None else jnp.asarray(class_hues)
+  bumps = jax.nn.softmax(concentration * jnp.cos(hues[:, None] - hues), axis=-1)
+  one_hot = jax.nn.one_hot(labels, num_classes)
+  return (1 - smoothing) * one_hot + smoothing * bumps[labels]
+
+
+def confidence_penalty(
+  logits: Float[Arrays, "batch classes"],
+) -> Float[Array, "batch"]:
+  """Negative entropy of the prediction, Σ p log p.
+
+  Args:
+    logits: of the classes.
+
+  Returns:
+    Nats, from −log C (sure of nothing) to 0 (sure of one class).
+
+  Source: Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output
+  Distributions", ICLR workshop 2017.
+  """
+  log_p = jax.nn.log_softmax(logits)
+  return jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def center_loss(
+  features: Float[Arrays, "batch channels"],
+  labels: Int[Arrays, "batch"],
+  centers: Float[Arrays, "classes channels"],
+) -> Float[Array, "batch"]:
+  """½ ‖x − c_label‖²: features lie near the center of their class.
+
+  Args:
+    features: x.
+    labels: classes.
+    centers: c, one a class, through which no gradient flows; `update_centers` moves
+      them.
+
+  Returns:
+    The loss of each example.
+
+  Source: Wen et al., "A Discriminative Feature Learning Approach for Deep Face
+  Recognition", ECCV 2016.
+  """
+  difference = features - jax.lax.stop_gradient(jnp.asarray(centers))[labels]
+  return 0.5 * jnp.sum(difference**2, axis=-1)
+
+
+def update_centers(
+  centers: Float[Array, "classes channels"],
+  features: Float[Arrays, "batch channels"],
+  labels: Int[Arrays, "batch"],
+  *,
+  rate: Float[Array, ""] | float = 0.5,
+  where: Bool[Arrays, "batch"] | None = None,
+  axis_name: str | None = None,
+) -> Float[Array, "classes channels"]:
+  """c ← c − α Σ (c − x) / (1 + n), over the n examples of a batch of that class.
+
+  Args:
+    centers: c.
+    features: x.
+    labels: classes.
+    rate: α.
+    where: the examples that count; all if None.
+    axis_name: the mapped axis over which the batch is spread.
+
+  Returns:
+    The centers after the batch.
+
+  Source: Wen et al., equation 4 (see `center_loss`).
+  """
+  features = jax.lax.stop_gradient(jnp.asarray(features, jnp.float32))
+  one_hot = _one_hot(labels, len(centers), _counting(labels, where), jnp.float32)
+  counts = _psum(one_hot.sum(axis=0), axis_name)[:, None]
+  sums = _psum(_einsum("bc,bn->cn", one_hot, features), axis_name)
+  return centers - rate * (counts * centers - sums) / (1 + counts)
+
+
+def cosine_logits(
+  features: Float[Arrays, "batch channels"],
+  kernel: Float[Arrays, "channels classes"],
+) -> Float[Array, "batch classes"]:
+  """cos θ between the features and the weights of each class.
+
+  Args:
+    features: of the examples.
+    kernel: one column a class.
+
+  Returns:
+    Cosines, and 0 for features of zero length.
+  """
+  features, kernel = jnp.asarray(features), jnp.asarray(kernel)
+  lengths = hue.smooth_norm(features, 1e-6)[:, None] * hue.smooth_norm(kernel.T, 1e-6)
+  return features @ kernel / lengths
+
+
+def additive_angular_margin_loss(
+  features: Float[Arrays, "batch channels"],
+  kernel: Float[Arrays, "channels classes"],
+  labels: Int[Arrays, "batch"],
+  *,
+  margin: Float[Arrays, ""] | float = 0.5,
+  scale: Float[Arrays, ""] | float = 64.0,
+) -> Float[Array, "batch"]:
+  """Cross entropy of s · cos(θ + m · [class is the label]): ArcFace.
+
+  Where θ + m passes π, the cosine goes on falling along a line, as the authors'
+  implementation has it, so that a worse angle is never a smaller loss.
+
+  Args:
+    features: of the examples.
+    kernel: one column a class; lengths of both do not matter.
+    labels: classes.
+    margin: m in radians.
+    scale: s.
+
+  Returns:
+    Nats of each example.
+
+  Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
+  Recognition", CVPR 2019.
+  """
+  cosine = cosine_logits(features, kernel)
+  own = jnp.clip(jnp.take_along_axis(cosine, labels[:, None], axis=-1), -1, 1)
+  sine = jnp.sqrt(jnp.maximum(1 - own**2, 1e-12))
+  beyond = own < -jnp.cos(margin)  # θ + m > π
+  with_margin = jnp.where(
+    beyond,
+    own - jnp.sin(margin) * margin,
+    own * jnp.cos(margin) - sine * jnp.sin(margin),
+  )
+  is_label = jax.nn.one_hot(labels, cosine.shape[-1], dtype=bool)
+  log_p = jax.nn.log_softmax(scale * jnp.where(is_label, with_margin, cosine))
+  return -jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+
+
+def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]:
+  """Unit vectors of R^C that are as far from each other as C vectors can be.
+
+  Any two have the cosine −1/(C − 1).
+
+  Args:
+    num_classes: C, at least 2.
+
+  Returns:
+    One vector a row: √(C/(C − 1)) (e_c − 1/C).
+
+  Raises:
+    ValueError: fewer than 2 classes.
+  """
+  if num_classes < 2:
+    raise ValueError(f"num_classes is {num_classes}; prototypes need at least 2.")
+  centered = np.eye(num_classes, dtype=np.float32) - 1 / num_classes
+  return centered * np.float32(np.sqrt(num_classes / (num_classes - 1)))
+
+
+def hyperspherical_prototype_loss(
+  outputs: Float[Arrays, "batch dimensions"],
+  labels: Int[Arrays, "batch"],
+  prototypes: Float[Arrays, "classes dimensions"],
+) -> Float[Array, "batch"]:
+  """(1 − cos)² of the angle between an output and the prototype of its class.
+
+  Args:
+    outputs: of the network.
+    labels: classes.
+    prototypes: unit vectors, which stay as they are.
+
+  Returns:
+    The loss of each example, in [0, 4].
+
+  Source: Mettes et al., "Hyperspherical Prototype Networks", NeurIPS 2019.
+  """
+  cosine = cosine_logits(outputs, jnp.asarray(prototypes).T)
+  own = jnp.take_along_axis(cosine, labels[:, None], axis=-1)[:, 0]
+  return (1 - own) ** 2
+
+
+def activation_l2(
+  activations: Float[Arrays, "batch *positions channels"],
+) -> Float[Array, "batch"]:
+  """Mean square of an example's activations, ⟨a²⟩ over positions and channels.
+
+  Args:
+    activations: a layer.
+
+  Returns:
+    The penalty of each example.
+
+  Source: Merity et al., "Revisiting Activation Regularization for Language RNNs",
+  2017.
+  """
+  squares = jnp.square(jnp.asarray(activations, jnp.float32))
+  return squares.mean(axis=tuple(range(1, squares.ndim)))
+
+
+def dense_cross_entropy(
+  activations: Float[Arrays, "batch height width channels"],
+  labels: Int[Arrays, "batch"],
+  *,
+  kernel: Float[Arrays, "channels classes"],
+  bias: Float[Arrays, "classes"],
+) -> Float[Array, "batch"]:
+  """Cross entropy of the classifier at every position, and its mean over positions.
+
+  Args:
+    activations: the layer whose mean over positions the classifier takes.
+    labels: classes.
+    kernel: of the classifier.
+    bias: of the classifier.
+
+  Returns:
+    Nats of each example.
+
+  Source: the classifier as a convolution, as in Long et al., "Fully Convolutional
+  Networks for Semantic Segmentation", CVPR 2015, with the image's label everywhere.
+  """
+  logits = jnp.einsum("bhwn,nc->bhwc", activations, kernel) + bias
+  log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+  own = jnp.take_along_axis(log_p, labels[:, None, None, None], axis=-1)
+  return -own.mean(axis=(1, 2, 3))
 
 
 # --- Helpers --------------------------------------------------------------------
@@ -229,21 +578,75 @@ def weighted_mean(
   return jnp.sum(values * weights, axis) / jnp.where(total > 0, total, 1)
 
 
-def _sector_means(activations, sectors):
-  """Unit-normalized mean activation by sector, `[batch, sector, channels]`."""
-  _, height, width, _ = activations.shape
-  angle, radius = hue.polar_grid(height, width)
-  # Positions on a boundary belong to the sector after it, whatever the rounding.
-  sector = np.floor(angle * sectors / hue.TAU + 1e-9).astype(int) % sectors
-  member = sector == np.arange(sectors)[:, None, None]
-  member = member & (radius > 0)
-  member = member[member.any(axis=(1, 2))]
-  if not len(member):  # a single position has no angle: one sector, the whole plane
-    member = np.ones((1, height, width), bool)
+def _cell_means(activations, sectors, rings, offset, smooth, center):
+  """Unit-normalized mean activation by cell, and which cells hold a position.
+
+  Returns:
+    `[batch, cell, channels]`, and 0 or 1 by `[cell]` or `[batch, cell]`.
+  """
+  for name, value in (("sectors", sectors), ("rings", rings)):
+    if value < 1:
+      raise ValueError(f"{name} is {value}; it must be at least 1.")
+  if center not in CENTERS:
+    raise ValueError(f"center is {center!r}; it must be one of {', '.join(CENTERS)}.")
   activations, scale = hue.scaled(activations)
   activations = activations * (scale / scale.max(axis=(1, 2), keepdims=True))[..., None]
-  sums = _einsum("bhwn,shw->bsn", activations, member.astype(activations.dtype))
-  return sums / hue.smooth_norm(sums, 1e-6)[..., None]
+  angle, radius = _polar(activations, center)
+  if activations.shape[1:3] == (1, 1):  # one position has no angle: it is the cell
+    member = jnp.ones((1, 1, 1))
+  else:
+    member = _membership(angle, radius, sectors, rings, offset, smooth)
+  sums = _einsum(
+    "bhwn,bshw->bsn" if member.ndim == 4 else "bhwn,shw->bsn",
+    activations,
+    jnp.asarray(member, activations.dtype),
+  )
+  holds = member.sum(axis=(-2, -1)) > 0
+  return sums / hue.smooth_norm(sums, 1e-6)[..., None], holds
+
+
+def _polar(activations, center):
+  """Angle and radius of every position; the radius is 1 in the farthest corner."""
+  height, width = activations.shape[1:3]
+  angle, radius = hue.polar_grid(height, width)
+  if center == "activation":
+    strength = jnp.linalg.norm(jax.lax.stop_gradient(activations), axis=-1)
+    strength /= strength.sum(axis=(1, 2), keepdims=True) + 1e-12
+    y, x = np.mgrid[:height, :width]
+    y = y - jnp.sum(strength * y, axis=(1, 2), keepdims=True)
+    x = x - jnp.sum(strength * x, axis=(1, 2), keepdims=True)
+    angle, radius = jnp.arctan2(y, x) % hue.TAU, jnp.hypot(x, y)
+  return angle, radius / max(math.hypot(height - 1, width - 1) / 2, 1e-12)
+
+
+def _membership(angle, radius, sectors, rings, offset, smooth):
+  """How much each position belongs to each cell, `[..., cell, height, width]`.
+
+  In NumPy where nothing is traced, so that the compiler sees constants.
+  """
+  turned = (angle - offset) * (sectors / hue.TAU)
+  # Positions on a boundary belong to the sector after it, whatever the rounding.
+  number = np.arange(sectors)[:, None, None]
+  xp = np if isinstance(turned, np.ndarray) else jnp
+  turned = xp.expand_dims(turned, -3)
+  if smooth and sectors > 1:
+    distance = xp.abs((turned - 0.5 - number + sectors / 2) % sectors - sectors / 2)
+    member = xp.maximum(1 - distance, 0)
+  else:
+    member = xp.floor(turned + 1e-6) % sectors == number
+  ring = xp.minimum(xp.floor(xp.expand_dims(radius, -3) ** 2 * rings), rings - 1)
+  member = member * (xp.expand_dims(radius, -3) > 0)
+  cells = [member * (ring == r) for r in range(rings)]
+  return xp.concatenate(cells, axis=-3)
+
+
+def _counting(labels, where):
+  return jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
+
+
+def _one_hot(labels, num_classes, counts_here, dtype):
+  one_hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
+  return jnp.where(counts_here[:, None], one_hot, 0)
 
 
 def _einsum(formula, *operands):

@@ -42,7 +42,8 @@ def build(config: ConfigDict, num_train_steps: int, warmup_steps: int) -> Built:
   objective = create_objective(
     num_classes=config.num_classes,
     label_smoothing=config.label_smoothing,
-    terms=settings.hue_terms(config),
+    classifier=config.classifier.to_dict(),
+    terms=settings.terms(config),
     tap_shapes=tap_shapes(model, settings.image_shape(config)),
     num_train_steps=num_train_steps,
     warmup_steps=warmup_steps,

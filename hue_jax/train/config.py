@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from hue_jax.data.input_pipeline import CROPS
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
 from hue_jax.models import create_model, tap_shapes
-from hue_jax.train.objective import check_terms
+from hue_jax.train.objective import check_classifier, check_terms
 from hue_jax.train.optimizer import OPTIMIZERS
 from hue_jax.train.parallel import AXIS, FORMS
 
@@ -81,7 +81,14 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
       f"{config.batch_size}."
     )
   shapes = tap_shapes(build_model(config), image_shape(config))
-  check_terms(hue_terms(config), shapes)
+  check_classifier(config.classifier.to_dict())
+  for setting in ("terms", "hue.terms"):
+    check_terms(
+      config[setting].to_dict() if setting == "terms" else hue_terms(config),
+      shapes,
+      num_classes=config.num_classes,
+      setting=setting,
+    )
 
 
 def _check_numbers(config):
@@ -153,6 +160,11 @@ def build_model(config: ConfigDict) -> Any:
 def hue_terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
   """Settings of the hue terms; none where the hue loss is off."""
   return config.hue.terms.to_dict() if config.hue.enabled else {}
+
+
+def terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
+  """Settings of all terms."""
+  return config.terms.to_dict() | hue_terms(config)
 
 
 def steps(config: ConfigDict, dataset: DatasetFacts, epochs: float) -> int:

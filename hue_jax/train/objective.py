@@ -1,17 +1,14 @@
-"""What is minimized: cross entropy + Σ λ_t · hue term t.
+"""What is minimized: the classifier's loss + Σ λ_t · term t.
 
 An objective maps what a network gives for a batch to values an example; the step
-sums them over devices. Terms look at one tap each, and are of three kinds:
-
-    class_hue            hue loss against 2πc/C of the example's label
-    position_hue         hue loss against the polar angle φ of each position
-    angular_consistency  activations of one class agree at the same image-plane angle
+sums them over devices. `terms.py` has the kinds of terms, `classifiers.py` what they
+are added to; cross entropy, where nothing else is said.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,69 +16,57 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from hue_jax import hue, losses
+from hue_jax import hue
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
+from hue_jax.losses import CENTERS
+from hue_jax.train.classifiers import CLASSIFIERS, Classifier, Softmax
+from hue_jax.train.terms import (
+  KINDS,
+  PROTOTYPES,
+  SCHEDULES,
+  WEIGHTINGS,
+  Given,
+  Measured,
+  Schedule,
+  Term,
+)
 
-KINDS = ("class_hue", "position_hue", "angular_consistency")
-WEIGHTINGS = ("uniform", "activation", "chroma")
 PLANES = ("fourier", "random", "learned")
-SCHEDULES = ("constant", "linear_warmup", "linear_decay", "cosine_decay")
 
 
-class Measured(NamedTuple):
-  """A value an example, and its weight in the mean over examples."""
-
-  values: Float[Array, "batch"]
-  weights: Float[Array, "batch"]
-
-
-@dataclass(frozen=True)
-class HueTerm:
-  """One term of the objective.
+class Evaluated(NamedTuple):
+  """An objective's measure of a batch.
 
   Attributes:
-    name: names the term in metrics.
-    tap: the layer it looks at.
-    kind: one of `KINDS`.
-    weight: λ as a function of the step.
-    peak_weight: the largest λ of the schedule, which names the term.
-    plane: hue plane `[channels, 2]`; None for one that is learned, which the
-      network's parameters then hold.
-    weighting: how positions weigh in the mean over a layer, one of `WEIGHTINGS`;
-      no gradient flows through weights.
-    sectors: S of angular consistency.
-    temperature: τ of angular consistency.
+    measured: name → values an example: `loss` (what is minimized), `cross_entropy`,
+      `top1`, `top5`, and for each term `hue/NAME` (without λ) and, where it has a
+      target angle, `hue_error_degrees/NAME`.
+    memory: what terms keep from batch to batch, after this one.
+    scores: by which classes are chosen: the logits, of a softmax.
   """
 
-  name: str
-  tap: str
-  kind: str
-  weight: Callable[[Array], Array]
-  peak_weight: float
-  plane: Float[Array | np.ndarray, "channels 2"] | None = None
-  weighting: str = "uniform"
-  sectors: int = 8
-  temperature: float = 0.1
-
-  @property
-  def learns_plane(self) -> bool:
-    """Whether the plane is a parameter."""
-    return self.plane is None and self.kind != "angular_consistency"
+  measured: dict[str, Measured]
+  memory: dict[str, Any]
+  scores: Float[Array, "batch classes"]
 
 
-@dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Objective:
-  """Cross entropy + Σ λ_t · term t.
+  """The classifier's loss + Σ λ_t · term t.
+
+  It is a JAX tree: its numbers are leaves, so that objectives that differ in numbers
+  alone can share one compilation of a step that takes the objective as an argument.
 
   Attributes:
     num_classes: C.
-    terms: the hue terms; none for the one-hot twin.
-    label_smoothing: share of the target spread over all classes.
+    terms: none for the one-hot twin.
+    classifier: what the terms are added to.
   """
 
-  num_classes: int
-  terms: tuple[HueTerm, ...] = field(default=())
-  label_smoothing: float = 0.0
+  num_classes: int = dataclasses.field(metadata={"static": True})
+  terms: tuple[Any, ...] = ()
+  classifier: Any = dataclasses.field(default_factory=Softmax)
 
   def __call__(
     self,
@@ -91,10 +76,12 @@ class Objective:
     mask: Float[Array, "batch"],
     *,
     step: Int[Array, ""] | int,
+    head: Mapping[str, Array] | None = None,
     planes: Mapping[str, Array] | None = None,
+    memory: Mapping[str, Any] | None = None,
     axis_name: str | None = None,
-  ) -> dict[str, Measured]:
-    """Measures a batch: `loss` (what is minimized), its parts, and the errors.
+  ) -> Evaluated:
+    """Measures a batch.
 
     Args:
       logits: of the network.
@@ -102,154 +89,199 @@ class Objective:
       labels: classes.
       mask: 1 for examples, 0 for padding.
       step: at which λ is taken.
+      head: `kernel` and `bias` of the network's classifier.
       planes: term name → two vectors that span its learned plane.
+      memory: what terms have kept, at first of `empty_memory`.
       axis_name: the mapped axis over which the batch is spread.
 
     Returns:
-      Values an example, by name: `loss`, `cross_entropy`, `top1`, `top5`, and for
-      each term `hue/NAME` (nats or 1 − cos, without λ) and, where it has a target
-      angle, `hue_error_degrees/NAME`.
+      The loss, its parts and the errors.
     """
-    one_hot = jax.nn.one_hot(labels, self.num_classes)
-    targets = optax.smooth_labels(one_hot, self.label_smoothing)
-    loss = optax.softmax_cross_entropy(logits, targets)
+    given = Given(
+      logits,
+      taps,
+      labels,
+      mask,
+      self.num_classes,
+      step,
+      head or {},
+      planes or {},
+      memory or {},
+      axis_name,
+    )
+    loss = self.classifier.loss(given)
+    scores = self.classifier.scores(given)
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     measured = {
-      "cross_entropy": Measured(optax.softmax_cross_entropy(logits, one_hot), mask),
-      "top1": Measured(_in_top(logits, labels, 1), mask),
-      "top5": Measured(_in_top(logits, labels, 5), mask),
+      "cross_entropy": Measured(cross_entropy, mask),
+      "top1": Measured(_in_top(scores, labels, 1), mask),
+      "top5": Measured(_in_top(scores, labels, 5), mask),
     }
+    kept = {}
     for term in self.terms:
-      term_loss, error = _measure_term(
-        term, taps[term.tap], labels, mask, self.num_classes, planes or {}, axis_name
-      )
-      loss = loss + term.weight(step) * term_loss
-      measured[f"hue/{term.name}"] = Measured(term_loss, mask)
-      if error is not None:
-        measured[f"hue_error_degrees/{term.name}"] = error
-    return {"loss": Measured(loss, mask), **measured}
+      value = term.measure(given)
+      loss = loss + term.weight * term.schedule(step) * value.loss
+      measured[f"hue/{term.name}"] = Measured(value.loss, mask)
+      if value.error is not None:
+        measured[f"hue_error_degrees/{term.name}"] = value.error
+      if value.memory is not None:
+        kept[term.name] = jax.lax.stop_gradient(value.memory)
+    return Evaluated({"loss": Measured(loss, mask), **measured}, kept, scores)
+
+  def empty_memory(self, tap_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What terms keep from batch to batch, before the first.
+
+    Args:
+      tap_shapes: tap name → shape of one example's layer.
+
+    Returns:
+      Term name → arrays; empty where no term keeps anything.
+    """
+    memory = {}
+    for term in self.terms:
+      memory |= term.empty_memory(tap_shapes.get(term.tap), self.num_classes)
+    return memory
 
   def describe(self) -> str:
     """The objective as one line, as in `cross_entropy + 0.1 position_hue(stage3)`."""
-    smoothing = f"(smoothing {self.label_smoothing:g})" if self.label_smoothing else ""
-    parts = [f"cross_entropy{smoothing}"]
-    for term in self.terms:
-      parts.append(f"{term.peak_weight:g} {term.kind}({term.tap})")
+    parts = [self.classifier.describe(), *(term.describe() for term in self.terms)]
     return " + ".join(parts)
 
 
-def _measure_term(term, layer, labels, mask, num_classes, planes, axis_name):
-  """Returns the term's loss an example, and its hue error or None."""
-  if term.kind == "angular_consistency":
-    loss = losses.angular_consistency_loss(
-      layer,
-      labels,
-      num_classes=num_classes,
-      sectors=term.sectors,
-      temperature=term.temperature,
-      where=mask > 0,
-      axis_name=axis_name,
-    )
-    return loss, None
-  plane = hue.hue_plane(planes[term.name]) if term.learns_plane else term.plane
-  target = jnp.broadcast_to(
-    _target_hue(term.kind, labels, num_classes, layer.shape), layer.shape[:-1]
-  )
-  weights = jnp.broadcast_to(
-    jax.lax.stop_gradient(_position_weights(term, layer, plane)), layer.shape[:-1]
-  )
-  positions = tuple(range(1, layer.ndim - 1))
-  loss = losses.hue_loss(layer, target, plane=plane, weights=weights, axis=positions)
-
-  difference = hue.hue_angle(layer, plane) - target
-  degrees = jnp.abs(jnp.rad2deg(jnp.arctan2(jnp.sin(difference), jnp.cos(difference))))
-  defined = jnp.max(weights, axis=positions, initial=0) > 0
-  error = losses.weighted_mean(degrees, weights, positions)
-  return loss, Measured(jax.lax.stop_gradient(error), mask * defined)
-
-
-def _target_hue(kind, labels, num_classes, shape):
-  if kind == "position_hue":
-    return hue.position_hue(*shape[1:3])
-  class_hue = hue.hue_labels(labels, num_classes)
-  return class_hue.reshape(class_hue.shape + (1,) * (len(shape) - 2))
-
-
-def _position_weights(term, layer, plane):
-  if term.weighting == "activation":
-    weights = hue.activation_strength(layer)
-  elif term.weighting == "chroma":
-    weights = hue.chroma(layer, plane)
-  else:
-    weights = jnp.ones(layer.shape[:-1])
-  if term.kind == "position_hue":
-    weights = weights * hue.position_weights(*layer.shape[1:3])
-  return weights
-
-
-def _in_top(logits, labels, k):
-  """1 where the label is among the k largest logits; ties go to the lower class."""
-  own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-  classes = jnp.arange(logits.shape[-1])
-  ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))
-  # A logit that is not a number is no right answer.
+def _in_top(scores, labels, k):
+  """1 where the label is among the k largest scores; ties go to the lower class."""
+  own = jnp.take_along_axis(scores, labels[:, None], axis=-1)
+  classes = jnp.arange(scores.shape[-1])
+  ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
+  # A score that is not a number is no right answer.
   return ((ahead.sum(axis=-1) < k) & jnp.isfinite(own[:, 0])).astype(jnp.float32)
 
 
 # --- From settings --------------------------------------------------------------
 
-_DEFAULTS = {
-  "weight": 0.1,
-  "schedule": "constant",
-  "plane": "fourier",
-  "weighting": "uniform",
-  "sectors": 8,
-  "temperature": 0.1,
+_CHOICES = {
+  "weighting": WEIGHTINGS,
+  "schedule": SCHEDULES,
+  "center": CENTERS,
+  "prototypes": PROTOTYPES,
+  "smooth": (False, True),
+  "random_turn": (False, True),
+}
+_BOUNDS = {
+  "weight": {"at_least": 0},
+  "temperature": {"above": 0},
+  "decay": {"at_least": 0, "below": 1},
+  "rate": {"above": 0},
+  "margin": {"at_least": 0, "below": math.pi},
+  "scale": {"above": 0},
 }
 
 
 def check_terms(
-  terms: Mapping[str, Mapping], tap_shapes: Mapping[str, tuple[int, ...]]
+  terms: Mapping[str, Mapping],
+  tap_shapes: Mapping[str, tuple[int, ...]],
+  *,
+  num_classes: int,
+  setting: str = "hue.terms",
 ) -> None:
   """Raises an InputError for the first setting of a term that cannot be used.
 
   Args:
-    terms: term name → settings (`tap`, `kind`, `weight`, `schedule`, `plane`,
-      `weighting`, `sectors`, `temperature`).
+    terms: term name → settings: `kind`, and the fields of that kind in `terms.py`.
+      What a kind does not take is refused, unless another kind does.
     tap_shapes: tap name → shape of one example's layer.
+    num_classes: C.
+    setting: what the errors call the terms.
   """
-  for name, settings in terms.items():
-    setting = f"hue.terms.{name}"
-    for key in settings:
-      if key not in ("tap", "kind", *_DEFAULTS):
+  every = sorted({"kind"}.union(*(_settings_of(kind) for kind in KINDS)) - {"kind"})
+  for name, values in terms.items():
+    here = f"{setting}.{name}"
+    for key in values:
+      if key != "kind" and key not in every:
         raise InputError(
-          f"{setting}.{key} is not a setting; a term takes "
-          f"{', '.join(('tap', 'kind', *_DEFAULTS))}."
+          f"{here}.{key} is not a setting; a term takes kind, {', '.join(every)}."
         )
-    values = {**_DEFAULTS, "tap": None, "kind": None, **settings}
-    check_one_of(f"{setting}.kind", values["kind"], KINDS)
-    check_one_of(f"{setting}.weighting", values["weighting"], WEIGHTINGS)
-    check_one_of(f"{setting}.schedule", values["schedule"], SCHEDULES)
-    check_one_of(f"{setting}.tap", values["tap"], tap_shapes)
-    check_number(f"{setting}.weight", values["weight"], at_least=0)
-    check_number(f"{setting}.temperature", values["temperature"], above=0)
-    check_integer(f"{setting}.sectors", values["sectors"], at_least=1)
-    _check_tap_shape(setting, values, tap_shapes[values["tap"]])
+    check_one_of(f"{here}.kind", values.get("kind"), KINDS)
+    values = _settings_of(values["kind"]) | values
+    if "tap" in _settings_of(values["kind"]):
+      check_one_of(f"{here}.tap", values["tap"], tap_shapes)
+      _check_tap_shape(here, values, tap_shapes)
+    for key, accepted in _CHOICES.items():
+      if key in values:
+        check_one_of(f"{here}.{key}", values[key], accepted)
+    for key in ("sectors", "rings"):
+      if key in values:
+        check_integer(f"{here}.{key}", values[key], at_least=1)
+    for key, bounds in _BOUNDS.items():
+      if key in values:
+        check_number(f"{here}.{key}", values[key], **bounds)
+    _check_class_order(here, values.get("class_order", ()), num_classes)
 
 
-def _check_tap_shape(setting, values, shape):
-  kind, channels = values["kind"], shape[-1]
-  if kind != "class_hue" and math.prod(shape[:-1]) < 2:
+def check_classifier(settings: Mapping[str, Any]) -> None:
+  """Raises an InputError for the first setting of a classifier that cannot be used.
+
+  Args:
+    settings: `kind`, a name of `CLASSIFIERS`, and `margin` and `scale` of
+      `additive_angular_margin`.
+  """
+  kind = settings.get("kind", "softmax")
+  check_one_of("classifier.kind", kind, CLASSIFIERS)
+  for key, value in settings.items():
+    if key not in ("kind", "margin", "scale"):
+      raise InputError(
+        f"classifier.{key} is not a setting; a classifier takes kind, margin, scale."
+      )
+    if key != "kind":
+      check_number(f"classifier.{key}", value, **_BOUNDS[key])
+
+
+def _settings_of(kind):
+  """The settings that a kind takes, and their defaults."""
+  fields = {field.name: field.default for field in dataclasses.fields(KINDS[kind])}
+  del fields["name"]
+  fields["schedule"] = "constant"
+  if fields.get("tap") is dataclasses.MISSING:
+    fields["tap"] = None
+  if "plane" in fields:
+    fields["plane"] = "fourier"
+  if "class_hues" in fields:
+    del fields["class_hues"]
+    fields["class_order"] = ()
+  return fields
+
+
+def _check_tap_shape(setting, values, tap_shapes):
+  kind, tap = values["kind"], values["tap"]
+  shape = tap_shapes[tap]
+  *positions, channels = shape
+  if kind in ("position_hue", "angular_consistency") and math.prod(positions) < 2:
     raise InputError(
-      f"{setting}.tap is {values['tap']!r}, whose shape is {shape}; {kind} needs a "
-      "layer [height, width, channels] of more than one position."
+      f"{setting}.tap is {tap!r}, whose shape is {shape}; {kind} needs a layer "
+      "[height, width, channels] of more than one position."
     )
-  if kind != "angular_consistency":
+  if kind == "dense_cross_entropy" and (
+    len(positions) != 2 or channels != tap_shapes["features"][-1]
+  ):
+    raise InputError(
+      f"{setting}.tap is {tap!r}, whose shape is {shape}; {kind} needs the layer whose "
+      f"mean over positions is features, of {tap_shapes['features'][-1]} channels."
+    )
+  if "plane" in values and kind in ("class_hue", "position_hue"):
     if channels < 3:
       raise InputError(
-        f"{setting}.tap is {values['tap']!r}, which has {channels} channels; a hue "
-        "plane needs at least 3."
+        f"{setting}.tap is {tap!r}, which has {channels} channels; a hue plane needs "
+        "at least 3."
       )
     _named_plane(setting, values["plane"], channels, seed=0)
+
+
+def _check_class_order(setting, order, num_classes):
+  if len(order) and sorted(order) != list(range(num_classes)):
+    raise InputError(
+      f"{setting}.class_order is {tuple(order)}; it must name each of the classes 0 "
+      f"to {num_classes - 1} once."
+    )
 
 
 def _named_plane(setting, plane, channels, seed):
@@ -280,51 +312,85 @@ def _named_plane(setting, plane, channels, seed):
 def create_objective(
   *,
   num_classes: int,
-  label_smoothing: float,
   terms: Mapping[str, Mapping],
   tap_shapes: Mapping[str, tuple[int, ...]],
   num_train_steps: int,
   warmup_steps: int,
   seed: int,
+  label_smoothing: float = 0.0,
+  smoothing_concentration: float = 0.0,
+  class_order: tuple[int, ...] = (),
+  classifier: Mapping[str, Any] | None = None,
 ) -> Objective:
-  """The objective of settings that `check_terms` has passed.
+  """The objective of settings that `check_terms` and `check_classifier` have passed.
 
   Args:
     num_classes: C.
-    label_smoothing: share of the target spread over all classes.
     terms: term name → settings; what is not set has its default.
     tap_shapes: tap name → shape of one example's layer.
     num_train_steps: length of the schedules that decay.
     warmup_steps: length of the schedule that rises.
     seed: of random planes.
+    label_smoothing: share of the target that is spread over classes, of a softmax.
+    smoothing_concentration: κ of the bump over which it is spread.
+    class_order: the classes in the order of their hues, for that bump; their own
+      order if empty.
+    classifier: `kind` and its numbers; a softmax if None.
 
   Returns:
     The objective.
   """
   built = []
   for name, settings in terms.items():
-    values = {**_DEFAULTS, **settings}
-    weight = float(values.pop("weight"))
-    schedule = values.pop("schedule")
-    plane = None
-    if values["kind"] != "angular_consistency":
+    kind = settings["kind"]
+    values = _settings_of(kind)
+    values |= {key: value for key, value in settings.items() if key in values}
+    values["schedule"] = Schedule(values["schedule"], num_train_steps, warmup_steps)
+    if "plane" in values:
       channels = tap_shapes[values["tap"]][-1]
-      plane = _named_plane(f"hue.terms.{name}", values["plane"], channels, seed)
-    values |= {
-      "name": name,
-      "weight": _weight_schedule(schedule, weight, num_train_steps, warmup_steps),
-      "peak_weight": weight,
-      "plane": plane,
-    }
-    built.append(HueTerm(**values))
-  return Objective(num_classes, tuple(built), label_smoothing)
+      values["plane"] = _named_plane(name, values["plane"], channels, seed)
+    if "class_order" in values:
+      values["class_hues"] = _hues_in_order(values.pop("class_order"))
+    built.append(KINDS[kind](name=name, **_with_float_numbers(values)))
+  return Objective(
+    num_classes,
+    tuple(built),
+    _create_classifier(
+      dict(classifier or {}),
+      label_smoothing=float(label_smoothing),
+      smoothing_concentration=float(smoothing_concentration),
+      class_hues=_hues_in_order(class_order),
+    ),
+  )
 
 
-def _weight_schedule(name, weight, num_train_steps, warmup_steps):
-  if name == "linear_warmup":
-    return optax.linear_schedule(0.0, weight, max(warmup_steps, 1))
-  if name == "linear_decay":
-    return optax.linear_schedule(weight, 0.0, num_train_steps)
-  if name == "cosine_decay":
-    return optax.cosine_decay_schedule(weight, num_train_steps)
-  return optax.constant_schedule(weight)
+def _create_classifier(settings, **smoothing) -> Classifier:
+  kind = settings.pop("kind", "softmax")
+  if kind == "softmax":
+    return Softmax(**smoothing)
+  if kind == "hyperspherical_prototypes":
+    return CLASSIFIERS[kind]()
+  return CLASSIFIERS[kind](**_with_float_numbers(settings))
+
+
+def _with_float_numbers(values):
+  return {k: float(v) if k in _BOUNDS else v for k, v in values.items()}
+
+
+def _hues_in_order(order):
+  """The angle of each class that stands so in a circle; None for its own place."""
+  if not len(order):
+    return None
+  places = np.argsort(np.asarray(order))
+  return np.asarray(hue.hue_labels(places, len(order)))
+
+
+__all__ = [
+  "Evaluated",
+  "Measured",
+  "Objective",
+  "Term",
+  "check_classifier",
+  "check_terms",
+  "create_objective",
+]

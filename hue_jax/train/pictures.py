@@ -81,7 +81,7 @@ def _planes_of_terms(objective, learned):
   """Tap → hue plane of the first term that gives the tap a target angle."""
   planes = {}
   for term in objective.terms:
-    if term.kind != "angular_consistency" and term.tap not in planes:
+    if hasattr(term, "plane") and term.tap not in planes:
       planes[term.tap] = (
         hue_plane(learned[term.name]) if term.learns_plane else term.plane
       )

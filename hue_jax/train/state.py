@@ -19,12 +19,14 @@ class TrainState(train_state.TrainState):
       plane that is learned, by the name of its term.
     batch_stats: running statistics of batch norm.
     ema: exponential moving average of `params` and `batch_stats`, or empty.
+    memory: what terms of the objective keep from batch to batch, or empty.
   """
 
   step: Any
   params: Any
   batch_stats: Any
   ema: Any
+  memory: Any
 
   def evaluated(self) -> tuple[Any, Any]:
     """(params, batch_stats) that evaluation uses: the average, where there is one."""
@@ -61,12 +63,12 @@ def create_state(
   def initialize():
     key = jax.random.key(seed)
     variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    shapes = {name: tap.shape[1:] for name, tap in variables["taps"].items()}
     planes = {}
     for index, term in enumerate(objective.terms):
       if term.learns_plane:
-        channels = variables["taps"][term.tap].shape[-1]
         plane_key = jax.random.fold_in(key, index)
-        planes[term.name] = jax.random.normal(plane_key, (channels, 2))
+        planes[term.name] = jax.random.normal(plane_key, (shapes[term.tap][-1], 2))
     params = {"network": variables["params"], "planes": planes}
     batch_stats = variables.get("batch_stats", {})
     state = TrainState.create(
@@ -75,6 +77,7 @@ def create_state(
       tx=optimizer,
       batch_stats=batch_stats,
       ema={"params": params, "batch_stats": batch_stats} if ema else {},
+      memory=objective.empty_memory(shapes),
     )
     # An array from the beginning, as after a step: a checkpoint keeps its type.
     return state.replace(step=jnp.zeros((), jnp.int32))

@@ -58,26 +58,29 @@ def make_train_step(
         mutable=["batch_stats", "taps"],
         rngs={"dropout": dropout_key},
       )
-      measured = objective(
+      evaluated = objective(
         logits,
         updates["taps"],
         batch["label"],
         jnp.ones(logits.shape[0]),
         step=state.step,
+        head=params["network"].get("head"),
         planes=params["planes"],
+        memory=state.memory,
         axis_name=axis_name,
       )
-      sums = _sum_examples(measured)
+      sums = _sum_examples(evaluated.measured)
       total, count = sums["loss"]
       # This device's share of the mean; the shares and their gradients add up.
-      return total / _psum(count, axis_name), (updates, sums)
+      share = total / _psum(count, axis_name)
+      return share, (updates, sums, evaluated.memory)
 
-    grads, (updates, sums) = jax.grad(loss_fn, has_aux=True)(state.params)
+    grads, (updates, sums, memory) = jax.grad(loss_fn, has_aux=True)(state.params)
     grads = _psum(grads, axis_name)
     batch_stats = updates.get("batch_stats", {})
     if axis_name is not None:
       batch_stats = jax.lax.pmean(batch_stats, axis_name)
-    state = state.apply_gradients(grads=grads, batch_stats=batch_stats)
+    state = state.apply_gradients(grads=grads, batch_stats=batch_stats, memory=memory)
     if state.ema:
       current = {"params": state.params, "batch_stats": state.batch_stats}
       average = optax.incremental_update(current, state.ema, 1 - ema_decay)
@@ -116,16 +119,18 @@ def make_eval_step(
       train=False,
       mutable=["taps"],
     )
-    measured = objective(
+    evaluated = objective(
       logits,
       updates["taps"],
       batch["label"],
       batch["mask"],
       step=state.step,
+      head=params["network"].get("head"),
       planes=params["planes"],
+      memory=state.memory,
       axis_name=axis_name,
     )
-    return _psum(_sum_examples(measured), axis_name)
+    return _psum(_sum_examples(evaluated.measured), axis_name)
 
   return eval_step
 

@@ -59,7 +59,7 @@ def _weights(weighting, layer):
 @pytest.mark.parametrize("weighting", ["uniform", "activation", "chroma"])
 def test_position_hue_is_the_weighted_hue_loss_of_every_position(outputs, weighting):
   term = {"tap": "stage2", "kind": "position_hue", "weighting": weighting}
-  measured = _objective(term)(**outputs, step=0)
+  measured = _objective(term)(**outputs, step=0).measured
   layer = outputs["taps"]["stage2"]
   target = hue_jax.position_hue(3, 4)
   weights = np.asarray(_weights(weighting, layer) * hue_jax.position_weights(3, 4))
@@ -74,13 +74,17 @@ def test_position_hue_is_the_weighted_hue_loss_of_every_position(outputs, weight
 
 def test_class_hue_of_features_and_of_a_layer(outputs):
   target = hue_jax.hue_labels(outputs["labels"], NUM_CLASSES)
-  measured = _objective({"tap": "features", "kind": "class_hue"})(**outputs, step=0)
+  measured = _objective({"tap": "features", "kind": "class_hue"})(
+    **outputs, step=0
+  ).measured
   np.testing.assert_allclose(
     measured["hue/term"].values,
     hue_jax.hue_loss(outputs["taps"]["features"], target),
     rtol=1e-5,
   )
-  measured = _objective({"tap": "stage2", "kind": "class_hue"})(**outputs, step=0)
+  measured = _objective({"tap": "stage2", "kind": "class_hue"})(
+    **outputs, step=0
+  ).measured
   layer = outputs["taps"]["stage2"]
   np.testing.assert_allclose(
     measured["hue/term"].values,
@@ -91,7 +95,7 @@ def test_class_hue_of_features_and_of_a_layer(outputs):
 
 def test_angular_consistency_is_the_library_function(outputs):
   term = {"tap": "stage2", "kind": "angular_consistency", "sectors": 4}
-  measured = _objective(term)(**outputs, step=0)
+  measured = _objective(term)(**outputs, step=0).measured
   np.testing.assert_allclose(
     measured["hue/term"].values,
     hue_jax.angular_consistency_loss(
@@ -104,7 +108,7 @@ def test_angular_consistency_is_the_library_function(outputs):
 
 def test_loss_is_cross_entropy_plus_weighted_terms(outputs):
   term = {"tap": "features", "kind": "class_hue", "weight": 0.7}
-  measured = _objective(term, label_smoothing=0.1)(**outputs, step=0)
+  measured = _objective(term, label_smoothing=0.1)(**outputs, step=0).measured
   smooth = np.full((7, NUM_CLASSES), 0.1 / NUM_CLASSES)
   smooth[np.arange(7), outputs["labels"]] += 0.9
   smoothed = optax.softmax_cross_entropy(outputs["logits"], smooth)
@@ -122,7 +126,7 @@ def test_no_gradient_flows_through_the_weights(outputs):
 
   def total(layer):
     given = outputs | {"taps": {"stage2": layer}}
-    return _objective(term)(**given, step=0)["hue/term"].values.sum()
+    return _objective(term)(**given, step=0).measured["hue/term"].values.sum()
 
   layer = outputs["taps"]["stage2"]
   gradient = jax.grad(total)(layer)
@@ -136,7 +140,9 @@ def test_no_gradient_flows_through_the_weights(outputs):
 def test_gray_positions_do_not_count_in_the_error(outputs):
   layer = outputs["taps"]["stage2"].at[0].set(0.0)
   term = {"tap": "stage2", "kind": "position_hue", "weighting": "activation"}
-  measured = _objective(term)(**(outputs | {"taps": {"stage2": layer}}), step=0)
+  measured = _objective(term)(
+    **(outputs | {"taps": {"stage2": layer}}), step=0
+  ).measured
   np.testing.assert_array_equal(
     measured["hue_error_degrees/term"].weights, [0, 1, 1, 1, 1, 1, 1]
   )
@@ -154,7 +160,8 @@ def test_gray_positions_do_not_count_in_the_error(outputs):
 def test_schedules(schedule, weights):
   term = {"tap": "features", "kind": "class_hue", "weight": 0.4, "schedule": schedule}
   objective = _objective(term)
-  found = [objective.terms[0].weight(step) for step in (0, 50, 100)]
+  (found,) = objective.terms
+  found = [found.weight * found.schedule(step) for step in (0, 50, 100)]
   np.testing.assert_allclose(found, weights, atol=1e-6)
   assert objective.describe() == "cross_entropy + 0.4 class_hue(features)"
 
@@ -204,13 +211,16 @@ def test_a_learned_plane_is_a_parameter_that_learns():
     ({"tap": "features", "kind": "angular_consistency"}, r"more than one position"),
     ({"plane": "flat"}, r"plane is 'flat'.*fourier, random, learned, or the path"),
     ({"plane": "none.npy"}, r"plane is 'none.npy', which cannot be used"),
-    ({"lambda": 1.0}, r"hue.terms.t.lambda is not a setting; a term takes tap, kind"),
+    (
+      {"lambda": 1.0},
+      r"hue.terms.t.lambda is not a setting; a term takes kind, center",
+    ),
   ],
 )
 def test_settings_that_cannot_be_used(settings, message):
   terms = {"t": {"tap": "features", "kind": "class_hue", **settings}}
   with pytest.raises(InputError, match=message):
-    check_terms(terms, _SHAPES)
+    check_terms(terms, _SHAPES, num_classes=NUM_CLASSES)
 
 
 def test_a_plane_file_of_another_shape_is_named(tmp_path):
@@ -219,4 +229,4 @@ def test_a_plane_file_of_another_shape_is_named(tmp_path):
     "t": {"tap": "features", "kind": "class_hue", "plane": str(tmp_path / "p.npy")}
   }
   with pytest.raises(InputError, match=r"shape is \(5, 2\).*shape \(6, 2\)"):
-    check_terms(terms, _SHAPES)
+    check_terms(terms, _SHAPES, num_classes=NUM_CLASSES)
