@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hue_jax.data import images, philox
+from hue_jax import philox
+from hue_jax.data import images
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.loader import Loader
 from hue_jax.data.order import ShuffledOrder

@@ -1,4 +1,4 @@
-"""ResNet-18, 34, 50, 101 and 152, and a stem for small images.
+"""ResNet-18, 34, 50, 101 and 152, ResNet-8, 14 and 20, and a stem for small images.
 
 The layout is that of torchvision ("v1.5": the 3×3 convolution of a bottleneck
 carries the stride), and so are the parameter counts.
@@ -76,7 +76,7 @@ def _shortcut(block, residual, shape):
 
 
 class ResNet(nn.Module):
-  """Residual network with the taps stem, stage1 … stage4 and features.
+  """Residual network with the taps stem, stage1 … stage4 (or 3) and features.
 
   Attributes:
     num_classes: outputs of the head.
@@ -154,6 +154,11 @@ def _explicitly_padded(conv):
 
 
 VARIANTS = {
+  # Of section 4.2, for small images: three stages, with the options stem="small" and
+  # width=16. The shortcuts that change shape are projections.
+  "resnet8": (ResNet, {"block": BasicBlock, "stage_sizes": (1, 1, 1)}),
+  "resnet14": (ResNet, {"block": BasicBlock, "stage_sizes": (2, 2, 2)}),
+  "resnet20": (ResNet, {"block": BasicBlock, "stage_sizes": (3, 3, 3)}),
   "resnet18": (ResNet, {"block": BasicBlock, "stage_sizes": (2, 2, 2, 2)}),
   "resnet34": (ResNet, {"block": BasicBlock, "stage_sizes": (3, 4, 6, 3)}),
   "resnet50": (ResNet, {"block": Bottleneck, "stage_sizes": (3, 4, 6, 3)}),

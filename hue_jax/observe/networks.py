@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, UInt8
 
 from hue_jax.errors import InputError, check_integer, check_one_of
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.models.batch_statistics import batch_statistics
 from hue_jax.models.published import load_published, published_names
 from hue_jax.models.torch_weights import import_state_dict, read_state_dict
 from hue_jax.train.build import load_trained
@@ -188,35 +189,10 @@ def untrained(
   variables = jax.device_get(initialize(key, pixels[:1]))
   variables = {name: variables[name] for name in variables if name != "taps"}
   if "batch_stats" in variables:
-    variables["batch_stats"] = _batch_statistics(model, variables, pixels, key)
+    variables["batch_stats"] = batch_statistics(model, variables, pixels)
   return dataclasses.replace(
     network, name=f"{network.name}, untrained", variables=variables, trained=False
   )
-
-
-def _batch_statistics(model, variables, pixels, key):
-  """The statistics of one batch, whatever the momentum m with which they run.
-
-  One training step takes statistics s to m · s + (1 − m) · batch: of s = 0 and s = 1
-  follow m and, without loss of digits, batch.
-  """
-
-  @jax.jit
-  def updated(variables, pixels, value):
-    before = jax.tree.map(lambda s: jnp.full_like(s, value), variables["batch_stats"])
-    _, updates = model.apply(
-      variables | {"batch_stats": before},
-      pixels,
-      train=True,
-      mutable=["batch_stats", "taps"],
-      rngs={"dropout": key},
-    )
-    return updates["batch_stats"]
-
-  of_zeros, of_ones = (updated(variables, pixels, value) for value in (0.0, 1.0))
-  momenta = jax.tree.map(jnp.subtract, of_ones, of_zeros)
-  momentum = np.median(np.concatenate([np.ravel(m) for m in jax.tree.leaves(momenta)]))
-  return jax.tree.map(lambda zero: np.asarray(zero / (1 - momentum)), of_zeros)
 
 
 # --- Where weights come from ----------------------------------------------------

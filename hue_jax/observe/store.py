@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from hue_jax.data.philox import uniforms
 from hue_jax.errors import InputError
+from hue_jax.philox import uniforms
 
 _VERSION = 1
 _UNIFORMS_AT_ONCE = 2**22

@@ -60,7 +60,7 @@ def load_config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:
   """
   config = flag.value
   try:
-    _ = config.seed  # The file's error comes when a field is first asked for.
+    getattr(config, "seed", None)  # The error of a file comes when a field is asked for.
   except OSError as error:
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     reason = str(error.__cause__ or error).strip().splitlines()[-1].strip()

@@ -7,7 +7,7 @@ are added to; cross entropy, where nothing else is said.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -215,25 +215,27 @@ def check_terms(
     for key, bounds in _BOUNDS.items():
       if key in values:
         check_number(f"{here}.{key}", values[key], **bounds)
-    _check_class_order(here, values.get("class_order", ()), num_classes)
+    check_class_order(here, values.get("class_order", ()), num_classes)
 
 
-def check_classifier(settings: Mapping[str, Any]) -> None:
+def check_classifier(
+  settings: Mapping[str, Any], *, setting: str = "classifier"
+) -> None:
   """Raises an InputError for the first setting of a classifier that cannot be used.
 
   Args:
     settings: `kind`, a name of `CLASSIFIERS`, and `margin` and `scale` of
       `additive_angular_margin`.
+    setting: what the errors call it.
   """
-  kind = settings.get("kind", "softmax")
-  check_one_of("classifier.kind", kind, CLASSIFIERS)
+  check_one_of(f"{setting}.kind", settings.get("kind", "softmax"), CLASSIFIERS)
   for key, value in settings.items():
     if key not in ("kind", "margin", "scale"):
       raise InputError(
-        f"classifier.{key} is not a setting; a classifier takes kind, margin, scale."
+        f"{setting}.{key} is not a setting; a classifier takes kind, margin, scale."
       )
     if key != "kind":
-      check_number(f"classifier.{key}", value, **_BOUNDS[key])
+      check_number(f"{setting}.{key}", value, **_BOUNDS[key])
 
 
 def _settings_of(kind):
@@ -276,7 +278,14 @@ def _check_tap_shape(setting, values, tap_shapes):
     _named_plane(setting, values["plane"], channels, seed=0)
 
 
-def _check_class_order(setting, order, num_classes):
+def check_class_order(setting: str, order: Sequence[int], num_classes: int) -> None:
+  """Raises an InputError unless an order is empty or names every class once.
+
+  Args:
+    setting: what the error calls that which has the order.
+    order: classes.
+    num_classes: C.
+  """
   if len(order) and sorted(order) != list(range(num_classes)):
     raise InputError(
       f"{setting}.class_order is {tuple(order)}; it must name each of the classes 0 "
@@ -390,6 +399,7 @@ __all__ = [
   "Measured",
   "Objective",
   "Term",
+  "check_class_order",
   "check_classifier",
   "check_terms",
   "create_objective",

@@ -1,5 +1,6 @@
 """What a run carries from step to step."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.training import train_state
+from jaxtyping import Array, Int
 
 from hue_jax.train.objective import Objective
 
@@ -61,30 +63,56 @@ def create_state(
   """
 
   def initialize():
-    key = jax.random.key(seed)
-    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
-    shapes = {name: tap.shape[1:] for name, tap in variables["taps"].items()}
-    planes = {}
-    for index, term in enumerate(objective.terms):
-      if term.learns_plane:
-        plane_key = jax.random.fold_in(key, index)
-        planes[term.name] = jax.random.normal(plane_key, (shapes[term.tap][-1], 2))
-    params = {"network": variables["params"], "planes": planes}
-    batch_stats = variables.get("batch_stats", {})
-    state = TrainState.create(
-      apply_fn=model.apply,
-      params=params,
-      tx=optimizer,
-      batch_stats=batch_stats,
-      ema={"params": params, "batch_stats": batch_stats} if ema else {},
-      memory=objective.empty_memory(shapes),
+    variables = model.init(
+      jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False
     )
-    # An array from the beginning, as after a step: a checkpoint keeps its type.
-    return state.replace(step=jnp.zeros((), jnp.int32))
+    return state_of(model, objective, optimizer, variables, seed=seed, ema=ema)
 
   if abstract:
     return jax.eval_shape(initialize)
   return jax.jit(initialize, compiler_options=quick_to_compile())()
+
+
+def state_of(
+  model: nn.Module,
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  variables: Mapping[str, Any],
+  *,
+  seed: Int[Array, ""] | int,
+  ema: bool = False,
+) -> TrainState:
+  """The state at step 0 of a network that has its initial variables.
+
+  Args:
+    model: the network.
+    objective: as in `create_state`.
+    optimizer: likewise.
+    variables: of `model.init`, taps included.
+    seed: of the learned planes.
+    ema: whether to keep a moving average.
+
+  Returns:
+    The state.
+  """
+  shapes = {name: tap.shape[1:] for name, tap in variables["taps"].items()}
+  planes = {}
+  for index, term in enumerate(objective.terms):
+    if term.learns_plane:
+      key = jax.random.fold_in(jax.random.key(seed), index)
+      planes[term.name] = jax.random.normal(key, (shapes[term.tap][-1], 2))
+  params = {"network": variables["params"], "planes": planes}
+  batch_stats = variables.get("batch_stats", {})
+  state = TrainState.create(
+    apply_fn=model.apply,
+    params=params,
+    tx=optimizer,
+    batch_stats=batch_stats,
+    ema={"params": params, "batch_stats": batch_stats} if ema else {},
+    memory=objective.empty_memory(shapes),
+  )
+  # An array from the beginning, as after a step: a checkpoint keeps its type.
+  return state.replace(step=jnp.zeros((), jnp.int32))
 
 
 def quick_to_compile():

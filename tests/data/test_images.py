@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageFilter
 
-from hue_jax.data import images, philox
+from hue_jax import philox
+from hue_jax.data import images
 
 SHAPE = (173, 211)
 

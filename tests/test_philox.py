@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hue_jax.data.philox import philox4x32, uniforms
+from hue_jax.philox import philox4x32, uniforms
 
 
 # The known answers of the Random123 library's own tests.

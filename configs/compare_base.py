@@ -1,0 +1,69 @@
+"""Settings of a study of objectives, with their defaults. Files beside it differ.
+
+Of one seed, every objective starts from the same weights and sees the same images in
+the same order, augmented alike; another seed draws all of these anew, the training
+images too where `train_per_class` bounds them.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+  """A narrow ResNet-8, one-hot and nothing to compare it with."""
+  config = ConfigDict()
+  config.title = ""
+
+  # Data, held in memory. Choices are made on the validation split. The test split is
+  # read where read_test says so: by the study that comes after all choices.
+  config.dataset = ""
+  config.data_dir = config_dict.placeholder(str)  # none: TFDS's own default
+  config.train_split = "train"
+  config.validation_split = ""
+  config.test_split = "test"
+  config.read_test = True
+  config.train_per_class = 0  # training images of a class, drawn by the seed; 0: all
+  config.image_size = 28
+  config.channels = 1
+  config.padding = 2  # pixels by which images are shifted at most
+  config.flip = True
+  config.pixel_mean = (0.5,)
+  config.pixel_std = (0.25,)
+  config.hierarchy = ConfigDict()  # name → subtree or list of classes; empty: none
+
+  # Network.
+  config.model = "resnet8"
+  config.model_options = ConfigDict({"stem": "small", "width": 8})
+
+  # Optimization, the same for all objectives.
+  config.optimizer = "adamw"
+  config.learning_rate = 0.2  # of batch size 256, as in base.py
+  config.momentum = 0.9  # of sgd
+  config.weight_decay = 0.05
+  config.gradient_clip_norm = 0.0
+  config.warmup_epochs = 2.0
+  config.num_epochs = 30.0
+  config.batch_size = 50
+  config.num_evaluations = 5  # of the validation split, for learning curves
+
+  # Objectives: label_smoothing, smoothing_concentration, class_order, classifier and
+  # terms, as of main.py. Those that differ in numbers alone share a compilation.
+  config.objectives = ConfigDict({"one_hot": {}})
+  config.baseline = "one_hot"
+  config.first_seed = 0
+  config.num_seeds = 20
+
+  # What is measured of the test split beside accuracy and calibration; 0: not.
+  config.measures = ConfigDict()
+  config.measures.knn = True
+  config.measures.corrupted_images = 300
+  config.measures.attacked_images = 200
+  config.measures.attack_epsilons = (1.0, 2.0, 4.0)  # of 255
+  config.measures.observed_images_per_class = 15
+
+  config.workers = 0  # processes; 0: one a core of a CPU, one for all accelerators
+  return config
+
+
+def term(kind: str, **settings) -> ConfigDict:
+  """Settings of an objective with one term."""
+  return ConfigDict({"terms": {"term": {"kind": kind, **settings}}})

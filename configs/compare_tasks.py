@@ -1,0 +1,105 @@
+"""The tasks on which objectives are compared, by name.
+
+Of each, the recipe (learning rate, epochs) was chosen for the one-hot objective on
+the validation split.
+"""
+
+from configs import compare_base
+
+_FASHION_HIERARCHY = {
+  "tops": ["T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"],
+  "bottoms": ["Trouser"],
+  "shoes": ["Sandal", "Sneaker", "Ankle boot"],
+  "bags": ["Bag"],
+}
+
+_OPENCLIPART_HIERARCHY = {
+  "living": ["animals", "people"],
+  "things": {
+    "made": ["computer", "office", "tools", "transportation"],
+    "leisure": ["food", "recreation"],
+  },
+  "marks": ["shapes", "signs_and_symbols", "geography", "special"],
+}
+
+
+def get_config(task: str):
+  """A study of a task, with the one-hot objective alone."""
+  config = compare_base.get_config()
+  config.title = task
+  _TASKS[task](config)
+  return config
+
+
+def _fashion(config):
+  config.dataset = "fashion_mnist"
+  config.train_split = "train[:58000]"
+  config.validation_split = "train[58000:]"
+  config.pixel_mean = (0.286,)
+  config.pixel_std = (0.353,)
+  config.hierarchy = _FASHION_HIERARCHY
+
+
+def _fashion_50(config):
+  """500 images, 50 of a class."""
+  _fashion(config)
+  config.train_per_class = 50
+
+
+def _fashion_500(config):
+  """5,000 images, 500 of a class."""
+  _fashion(config)
+  config.train_per_class = 500
+  config.num_epochs = 10.0
+
+
+def _fashion_full(config):
+  """58,000 images."""
+  _fashion(config)
+  config.num_epochs = 3.0
+  config.warmup_epochs = 0.3
+
+
+def _digits(config):
+  """1,150 images of 8 × 8 pixels."""
+  config.dataset = "digits"
+  config.train_split = "train[:80%]"
+  config.validation_split = "train[80%:]"
+  config.image_size = 8
+  config.padding = 1
+  config.flip = False
+
+
+def _openclipart(config):
+  """Drawings in color, 12 categories, from scratch."""
+  config.dataset = "openclipart"
+  config.train_split = "train[:80%]"
+  config.validation_split = "train[80%:]"
+  config.image_size = 32
+  config.channels = 3
+  config.padding = 3
+  config.hierarchy = _OPENCLIPART_HIERARCHY
+
+
+def _elpv(config):
+  """Photographs of solar cells, four degrees of defect, from scratch."""
+  config.dataset = "elpv"
+  config.train_split = "train[:80%]"
+  config.validation_split = "train[80%:]"
+  config.image_size = 40
+  config.padding = 3
+
+
+def tap(task: str) -> str:
+  """The last layer of which an image has more than a few positions."""
+  return "stage2" if task == "digits" else "stage3"
+
+
+_TASKS = {
+  "fashion_50": _fashion_50,
+  "fashion_500": _fashion_500,
+  "fashion_full": _fashion_full,
+  "digits": _digits,
+  "openclipart": _openclipart,
+  "elpv": _elpv,
+}

@@ -1,0 +1,113 @@
+"""Finished runs as lines of JSON: appended one by one, and read again."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hue_jax.errors import InputError
+
+FILE = "runs.jsonl"
+
+# What says where and how much is run, and not what a run is.
+_NOT_OF_A_RUN = (
+  "baseline",
+  "data_dir",
+  "first_seed",
+  "num_seeds",
+  "objectives",
+  "title",
+  "workers",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """A run that a study asks for.
+
+  Attributes:
+    objective: its name in the study.
+    settings: of the objective.
+    seed: of the run.
+  """
+
+  objective: str
+  settings: Mapping[str, Any]
+  seed: int
+
+
+def run_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Those of a study's settings that determine each of its runs."""
+  return {k: v for k, v in settings.items() if k not in _NOT_OF_A_RUN}
+
+
+def fingerprint(settings: Mapping[str, Any], job: Job) -> str:
+  """Equal for runs of equal settings, objective and seed, whatever it is called."""
+  what = [run_settings(settings), job.settings, job.seed]
+  text = json.dumps(what, sort_keys=True, default=list)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def key(objective: str, fingerprint: str) -> tuple[str, str]:
+  """By what a line is found: an objective may stand in a study under two names."""
+  return objective, fingerprint
+
+
+def append(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+  """Adds a line and has it written to the disk.
+
+  Args:
+    path: of the file, which need not be there.
+    record: numbers, texts, lists and mappings; what is not finite becomes null.
+  """
+  line = json.dumps(_plain(record), allow_nan=False) + "\n"
+  with Path(path).open("r+b" if Path(path).exists() else "w+b") as file:
+    # A line that a killed process left half-written is cut off.
+    data = file.read()
+    file.seek(data.rfind(b"\n") + 1)
+    file.truncate()
+    file.write(line.encode())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """The finished runs, in the order in which they finished.
+
+  Args:
+    path: of the file; none if it is not there.
+
+  Returns:
+    The records. What a killed process left of a last line is passed over.
+
+  Raises:
+    InputError: a line that is not of a run.
+  """
+  path = Path(path)
+  if not path.exists():
+    return []
+  *lines, _ = path.read_text(encoding="utf-8").split("\n")
+  records = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      record = json.loads(line)
+      if not {"objective", "seed", "fingerprint", "settings"} <= record.keys():
+        raise ValueError("a run has objective, seed, fingerprint and settings")
+    except (ValueError, AttributeError) as error:
+      raise InputError(f"{path} line {number} is not a run ({error}).") from None
+    records.append(record)
+  return records
+
+
+def _plain(value):
+  if isinstance(value, Mapping):
+    return {str(name): _plain(item) for name, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_plain(item) for item in value]
+  if isinstance(value, float):
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+  return value

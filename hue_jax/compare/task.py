@@ -1,0 +1,179 @@
+"""Small data sets in memory, and the training set that a seed draws from them."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from hue_jax.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+  """Images with their classes.
+
+  Attributes:
+    images: as stored, gray or RGB.
+    labels: their classes.
+  """
+
+  images: UInt8[np.ndarray, "examples height width channels"]
+  labels: Int[np.ndarray, "examples"]
+
+  def __len__(self) -> int:
+    """How many there are."""
+    return len(self.labels)
+
+  def __getitem__(self, indices: Any) -> "Examples":
+    """Those that NumPy's indexing takes."""
+    return Examples(self.images[indices], self.labels[indices])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+  """A data set in memory.
+
+  Attributes:
+    name: of the data set.
+    class_names: of its classes.
+    train: to draw training sets from.
+    validation: on which choices are made; no part of `train`.
+    test: read once, when choices are made.
+  """
+
+  name: str
+  class_names: tuple[str, ...]
+  train: Examples
+  validation: Examples
+  test: Examples
+
+  @property
+  def num_classes(self) -> int:
+    """C."""
+    return len(self.class_names)
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """(height, width, channels)."""
+    return tuple(self.train.images.shape[1:])
+
+  def training_set(self, per_class: int, seed: int) -> Examples:
+    """So many training images of every class, drawn by a seed; all if 0."""
+    if not per_class:
+      return self.train
+    chosen = class_balanced(self.train.labels, self.num_classes, per_class, seed)
+    return self.train[chosen]
+
+
+def class_balanced(
+  labels: Int[np.ndarray, "examples"], num_classes: int, per_class: int, seed: int
+) -> Int[np.ndarray, "chosen"]:
+  """So many examples of every class, without replacement; of a rarer class all.
+
+  Args:
+    labels: of all examples.
+    num_classes: C.
+    per_class: examples of a class.
+    seed: of the draw; a larger `per_class` adds to it.
+
+  Returns:
+    Rising indices.
+  """
+  order = np.random.default_rng([seed, 0]).permutation(len(labels))
+  chosen = [order[labels[order] == c][:per_class] for c in range(num_classes)]
+  return np.sort(np.concatenate(chosen))
+
+
+def load_task(settings: Mapping[str, Any], workdir: str | os.PathLike[str]) -> Task:
+  """The task of a study: from the workdir, where it is since the first time.
+
+  The first time it is read by TFDS, which needs TensorFlow; afterwards, and on any
+  machine to which `data.npz` is copied, it is not needed.
+
+  Args:
+    settings: `dataset`, `data_dir`, `train_split`, `validation_split`, `test_split`,
+      `image_size` and `channels`.
+    workdir: of the study.
+
+  Returns:
+    The task.
+
+  Raises:
+    InputError: a data set that cannot be used, or a `data.npz` of another one.
+  """
+  path = Path(workdir) / "data.npz"
+  names = ("dataset", "train_split", "validation_split", "test_split")
+  identity = [*(str(settings[name]) for name in names)]
+  identity += [str(settings["image_size"]), str(settings["channels"])]
+  if not path.exists():
+    _write(_read_dataset(settings), identity, path)
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      found = {name: arrays[name] for name in arrays.files}
+    theirs = [str(value) for value in found["identity"]]
+    splits = {
+      split: Examples(found[f"{split}_images"], found[f"{split}_labels"])
+      for split in SPLITS
+    }
+  except (OSError, KeyError, ValueError) as error:
+    raise InputError(
+      f"{path} cannot be read ({error}); remove it to have it made anew."
+    ) from None
+  if theirs != identity:
+    raise InputError(
+      f"{path} holds {', '.join(theirs)}; the configuration asks for "
+      f"{', '.join(identity)}. Choose another workdir, or remove the file."
+    )
+  class_names = tuple(str(name) for name in found["class_names"])
+  return Task(str(settings["dataset"]), class_names, **splits)
+
+
+def _read_dataset(settings) -> Task:
+  # TensorFlow, which a study in memory needs this once.
+  from hue_jax.data.datasets import open_dataset
+  from hue_jax.data.input_pipeline import eval_batches
+
+  dataset = open_dataset(settings["dataset"], settings["data_dir"])
+
+  def read(split):
+    if not dataset.num_examples(split):
+      raise InputError(f"{dataset.name} split {split!r} has no examples.")
+    batches = list(
+      eval_batches(
+        dataset,
+        split,
+        batch_size=256,
+        image_size=settings["image_size"],
+        crop="none",
+        channels=settings["channels"],
+      )
+    )
+    count = dataset.num_examples(split)
+    return Examples(
+      np.concatenate([batch["image"] for batch in batches])[:count],
+      np.concatenate([batch["label"] for batch in batches])[:count],
+    )
+
+  splits = {split: read(settings[f"{split}_split"]) for split in SPLITS}
+  return Task(dataset.name, dataset.class_names, **splits)
+
+
+def _write(task, identity, path):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  arrays = {}
+  for split in SPLITS:
+    examples = getattr(task, split)
+    arrays[f"{split}_images"] = examples.images
+    arrays[f"{split}_labels"] = examples.labels
+  partial = path.with_name(path.name + ".partial")
+  with partial.open("wb") as file:
+    np.savez_compressed(
+      file, identity=identity, class_names=np.array(task.class_names), **arrays
+    )
+  partial.replace(path)

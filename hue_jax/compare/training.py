@@ -1,0 +1,252 @@
+"""Trains one network of a study: a function of (objective, seed).
+
+Of one seed, all objectives start from the same weights and see the same images in the
+same order, augmented alike.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from hue_jax.compare.augment import shift_and_flip
+from hue_jax.compare.task import Task
+from hue_jax.models import create_model, tap_shapes
+from hue_jax.train.objective import Objective, create_objective
+from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
+from hue_jax.train.state import TrainState, quick_to_compile, state_of
+from hue_jax.train.step import make_train_step, normalize
+from hue_jax.train.terms import Given
+
+EVAL_BATCH = 250
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+  """How the validation examples fared during a training.
+
+  Attributes:
+    step: after which they were evaluated.
+    accuracy: at each of these.
+    train_loss: mean of what was minimized since the last of these.
+  """
+
+  step: list[int]
+  accuracy: list[float]
+  train_loss: list[float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+  """A network of a study.
+
+  Attributes:
+    objective: by which it was trained.
+    state: at the end.
+    initial: its variables before the first step.
+    curve: how it went.
+  """
+
+  objective: Objective
+  state: TrainState
+  initial: Mapping[str, Any]
+  curve: Curve
+
+
+class Trainer:
+  """What all trainings of a study share, compiled once.
+
+  Args:
+    settings: of the study; see `configs/compare_base.py`.
+    task: its data.
+  """
+
+  def __init__(self, settings: Mapping[str, Any], task: Task):
+    self.settings = settings
+    self.task = task
+    self.model: nn.Module = create_model(
+      settings["model"], num_classes=task.num_classes, **settings["model_options"]
+    )
+    self.tap_shapes = tap_shapes(self.model, task.image_shape)
+    size = len(task.training_set(settings["train_per_class"], seed=0))
+    self.num_train_steps = num_train_steps(settings, size)
+    self.warmup_steps = int(settings["warmup_epochs"] * size / settings["batch_size"])
+    self._optimizer = create_optimizer(
+      settings["optimizer"],
+      learning_rate_schedule(
+        peak=settings["learning_rate"] * settings["batch_size"] / 256,
+        num_train_steps=self.num_train_steps,
+        warmup_steps=min(self.warmup_steps, self.num_train_steps),
+      ),
+      weight_decay=settings["weight_decay"],
+      momentum=settings["momentum"],
+      gradient_clip_norm=settings["gradient_clip_norm"],
+    )
+    self._pixels = {name: tuple(settings[name]) for name in ("pixel_mean", "pixel_std")}
+    self._init = jax.jit(
+      lambda seed: self.model.init(
+        jax.random.key(seed), jnp.zeros((1, *task.image_shape)), train=False
+      ),
+      compiler_options=quick_to_compile(),
+    )
+    self._step = jax.jit(self._train_step, donate_argnums=1)
+    self.forward = jax.jit(self._forward)
+    self._scores = jax.jit(_scores)
+
+  def objective(self, settings: Mapping[str, Any]) -> Objective:
+    """The objective of its settings; see `create_objective`."""
+    return create_objective(
+      num_classes=self.task.num_classes,
+      tap_shapes=self.tap_shapes,
+      num_train_steps=self.num_train_steps,
+      warmup_steps=self.warmup_steps,
+      seed=0,
+      **{"terms": {}, **settings},
+    )
+
+  def initial_state(
+    self, objective: Objective, seed: int
+  ) -> tuple[TrainState, Mapping[str, Any]]:
+    """The state at step 0, and the network's variables in it."""
+    variables = self._init(seed)
+    # A copy, since the step overwrites the state that it takes.
+    state = state_of(
+      self.model,
+      objective,
+      self._optimizer,
+      jax.tree.map(jnp.copy, variables),
+      seed=seed,
+    )
+    return state, {
+      "params": variables["params"],
+      "batch_stats": variables.get("batch_stats", {}),
+    }
+
+  def train(self, objective: Objective, seed: int) -> Trained:
+    """Trains a network.
+
+    Args:
+      objective: what is minimized.
+      seed: of the initial weights, the training set, its order and augmentation.
+
+    Returns:
+      The network, and how it went.
+    """
+    settings = self.settings
+    examples = self.task.training_set(settings["train_per_class"], seed)
+    images, labels = jax.device_put((examples.images, examples.labels))
+    state, initial = self.initial_state(objective, seed)
+    evaluations = _evaluation_steps(self.num_train_steps, settings["num_evaluations"])
+    curve, losses = Curve([], [], []), []
+    batches = _batches(len(examples), settings["batch_size"], seed)
+    for step in range(1, self.num_train_steps + 1):
+      state, loss = self._step(objective, state, images, labels, next(batches), seed)
+      losses.append(loss)
+      if step in evaluations:
+        curve.step.append(step)
+        curve.train_loss.append(float(np.mean(jax.device_get(losses))))
+        scores, _ = self.predict(objective, state, self.task.validation.images)
+        right = scores.argmax(axis=-1) == self.task.validation.labels
+        curve.accuracy.append(float(right.mean()))
+        losses = []
+    return Trained(objective, state, initial, curve)
+
+  def predict(
+    self,
+    objective: Objective,
+    state: TrainState,
+    images: UInt8[np.ndarray, "examples height width channels"],
+  ) -> tuple[
+    Float[np.ndarray, "examples classes"], Float[np.ndarray, "examples features"]
+  ]:
+    """Scores of the classes, and features, of any number of images."""
+    scores, features = [], []
+    for batch, count in batched(images):
+      logits, taps = self.forward(state.params, state.batch_stats, batch)
+      found = self._scores(
+        objective, logits, taps["features"], state.params["network"]["head"]
+      )
+      scores.append(np.asarray(found)[:count])
+      features.append(np.asarray(taps["features"])[:count])
+    return np.concatenate(scores), np.concatenate(features)
+
+  def normalized(self, images):
+    """Pixels as the network takes them."""
+    return normalize(images, **{k[6:]: v for k, v in self._pixels.items()})
+
+  def _train_step(self, objective, state, images, labels, indices, seed):
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    batch = {
+      "image": shift_and_flip(
+        key,
+        images[indices],
+        padding=self.settings["padding"],
+        flip=self.settings["flip"],
+      ),
+      "label": labels[indices],
+    }
+    step = make_train_step(objective, seed=seed, **self._pixels)
+    state, sums = step(state, batch)
+    total, count = sums["loss"]
+    return state, total / count
+
+  def _forward(self, params, batch_stats, images):
+    logits, updates = self.model.apply(
+      {"params": params["network"], "batch_stats": batch_stats},
+      self.normalized(images),
+      train=False,
+      mutable=["taps"],
+    )
+    return logits, updates["taps"]
+
+
+def batched(images: np.ndarray):
+  """Batches of one size, the last one filled up, each with the number that counts."""
+  for start in range(0, len(images), EVAL_BATCH):
+    batch = images[start : start + EVAL_BATCH]
+    count = len(batch)
+    if count < EVAL_BATCH and start:
+      filler = np.zeros((EVAL_BATCH - count, *batch.shape[1:]), batch.dtype)
+      batch = np.concatenate([batch, filler])
+    yield batch, count
+
+
+def given(logits, features, head, num_classes) -> Given:
+  """What a classifier needs to know for its scores."""
+  nobody = jnp.zeros(logits.shape[0], jnp.int32)
+  mask = jnp.ones(logits.shape[0])
+  return Given(
+    logits, {"features": features}, nobody, mask, num_classes, 0, head, {}, {}, None
+  )
+
+
+def num_train_steps(settings: Mapping[str, Any], num_examples: int) -> int:
+  """Length of a training: batches straddle epochs."""
+  return int(settings["num_epochs"] * num_examples / settings["batch_size"])
+
+
+def _scores(objective, logits, features, head):
+  return objective.classifier.scores(
+    given(logits, features, head, objective.num_classes)
+  )
+
+
+def _evaluation_steps(num_train_steps, count) -> frozenset[int]:
+  """Evenly spread, the last step among them."""
+  return frozenset(round(num_train_steps * (i + 1) / count) for i in range(count))
+
+
+def _batches(num_examples: int, batch_size: int, seed: int):
+  """Indices of endless batches: one permutation of the examples after another."""
+  rng = np.random.default_rng([seed, 1])
+  rest = np.zeros(0, np.int64)
+  while True:
+    while len(rest) < batch_size:
+      rest = np.concatenate([rest, rng.permutation(num_examples)])
+    yield rest[:batch_size].astype(np.int32)
+    rest = rest[batch_size:]
