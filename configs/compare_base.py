@@ -43,12 +43,14 @@ def get_config() -> ConfigDict:
   config.warmup_epochs = 2.0
   config.num_epochs = 30.0
   config.batch_size = 50
-  config.num_evaluations = 5  # of the validation split, for learning curves
+  config.num_evaluations = 5  # during a training, for learning curves
+  config.curve_images = 1000  # validation images that these look at, the first ones
 
   # Objectives: label_smoothing, smoothing_concentration, class_order, classifier and
   # terms, as of main.py. Those that differ in numbers alone share a compilation.
   config.objectives = ConfigDict({"one_hot": {}})
   config.baseline = "one_hot"
+  config.contrasts = ()  # further pairs (objective, reference) that are compared
   config.first_seed = 0
   config.num_seeds = 20
 
@@ -59,6 +61,14 @@ def get_config() -> ConfigDict:
   config.measures.attacked_images = 200
   config.measures.attack_epsilons = (1.0, 2.0, 4.0)  # of 255
   config.measures.observed_images_per_class = 15
+
+  # Network and batch on which --mode=cost times a step of every objective.
+  config.cost = ConfigDict()
+  config.cost.model = "resnet18"
+  config.cost.model_options = ConfigDict()
+  config.cost.image_size = 64
+  config.cost.batch_size = 64
+  config.cost.repeats = 15
 
   config.workers = 0  # processes; 0: one a core of a CPU, one for all accelerators
   return config

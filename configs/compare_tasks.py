@@ -33,8 +33,8 @@ def get_config(task: str):
 
 def _fashion(config):
   config.dataset = "fashion_mnist"
-  config.train_split = "train[:58000]"
-  config.validation_split = "train[58000:]"
+  config.train_split = "train[:50000]"
+  config.validation_split = "train[50000:]"
   config.pixel_mean = (0.286,)
   config.pixel_std = (0.353,)
   config.hierarchy = _FASHION_HIERARCHY
@@ -54,7 +54,7 @@ def _fashion_500(config):
 
 
 def _fashion_full(config):
-  """58,000 images."""
+  """50,000 images."""
   _fashion(config)
   config.num_epochs = 3.0
   config.warmup_epochs = 0.3

@@ -16,6 +16,8 @@ FILE = "runs.jsonl"
 # What says where and how much is run, and not what a run is.
 _NOT_OF_A_RUN = (
   "baseline",
+  "contrasts",
+  "cost",
   "data_dir",
   "first_seed",
   "num_seeds",
@@ -47,9 +49,12 @@ def run_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def fingerprint(settings: Mapping[str, Any], job: Job) -> str:
   """Equal for runs of equal settings, objective and seed, whatever it is called."""
-  what = [run_settings(settings), job.settings, job.seed]
-  text = json.dumps(what, sort_keys=True, default=list)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
+  return _digest([run_settings(settings), job.settings, job.seed])
+
+
+def fingerprint_of_objective(settings: Mapping[str, Any]) -> str:
+  """Equal for equal settings of an objective."""
+  return _digest(settings)
 
 
 def key(objective: str, fingerprint: str) -> tuple[str, str]:
@@ -101,6 +106,11 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
       raise InputError(f"{path} line {number} is not a run ({error}).") from None
     records.append(record)
   return records
+
+
+def _digest(value):
+  text = json.dumps(value, sort_keys=True, default=list)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(value):

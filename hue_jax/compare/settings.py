@@ -28,7 +28,13 @@ def check_settings(settings: Mapping[str, Any]) -> None:
   """
   check_one_of("optimizer", settings["optimizer"], OPTIMIZERS)
   check_one_of("channels", settings["channels"], (1, 3))
-  for name in ("image_size", "batch_size", "num_seeds", "num_evaluations"):
+  for name in (
+    "image_size",
+    "batch_size",
+    "num_seeds",
+    "num_evaluations",
+    "curve_images",
+  ):
     check_integer(name, settings[name], at_least=1)
   for name in ("train_per_class", "padding", "first_seed", "workers"):
     check_integer(name, settings[name], at_least=0)
@@ -48,6 +54,13 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         f"channels take 1 or {settings['channels']} values."
       )
   check_one_of("baseline", settings["baseline"], settings["objectives"])
+  for pair in settings["contrasts"]:
+    if len(pair) != 2:
+      raise InputError(
+        f"contrasts has {tuple(pair)}; each of them is two names of objectives."
+      )
+    for name in pair:
+      check_one_of("contrasts", name, settings["objectives"])
 
 
 def check_objectives(settings: Mapping[str, Any], task: Task) -> None:

@@ -22,6 +22,9 @@ from hue_jax.compare.records import Job
 from hue_jax.compare.settings import check_objectives, check_settings
 from hue_jax.compare.task import Task, load_task
 from hue_jax.compare.training import Trainer
+from hue_jax.pages.files import json_text, write_text
+
+STUDY_FILE = "study.json"
 
 
 def run_study(
@@ -46,6 +49,7 @@ def run_study(
   task = load_task(settings, workdir)
   settings = with_class_orders(settings, task)
   check_objectives(settings, task)
+  write_text(workdir / STUDY_FILE, json_text(settings, indent=1) + "\n")
   path = workdir / records.FILE
   jobs = missing(settings, records.read(path))
   with (

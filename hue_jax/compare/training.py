@@ -150,8 +150,9 @@ class Trainer:
       if step in evaluations:
         curve.step.append(step)
         curve.train_loss.append(float(np.mean(jax.device_get(losses))))
-        scores, _ = self.predict(objective, state, self.task.validation.images)
-        right = scores.argmax(axis=-1) == self.task.validation.labels
+        some = self.task.validation[: settings["curve_images"]]
+        scores, _ = self.predict(objective, state, some.images)
+        right = scores.argmax(axis=-1) == some.labels
         curve.accuracy.append(float(right.mean()))
         losses = []
     return Trained(objective, state, initial, curve)

@@ -1,12 +1,9 @@
 """The figures of a report: an overview of each observation, and a detail of each layer.
 
-Each is drawn for a light and for a dark page. Colors are Okabe and Ito's, which people
-with color blindness tell apart; one network has one color in all figures.
+One network has one color in all figures.
 """
 
 import dataclasses
-import io
-import warnings
 from collections.abc import Callable, Iterator
 
 import matplotlib as mpl
@@ -16,29 +13,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
 from hue_jax.observe.results import Measured, Observation, Results, Statistic
-
-
-@dataclasses.dataclass(frozen=True)
-class Theme:
-  """Colors of a page.
-
-  Attributes:
-    ink: of text and axes.
-    faint: of the grid and of the shuffled control.
-    paper: behind the figure.
-    trained: of the trained network.
-    untrained: of the untrained network.
-  """
-
-  ink: str
-  faint: str
-  paper: str
-  trained: str
-  untrained: str
-
-
-LIGHT = Theme("#1f2328", "#8c959f", "#ffffff", "#0072b2", "#d55e00")
-DARK = Theme("#e6e8eb", "#7d8590", "#16191d", "#56b4e9", "#e69f00")
+from hue_jax.pages.figures import Theme, ink, new_axes, without_math
 
 _PLANE_TICKS = ([0, 90, 180, 270, 360], ["right", "bottom", "left", "top", "right"])
 _MOST_CLASSES = 30
@@ -81,17 +56,6 @@ def figures(results: Results) -> Iterator[Drawn]:
       yield _detail(observation, tap, detail, results)
 
 
-def save(figure: Figure, file: str | io.BytesIO, file_format: str) -> None:
-  """Writes a figure as "png" or "svg", to a path or an open file."""
-  # Text stays text, and equal runs make equal files.
-  metadata = {"Date": None} if file_format == "svg" else None
-  settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}
-  with mpl.rc_context(settings), warnings.catch_warnings():
-    # A name may have letters that Matplotlib's font lacks; the page itself shows them.
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-    figure.savefig(file, format=file_format, dpi=160, metadata=metadata)
-
-
 # --- Overviews ------------------------------------------------------------------
 
 
@@ -101,7 +65,7 @@ def _overview(observation: Observation) -> Drawn:
   def draw(theme):
     columns = min(len(statistics), 2)
     rows = -(-len(statistics) // columns)
-    figure, axes = _axes(theme, rows, columns, (4.3 * columns + 0.6, 2.9 * rows))
+    figure, axes = new_axes(theme, rows, columns, (4.3 * columns + 0.6, 2.9 * rows))
     for axis, statistic in zip(axes, statistics, strict=False):
       _by_tap(axis, statistic, theme)
     for axis in axes[len(statistics) :]:
@@ -135,8 +99,8 @@ def _by_tap(axis: Axes, statistic: Statistic, theme: Theme):
   measured = list(statistic.taps.values())
   axis.axhline(0, color=theme.faint, linewidth=0.6)
   series = (
-    ("trained", theme.trained, -0.16, "o"),
-    ("untrained", theme.untrained, 0.16, "s"),
+    ("trained", theme.series[0], -0.16, "o"),
+    ("untrained", theme.series[1], 0.16, "s"),
   )
   _shuffled_bars(axis, places, measured, theme)
   for name, color, shift, marker in series:
@@ -159,12 +123,12 @@ def _by_tap(axis: Axes, statistic: Statistic, theme: Theme):
     )
   axis.set_xticks(
     places,
-    [_plain(tap) for tap in statistic.taps],
+    [without_math(tap) for tap in statistic.taps],
     rotation=35,
     ha="right",
     rotation_mode="anchor",
   )
-  axis.set_title(_plain(statistic.label), fontsize=9, color=theme.ink, loc="left")
+  axis.set_title(without_math(statistic.label), fontsize=9, color=theme.ink, loc="left")
   axis.margins(x=0.06)
 
 
@@ -197,7 +161,7 @@ def _detail(observation, tap, detail, results) -> Drawn:
 
 
 def _draw_by_position(observation, tap, results, theme):
-  figure, axes = _axes(theme, 1, 4, (12.4, 2.9), [1, 1.12, 1.5, 1.5])
+  figure, axes = new_axes(theme, 1, 4, (12.4, 2.9), [1, 1.12, 1.5, 1.5])
   maps = observation.curves["map"][tap]
   finite = np.concatenate([values[np.isfinite(values)] for values in maps.values()])
   low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
@@ -205,7 +169,7 @@ def _draw_by_position(observation, tap, results, theme):
     shown = _map(axis, maps[name], low, max(high, low + 1e-3), theme)
     axis.set_title(f"accuracy, {name}", fontsize=9, color=theme.ink, loc="left")
   bar = figure.colorbar(shown, ax=axes[1], shrink=0.85)
-  _ink(bar.ax, theme)
+  ink(bar.ax, theme)
   _bands(axes[2], observation.curves["by_angle"][tap], 180 / np.pi, theme)
   axes[2].set_xticks(*_PLANE_TICKS)
   axes[2].set_title(
@@ -238,13 +202,13 @@ def _bands(axis, curves, unit, theme):
     centers,
     curves["trained_low"],
     curves["trained_high"],
-    color=theme.trained,
+    color=theme.series[0],
     alpha=0.25,
     linewidth=0,
   )
   for name, color, style in (
-    ("trained", theme.trained, "-"),
-    ("untrained", theme.untrained, "-"),
+    ("trained", theme.series[0], "-"),
+    ("untrained", theme.series[1], "-"),
     ("shuffled", theme.faint, "--"),
   ):
     axis.plot(centers, curves[name], style, color=color, label=name, marker=".")
@@ -252,7 +216,7 @@ def _bands(axis, curves, unit, theme):
 
 
 def _draw_in_plane(observation, tap, results, theme):
-  figure, axes = _axes(theme, 1, 2, (9.4, 2.9))
+  figure, axes = new_axes(theme, 1, 2, (9.4, 2.9))
   _densities(axes[0], observation.curves["hue_difference"][tap], 180 / np.pi, theme)
   axes[0].set_xticks([-180, -90, 0, 90, 180])
   axes[0].set_xlabel("difference of position hue Δφ (degrees)", fontsize=8)
@@ -266,10 +230,10 @@ def _draw_in_plane(observation, tap, results, theme):
 
 def _densities(axis, curves, unit, theme):
   for name, label, color, style in (
-    ("same", "same class", theme.trained, "-"),
-    ("other", "other class", theme.trained, ":"),
-    ("untrained_same", "same class, untrained", theme.untrained, "-"),
-    ("untrained_other", "other class, untrained", theme.untrained, ":"),
+    ("same", "same class", theme.series[0], "-"),
+    ("other", "other class", theme.series[0], ":"),
+    ("untrained_same", "same class, untrained", theme.series[1], "-"),
+    ("untrained_other", "other class, untrained", theme.series[1], ":"),
   ):
     axis.stairs(
       np.nan_to_num(curves[name] / unit),
@@ -286,14 +250,14 @@ def _densities(axis, curves, unit, theme):
 def _draw_in_space(observation, tap, results, theme):
   by_position = observation.curves["hue_by_position_hue"].get(tap)
   columns = 4 if by_position else 2
-  figure, axes = _axes(theme, 1, columns, (3.2 * columns, 3.4))
+  figure, axes = new_axes(theme, 1, columns, (3.2 * columns, 3.4))
   curves = observation.curves["hue_by_class"][tap]
   shown = _largest_classes(curves)
   highest = max(_highest(curves[name][shown]) for name in ("trained", "untrained"))
   for axis, name in zip(axes, ("trained", "untrained"), strict=False):
     _rows_of_hue(axis, curves[name][shown], highest, theme)
     axis.set_title(f"hue θ by class, {name}", fontsize=9, color=theme.ink, loc="left")
-  names = [_plain(results.class_names[c]) for c in curves["classes"][shown]]
+  names = [without_math(results.class_names[c]) for c in curves["classes"][shown]]
   axes[0].set_yticks(np.arange(len(names)), [_short(name) for name in names])
   axes[0].tick_params(axis="y", labelsize=7)
   axes[1].set_yticks([])
@@ -361,30 +325,6 @@ _DETAILS = {
 
 
 # --- Style ----------------------------------------------------------------------
-
-
-def _axes(theme, rows, columns, size, widths=None) -> tuple[Figure, list[Axes]]:
-  figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
-  grid = figure.add_gridspec(rows, columns, width_ratios=widths)
-  axes = [figure.add_subplot(cell) for cell in grid]
-  for axis in axes:
-    _ink(axis, theme)
-  return figure, axes
-
-
-def _ink(axis, theme):
-  axis.set_facecolor(theme.paper)
-  axis.tick_params(colors=theme.ink, labelsize=8, length=3)
-  axis.xaxis.label.set_color(theme.ink)
-  axis.grid(axis="y", color=theme.faint, alpha=0.25, linewidth=0.6)
-  for side, spine in axis.spines.items():
-    spine.set_visible(side in ("left", "bottom"))
-    spine.set_color(theme.faint)
-
-
-def _plain(text: str) -> str:
-  """Without mathematics: a dollar is a dollar."""
-  return text.replace("$", r"\$")
 
 
 def _short(name: str) -> str:

@@ -5,9 +5,9 @@ import csv
 import dataclasses
 import hashlib
 import io
-import json
 import math
 import os
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from hue_jax.color import color_wheel
-from hue_jax.observe.figures import DARK, LIGHT, Drawn, figures, save
+from hue_jax.observe.figures import Drawn, figures
 from hue_jax.observe.results import Estimate, Results, Viewer, ViewerLayer
+from hue_jax.pages.figures import Picture, draw_picture
+from hue_jax.pages.files import data_uri, json_text, write_text
 
 _SPRITE_COLUMNS = 32
 _WHEEL_SIZE = 120
@@ -35,39 +37,19 @@ def write_report(results: Results, viewer: Viewer, folder: str | os.PathLike[str
   """
   folder = Path(folder)
   (folder / "figures").mkdir(parents=True, exist_ok=True)
-  _write(
-    folder / "results.json", json.dumps(_plain(results), allow_nan=False, indent=1)
+  write_text(folder / "results.json", json_text(results, indent=1))
+  write_text(folder / "results.csv", _csv(results))
+  drawings = list(figures(results))
+  pictures = [
+    draw_picture(drawn.name, drawn.description, drawn.draw, folder / "figures")
+    for drawn in drawings
+  ]
+  write_text(
+    folder / "report.html", _page(results, viewer, zip(drawings, pictures, strict=True))
   )
-  _write(folder / "results.csv", _csv(results))
-  pictures = [_picture(drawn, folder / "figures") for drawn in figures(results)]
-  _write(folder / "report.html", _page(results, viewer, pictures))
-
-
-def _write(path: Path, text: str):
-  """Whole or not at all."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(text, encoding="utf-8")
-  partial.replace(path)
 
 
 # --- Numbers --------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-  """As JSON has it: arrays are lists, and what is not a finite number is null."""
-  if dataclasses.is_dataclass(value):
-    return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-  if isinstance(value, dict):
-    return {str(key): _plain(item) for key, item in value.items()}
-  if isinstance(value, np.ndarray):
-    return _plain(value.tolist())
-  if isinstance(value, (list, tuple)):
-    return [_plain(item) for item in value]
-  if isinstance(value, np.generic):
-    return _plain(value.item())
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
 
 
 def _csv(results: Results) -> str:
@@ -106,37 +88,12 @@ def _number(value: float) -> str:
   return f"{value:.8g}" if math.isfinite(value) else ""
 
 
-# --- Figures --------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-  """A figure on the page, for light and dark."""
-
-  observation: str
-  tap: str
-  description: str
-  light: str
-  dark: str
-
-
-def _picture(drawn: Drawn, folder: Path) -> _Picture:
-  """Draws a figure, keeps it as PNG and SVG, and returns it for the page."""
-  stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in drawn.name)
-  light, dark = (drawn.draw(theme) for theme in (LIGHT, DARK))
-  save(light, str(folder / f"{stem}.png"), "png")
-  drawings = [io.BytesIO(), io.BytesIO()]
-  for figure, drawing in zip((light, dark), drawings, strict=True):
-    save(figure, drawing, "svg")
-  (folder / f"{stem}.svg").write_bytes(drawings[0].getvalue())
-  uris = (_data_uri("image/svg+xml", drawing.getvalue()) for drawing in drawings)
-  return _Picture(drawn.observation, drawn.tap, drawn.description, *uris)
-
-
 # --- The page -------------------------------------------------------------------
 
 
-def _page(results: Results, viewer: Viewer, pictures: list[_Picture]) -> str:
+def _page(
+  results: Results, viewer: Viewer, pictures: Iterable[tuple[Drawn, Picture]]
+) -> str:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("hue_jax.observe", "report_page"),
     autoescape=True,
@@ -148,11 +105,11 @@ def _page(results: Results, viewer: Viewer, pictures: list[_Picture]) -> str:
   script = _asset("script.js")
   return environment.get_template("page.html").render(
     results=results,
-    pictures=pictures,
+    pictures=list(pictures),
     taps=list(results.layers["trained"]),
     classes=_classes_shown(results, viewer),
     wheel=_wheel(),
-    style=Markup(_asset("style.css")),
+    style=Markup((resources.files("hue_jax.pages") / "style.css").read_text("utf-8")),
     script=Markup(script),
     script_hash=_hash(script),
     data=Markup(_safe_json(_viewer_data(results, viewer))),
@@ -170,7 +127,7 @@ def _hash(script: str) -> str:
 
 def _safe_json(value: Any) -> str:
   """JSON that no text in it can turn into markup."""
-  text = json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
+  text = json_text(value, separators=(",", ":"))
   for character in "<>&\u2028\u2029":
     text = text.replace(character, f"\\u{ord(character):04x}")
   return text
@@ -246,11 +203,7 @@ def _encoded(picture: Image.Image, file_format: str) -> str:
   data = io.BytesIO()
   options = {"quality": 80} if file_format == "JPEG" else {"optimize": True}
   picture.save(data, file_format, **options)
-  return _data_uri(f"image/{file_format.lower()}", data.getvalue())
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-  return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+  return data_uri(f"image/{file_format.lower()}", data.getvalue())
 
 
 def _base64(array: np.ndarray) -> str:

@@ -2,11 +2,7 @@
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import shlex
 import sys
 import time
@@ -14,11 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import hue_jax
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.input_pipeline import CROPS
 from hue_jax.data.sample import class_balanced_sample
@@ -38,6 +32,7 @@ from hue_jax.observe.resampling import Resamples, resample
 from hue_jax.observe.results import LayerFacts, Observation, Results
 from hue_jax.observe.store import Store
 from hue_jax.observe.viewer import ViewerMaker, choose_images
+from hue_jax.pages import provenance
 
 
 def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -235,35 +230,13 @@ def _observations(votes, resamples, planes) -> tuple[Observation, ...]:
 
 
 def _provenance(start: float) -> dict[str, str]:
-  packages = ("jax", "flax", "numpy", "faiss-cpu")
   return {
     "command": shlex.join(["python", "-m", "hue_jax.observe", *sys.argv[1:]]),
-    "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    "hardware": _hardware(),
-    "versions": ", ".join(
-      [
-        f"hue_jax {hue_jax.__version__}",
-        f"Python {platform.python_version()}",
-        *(f"{package} {_version(package)}" for package in packages),
-      ]
-    ),
+    "date": provenance.today(),
+    "hardware": provenance.hardware(),
+    "versions": provenance.versions("jax", "flax", "numpy", "faiss-cpu"),
     "seconds": f"{time.perf_counter() - start:.0f}",
   }
-
-
-def _hardware() -> str:
-  devices = jax.devices()
-  return (
-    f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
-    f"{os.cpu_count()} CPU cores ({platform.machine()})"
-  )
-
-
-def _version(package: str) -> str:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return "not installed"
 
 
 @contextlib.contextmanager

@@ -60,7 +60,9 @@ def load_config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:
   """
   config = flag.value
   try:
-    getattr(config, "seed", None)  # The error of a file comes when a field is asked for.
+    getattr(
+      config, "seed", None
+    )  # The error of a file comes when a field is asked for.
   except OSError as error:
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     reason = str(error.__cause__ or error).strip().splitlines()[-1].strip()

@@ -1,0 +1,382 @@
+"""From the runs of a study to what it says: paired gains, curves, costs."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hue_jax.compare import records
+from hue_jax.compare.statistics import Paired, holm, paired, steps_to_reach
+from hue_jax.compare.study import STUDY_FILE, runs_of
+from hue_jax.errors import InputError
+
+Record = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+  """Something that is measured of a network.
+
+  Attributes:
+    name: identifier.
+    label: for a table's head, unit included.
+    unit: factor from what a record holds to what is shown.
+    better: 1 if more is better, −1 if less is, 0 if neither.
+  """
+
+  name: str
+  label: str
+  unit: float
+  better: int
+
+
+MEASURES = (
+  Measure("accuracy", "accuracy, %", 100, 1),
+  Measure("nll", "NLL, nats", 1, -1),
+  Measure("ece", "ECE, %", 100, -1),
+  Measure("mistake_distance", "distance of mistakes", 1, -1),
+  Measure("knn_accuracy", "k-NN accuracy of features, %", 100, 1),
+  Measure("corruption_accuracy", "accuracy under corruption, %", 100, 1),
+  Measure("fgsm_accuracy", "accuracy under FGSM, %", 100, 1),
+  Measure("pgd_accuracy", "accuracy under PGD, %", 100, 1),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+  """What an objective gains over another one, on one split.
+
+  Attributes:
+    measure: what is compared.
+    reference: mean of the reference.
+    mean: mean of the objective.
+    paired: statistics of the differences, in the measure's unit.
+    t_p: Holm's, over the study; NaN for what is not tested.
+    wilcoxon_p: likewise.
+  """
+
+  measure: Measure
+  reference: float
+  mean: float
+  paired: Paired
+  t_p: float = float("nan")
+  wilcoxon_p: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+  """An objective beside its reference.
+
+  Attributes:
+    objective: its name.
+    reference: name of the other one.
+    describe: the objective in a line.
+    validation: gain in accuracy on the validation split.
+    test: likewise on the test split; None where it was not read.
+    others: gains in other measures of the test split.
+  """
+
+  objective: str
+  reference: str
+  describe: str
+  validation: Gain
+  test: Gain | None
+  others: tuple[Gain, ...]
+
+  @property
+  def title(self) -> str:
+    """The two names."""
+    return f"{self.objective} − {self.reference}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LearningCurve:
+  """Validation accuracy of an objective during training, over seeds.
+
+  Attributes:
+    steps: of the evaluations.
+    mean: in percent.
+    low: of its 95 % interval.
+    high: likewise.
+    steps_to_baseline: the mean step at which a seed's curve first reaches what the
+      baseline of the same seed has in the end, of those that do.
+    reached: share of the seeds that do.
+  """
+
+  steps: Float[np.ndarray, "evaluations"]
+  mean: Float[np.ndarray, "evaluations"]
+  low: Float[np.ndarray, "evaluations"]
+  high: Float[np.ndarray, "evaluations"]
+  steps_to_baseline: float
+  reached: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Analysis:
+  """What a study says.
+
+  Attributes:
+    title: of the study.
+    settings: of the study.
+    baseline: name of the objective that others are compared with.
+    baseline_accuracy: split → its mean accuracy in percent.
+    seeds: that all objectives have finished.
+    contrasts: with the baseline, and others that the study asks for.
+    curves: objective → learning curve.
+    corruptions: objective → corruption → mean accuracy in percent by severity.
+    attacks: objective → attack → ε → mean accuracy in percent.
+    observations: statistic → tap → objective → (mean, paired difference).
+    num_train_steps: of each run.
+    hours: that all runs took together.
+    ended: when the last run ended, seconds since 1970.
+    code: versions of the code.
+    device: kind of the devices.
+  """
+
+  title: str
+  settings: Mapping[str, Any]
+  baseline: str
+  baseline_accuracy: Mapping[str, float]
+  seeds: tuple[int, ...]
+  contrasts: tuple[Contrast, ...]
+  curves: Mapping[str, LearningCurve]
+  corruptions: Mapping[str, Mapping[str, list[float]]]
+  attacks: Mapping[str, Mapping[str, Mapping[str, float]]]
+  observations: Mapping[str, Mapping[str, Mapping[str, tuple[float, Paired]]]]
+  num_train_steps: int
+  hours: float
+  ended: float
+  code: tuple[str, ...]
+  device: tuple[str, ...]
+
+  @property
+  def reads_test(self) -> bool:
+    """Whether the test split was read: no study of a search does."""
+    return bool(self.settings["read_test"])
+
+  @property
+  def num_forms(self) -> int:
+    """Objectives beside the baseline."""
+    return len(self.settings["objectives"]) - 1
+
+
+def analyze(workdir: str | os.PathLike[str]) -> Analysis:
+  """Analyzes the study in a workdir, of the seeds that all objectives have finished.
+
+  Args:
+    workdir: with `study.json` and `runs.jsonl`.
+
+  Returns:
+    What it says.
+
+  Raises:
+    InputError: no study is there, or fewer than two seeds are finished.
+  """
+  folder = Path(workdir).expanduser()
+  if not (folder / STUDY_FILE).exists():
+    raise InputError(f"{workdir} holds no study ({STUDY_FILE}).")
+  settings = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
+  by_name = {name: {} for name in settings["objectives"]}
+  for record in runs_of(settings, records.read(folder / records.FILE)):
+    by_name[record["objective"]][record["seed"]] = record
+  seeds = sorted(set.intersection(*(set(found) for found in by_name.values())))
+  if len(seeds) < 2:
+    raise InputError(
+      f"{workdir} has {len(seeds)} seed(s) that all objectives have finished; "
+      "intervals need at least 2."
+    )
+  runs = {name: [found[seed] for seed in seeds] for name, found in by_name.items()}
+  every = [record for found in runs.values() for record in found]
+  baseline = settings["baseline"]
+  return Analysis(
+    title=settings["title"],
+    settings=settings,
+    baseline=baseline,
+    baseline_accuracy={
+      split: float(np.mean(_values(runs[baseline], split, _accuracy)))
+      for split in ("validation", "test")
+      if split in runs[baseline][0]
+    },
+    seeds=tuple(seeds),
+    contrasts=_contrasts(runs, settings),
+    curves={name: _curve(found, runs[baseline]) for name, found in runs.items()},
+    corruptions=_mean_of(runs, "corruption_accuracy"),
+    attacks=_mean_of(runs, "attack_accuracy"),
+    observations=_observations(runs, baseline),
+    num_train_steps=every[0]["steps"],
+    hours=sum(record["seconds"] for record in every) / 3600,
+    ended=max(record["ended"] for record in every),
+    code=tuple(sorted({record["code"] for record in every})),
+    device=tuple(sorted({record["device"] for record in every})),
+  )
+
+
+# --- Gains ----------------------------------------------------------------------
+
+
+def _contrasts(runs, settings) -> tuple[Contrast, ...]:
+  baseline = settings["baseline"]
+  pairs = [(name, baseline) for name in runs if name != baseline]
+  pairs += [tuple(pair) for pair in settings.get("contrasts", ())]
+  found = [_contrast(runs, *pair) for pair in pairs]
+  # One family a split: everything in which the study looks for an effect.
+  for split in ("validation", "test"):
+    gains = [getattr(contrast, split) for contrast in found]
+    if not gains or gains[0] is None:
+      continue
+    t = holm([gain.paired.t_p for gain in gains])
+    wilcoxon = holm([gain.paired.wilcoxon_p for gain in gains])
+    found = [
+      dataclasses.replace(
+        contrast,
+        **{split: dataclasses.replace(getattr(contrast, split), t_p=a, wilcoxon_p=b)},
+      )
+      for contrast, a, b in zip(found, t, wilcoxon, strict=True)
+    ]
+  return tuple(found)
+
+
+def _contrast(runs, objective, reference) -> Contrast:
+  ours, theirs = runs[objective], runs[reference]
+  has_test = "test" in ours[0]
+  others = []
+  for measure in MEASURES[1:] if has_test else ():
+    gain = _gain(ours, theirs, "test", measure)
+    if gain is not None:
+      others.append(gain)
+  return Contrast(
+    objective,
+    reference,
+    ours[0]["describe"],
+    _gain(ours, theirs, "validation", MEASURES[0]),
+    _gain(ours, theirs, "test", MEASURES[0]) if has_test else None,
+    tuple(others),
+  )
+
+
+def _gain(ours, theirs, split, measure) -> Gain | None:
+  """None where either objective has not the measure."""
+  read = _READERS[measure.name]
+  one, other = (
+    measure.unit * np.array(_values(runs, split, read), np.float64)
+    for runs in (ours, theirs)
+  )
+  both = np.isfinite(one) & np.isfinite(other)
+  if not both.any():
+    return None
+  return Gain(
+    measure,
+    float(other[both].mean()),
+    float(one[both].mean()),
+    paired(one[both] - other[both]),
+  )
+
+
+def _values(runs: Sequence[Record], split: str, read: Callable[[Record], Any]):
+  found = (read(record[split]) for record in runs)
+  return [float("nan") if value is None else value for value in found]
+
+
+def _accuracy(measured):
+  return measured["accuracy"]
+
+
+def _mean_corruption(measured):
+  series = measured.get("corruption_accuracy")
+  return np.mean(list(series.values())) if series else None
+
+
+def _mean_attack(kind):
+  def read(measured):
+    found = measured.get("attack_accuracy")
+    return np.mean(list(found[kind].values())) if found else None
+
+  return read
+
+
+_READERS: dict[str, Callable[[Record], Any]] = {
+  **{
+    name: (lambda measured, name=name: measured.get(name))
+    for name in ("accuracy", "nll", "ece", "mistake_distance", "knn_accuracy")
+  },
+  "corruption_accuracy": _mean_corruption,
+  "fgsm_accuracy": _mean_attack("fgsm"),
+  "pgd_accuracy": _mean_attack("pgd"),
+}
+
+
+# --- Curves and tables ----------------------------------------------------------
+
+
+def _curve(runs, baseline_runs) -> LearningCurve:
+  accuracy = 100 * np.array([record["curve"]["accuracy"] for record in runs])
+  intervals = [paired(column).t_interval for column in accuracy.T]
+  low, high = np.array(intervals).T
+  reached = np.array(
+    [
+      steps_to_reach(
+        record["curve"]["step"],
+        record["curve"]["accuracy"],
+        baseline["curve"]["accuracy"][-1],
+      )
+      for record, baseline in zip(runs, baseline_runs, strict=True)
+    ]
+  )
+  finite = np.isfinite(reached)
+  return LearningCurve(
+    np.array(runs[0]["curve"]["step"], np.float64),
+    accuracy.mean(axis=0),
+    low,
+    high,
+    float(reached[finite].mean()) if finite.any() else float("nan"),
+    float(finite.mean()),
+  )
+
+
+def _mean_of(runs, name):
+  """Objective → the mean over seeds of nested accuracies, in percent."""
+  found = {}
+  for objective, of_objective in runs.items():
+    nested = [record.get("test", {}).get(name) for record in of_objective]
+    if all(nested):
+      found[objective] = _mean_tree(nested)
+  return found
+
+
+def _mean_tree(trees):
+  first = trees[0]
+  if isinstance(first, Mapping):
+    return {key: _mean_tree([tree[key] for tree in trees]) for key in first}
+  means = 100 * np.mean(trees, axis=0)
+  return means.tolist()
+
+
+def _observations(runs, baseline):
+  """Statistic → tap → objective → (mean, difference from the baseline)."""
+
+  def measured(record):
+    return record.get("test", {}).get("observations", {})
+
+  found = {}
+  for statistic, taps in measured(runs[baseline][0]).items():
+    for tap in taps:
+      values = {
+        objective: np.array(
+          [measured(r).get(statistic, {}).get(tap, np.nan) for r in of_objective],
+          np.float64,
+        )
+        for objective, of_objective in runs.items()
+      }
+      there = np.all([np.isfinite(v) for v in values.values()], axis=0)
+      if there.sum() > 1:
+        reference = values[baseline][there]
+        found.setdefault(statistic, {})[tap] = {
+          objective: (float(v[there].mean()), paired(v[there] - reference))
+          for objective, v in values.items()
+        }
+  return found

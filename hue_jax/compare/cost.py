@@ -1,0 +1,195 @@
+"""What an objective costs: time of a step, memory, operations and parameters."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from hue_jax.compare.statistics import Paired, paired
+from hue_jax.errors import InputError, check_integer
+from hue_jax.models import create_model, tap_shapes
+from hue_jax.pages import provenance
+from hue_jax.pages.files import json_text, write_text
+from hue_jax.train.objective import check_terms, create_objective
+from hue_jax.train.optimizer import create_optimizer
+from hue_jax.train.state import create_state
+from hue_jax.train.step import make_train_step
+
+FILE = "cost.json"
+_NUM_CLASSES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """Of one objective.
+
+  Attributes:
+    objective: its name.
+    step_milliseconds: median time of a step.
+    overhead: time of a step over that of the baseline beside it, minus 1, in percent.
+    temporary_megabytes: memory of a step beside its arguments and results, by XLA.
+    gigaflops: operations of a step, by XLA.
+    parameters: that are trained.
+    kept: numbers that terms keep from batch to batch.
+  """
+
+  objective: str
+  step_milliseconds: float
+  overhead: Paired
+  temporary_megabytes: float
+  gigaflops: float
+  parameters: int
+  kept: int
+
+
+def measure_costs(
+  settings: Mapping[str, Any], workdir: str | os.PathLike[str]
+) -> list[Cost]:
+  """Times the training step of every objective beside that of the baseline.
+
+  Steps of the two alternate, in blocks of random order, so that what else the machine
+  does falls on both.
+
+  Args:
+    settings: of a study: its objectives, baseline, and `cost`: `model`,
+      `model_options`, `image_size`, `batch_size`, `repeats`.
+    workdir: where `cost.json` is written.
+
+  Returns:
+    The costs, the baseline's first.
+
+  Raises:
+    InputError: a setting that cannot be used.
+  """
+  cost = settings["cost"]
+  for name in ("image_size", "batch_size"):
+    check_integer(f"cost.{name}", cost[name], at_least=1)
+  check_integer("cost.repeats", cost["repeats"], at_least=3)
+  baseline = settings["baseline"]
+  names = [baseline, *(name for name in settings["objectives"] if name != baseline)]
+  steps = {}
+  for name in tqdm(names, desc="compile", unit="objective"):
+    steps[name] = _Step(cost, settings["objectives"][name], name)
+  rng = np.random.default_rng(0)
+  seconds = {name: [] for name in names}
+  for _ in tqdm(range(cost["repeats"]), desc="time", unit="round"):
+    for name in rng.permutation(names):
+      seconds[name].append(steps[name].time())
+  found = [steps[name].cost(name, seconds[name], seconds[baseline]) for name in names]
+  folder = Path(workdir).expanduser()
+  folder.mkdir(parents=True, exist_ok=True)
+  what = {
+    "network": f"{cost['model']}, {cost['image_size']} px, batch {cost['batch_size']}",
+    "date": provenance.today(),
+    "hardware": provenance.hardware(),
+    "versions": provenance.versions("jax", "flax", "optax"),
+    "costs": found,
+  }
+  write_text(folder / FILE, json_text(what, indent=1) + "\n")
+  return found
+
+
+def read_costs(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
+  """What `measure_costs` has written: the network, where, when, and the costs.
+
+  Args:
+    workdir: of the study.
+
+  Returns:
+    The mapping, its "costs" as `Cost`; None if nothing is there.
+
+  Raises:
+    InputError: a file that cannot be read.
+  """
+  path = Path(workdir).expanduser() / FILE
+  if not path.exists():
+    return None
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    costs = []
+    for cost in found["costs"]:
+      overhead = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in cost["overhead"].items()
+      }
+      costs.append(Cost(**{**cost, "overhead": Paired(**overhead)}))
+  except (ValueError, KeyError, TypeError) as error:
+    raise InputError(f"{path} cannot be read ({error}); measure it anew.") from None
+  return {**found, "costs": costs}
+
+
+class _Step:
+  """The compiled training step of one objective, and its state."""
+
+  def __init__(self, cost, objective_settings, name):
+    channels, size = 3, cost["image_size"]
+    shape = (size, size, channels)
+    model = create_model(
+      cost["model"], num_classes=_NUM_CLASSES, **cost["model_options"]
+    )
+    shapes = tap_shapes(model, shape)
+    # A class order is one of the task's classes: here any will do.
+    objective_settings = _without_class_orders(objective_settings)
+    terms = objective_settings.get("terms", {})
+    check_terms(
+      terms, shapes, num_classes=_NUM_CLASSES, setting=f"objectives.{name}.terms"
+    )
+    objective = create_objective(
+      num_classes=_NUM_CLASSES,
+      tap_shapes=shapes,
+      num_train_steps=100,
+      warmup_steps=1,
+      seed=0,
+      **{"terms": {}, **objective_settings},
+    )
+    optimizer = create_optimizer("sgd", 0.1, weight_decay=1e-4)
+    self._state = create_state(model, objective, optimizer, image_shape=shape, seed=0)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (cost["batch_size"], *shape), np.uint8)
+    self._batch = {
+      "image": jnp.asarray(images),
+      "label": jnp.asarray(rng.integers(0, 10, cost["batch_size"], np.int32)),
+    }
+    step = make_train_step(objective, pixel_mean=(0.5,), pixel_std=(0.25,), seed=0)
+    lowered = jax.jit(step, donate_argnums=0).lower(self._state, self._batch)
+    self._compiled = lowered.compile()
+    self.time()  # the first call is not like those after it
+
+  def time(self) -> float:
+    """Seconds of one step."""
+    start = time.perf_counter()
+    self._state, sums = self._compiled(self._state, self._batch)
+    jax.block_until_ready((self._state, sums))
+    return time.perf_counter() - start
+
+  def cost(self, name, seconds, baseline_seconds) -> Cost:
+    ratios = np.array(seconds) / np.array(baseline_seconds)
+    flops = self._compiled.cost_analysis()["flops"]
+    memory = self._compiled.memory_analysis()
+    return Cost(
+      name,
+      1000 * float(np.median(seconds)),
+      paired(100 * (ratios - 1)),
+      memory.temp_size_in_bytes / 1e6,
+      flops / 1e9,
+      sum(x.size for x in jax.tree.leaves(self._state.params)),
+      sum(x.size for x in jax.tree.leaves(self._state.memory)),
+    )
+
+
+def _without_class_orders(value):
+  if isinstance(value, Mapping):
+    return {
+      name: _without_class_orders(item)
+      for name, item in value.items()
+      if name != "class_order"
+    }
+  return value

@@ -1,0 +1,124 @@
+"""The figures of a report of studies."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hue_jax.compare.analysis import Analysis
+from hue_jax.pages.figures import Theme, new_axes, without_math
+
+_MARKERS = "osD^vP*X<>"
+
+
+def gains(studies: Sequence[Analysis], theme: Theme) -> Figure:
+  """Gain in test accuracy of every objective over the baseline, one panel a study."""
+  columns = min(len(studies), 3)
+  rows = -(-len(studies) // columns)
+  tallest = max(len(_against_baseline(study)) for study in studies)
+  figure, axes = new_axes(
+    theme, rows, columns, (3.6 * columns + 1.2, rows * (0.26 * tallest + 0.9))
+  )
+  for axis, study in zip(axes, studies, strict=False):
+    contrasts = _against_baseline(study)
+    places = np.arange(len(contrasts))[::-1]
+    axis.axvline(0, color=theme.faint, linewidth=0.8)
+    for place, contrast in zip(places, contrasts, strict=True):
+      gain = contrast.test or contrast.validation
+      low, high = gain.paired.t_interval
+      color = theme.series[0] if low > 0 else theme.series[1] if high < 0 else theme.ink
+      axis.plot([low, high], [place, place], color=color, linewidth=1.4)
+      axis.plot(gain.paired.mean, place, "o", color=color, markersize=4)
+    axis.set_yticks(places, [without_math(c.objective) for c in contrasts])
+    axis.set_ylim(-0.7, len(contrasts) - 0.3)
+    axis.grid(visible=False, axis="y")
+    axis.grid(axis="x", color=theme.faint, alpha=0.25, linewidth=0.6)
+    title = f"{study.title}, n = {len(study.seeds)}"
+    axis.set_title(without_math(title), fontsize=9, color=theme.ink, loc="left")
+    axis.set_xlabel("gain in accuracy, points", fontsize=8)
+  for axis in axes[len(studies) :]:
+    axis.set_visible(False)
+  return figure
+
+
+def learning_curves(study: Analysis, theme: Theme) -> Figure:
+  """Validation accuracy during training, with its 95 % interval over seeds."""
+  names = list(study.curves)
+  figure, (axis,) = new_axes(theme, 1, 1, (7.2, 3.4))
+  for number, name in enumerate(names):
+    curve = study.curves[name]
+    color = theme.ink if name == study.baseline else _color(theme, number)
+    axis.plot(
+      curve.steps,
+      curve.mean,
+      marker=_MARKERS[number % len(_MARKERS)],
+      markersize=3.5,
+      linewidth=1.1,
+      color=color,
+      label=without_math(name),
+    )
+    axis.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.1, lw=0)
+  first = study.curves[study.baseline]
+  # The first evaluations of a short training say little: the rest fills the figure.
+  shown = first.mean >= first.mean.max() - 15
+  lowest = min(curve.low[shown].min() for curve in study.curves.values())
+  axis.set_ylim(bottom=lowest - 0.5)
+  axis.set_xlabel("step", fontsize=8)
+  axis.set_ylabel("validation accuracy, %", fontsize=8)
+  _legend(axis, theme)
+  return figure
+
+
+def robustness(study: Analysis, theme: Theme) -> Figure:
+  """Accuracy under each corruption by severity, of every objective."""
+  objectives = list(study.corruptions)
+  kinds = list(study.corruptions[objectives[0]])
+  columns = 3
+  rows = -(-len(kinds) // columns)
+  figure, axes = new_axes(theme, rows, columns, (9, 2.2 * rows + 0.6))
+  for axis, kind in zip(axes, kinds, strict=False):
+    for number, name in enumerate(objectives):
+      series = study.corruptions[name][kind]
+      axis.plot(
+        np.arange(1, len(series) + 1),
+        series,
+        marker=_MARKERS[number % len(_MARKERS)],
+        markersize=3,
+        linewidth=1,
+        color=theme.ink if name == study.baseline else _color(theme, number),
+        label=without_math(name),
+      )
+    axis.set_title(kind, fontsize=9, color=theme.ink, loc="left")
+    axis.set_xlabel("severity", fontsize=8)
+    axis.set_ylabel("accuracy, %", fontsize=8)
+  for axis in axes[len(kinds) :]:
+    axis.set_visible(False)
+  handles, labels = axes[0].get_legend_handles_labels()
+  figure.legend(
+    handles,
+    labels,
+    loc="outside upper left",
+    ncols=5,
+    fontsize=7,
+    frameon=False,
+    labelcolor=theme.ink,
+  )
+  return figure
+
+
+def _against_baseline(study):
+  return [c for c in study.contrasts if c.reference == study.baseline]
+
+
+def _color(theme, number):
+  return theme.series[number % len(theme.series)]
+
+
+def _legend(axis, theme):
+  axis.legend(
+    fontsize=7,
+    frameon=False,
+    labelcolor=theme.ink,
+    loc="center left",
+    bbox_to_anchor=(1.0, 0.5),
+  )

@@ -1,0 +1,191 @@
+"""Writes what studies say as one self-contained page, a Markdown table and JSON."""
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from hue_jax.compare import figures
+from hue_jax.compare.analysis import Analysis, Gain, analyze
+from hue_jax.compare.cost import read_costs
+from hue_jax.compare.records import fingerprint_of_objective
+from hue_jax.pages import provenance
+from hue_jax.pages.figures import Picture, draw_picture
+from hue_jax.pages.files import json_text, write_text
+
+
+def write_report(
+  workdirs: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]
+) -> dict[str, Any]:
+  """Writes report.html, report.md, report.json and figures/ from studies.
+
+  Args:
+    workdirs: of studies. Those that do not read the test split are a search: they
+      count as forms tried, and are shown by their validation split alone.
+    folder: for the files; those of an earlier report are replaced.
+
+  Returns:
+    A summary: where the page is, and how many runs, seeds and forms it is about.
+
+  Raises:
+    InputError: a workdir that holds no study, or too little of one.
+  """
+  folder = Path(folder).expanduser()
+  (folder / "figures").mkdir(parents=True, exist_ok=True)
+  found = [analyze(workdir) for workdir in workdirs]
+  studies = [study for study in found if study.reads_test]
+  searches = [study for study in found if not study.reads_test]
+  costs = [cost for cost in map(read_costs, workdirs) if cost]
+  content = {
+    "studies": studies,
+    "searches": searches,
+    "objectives": _objectives(studies),
+    "describe": {c.objective: c.describe for s in found for c in s.contrasts},
+    "num_forms": _num_forms(searches),
+    "costs": costs,
+    "made": provenance.today(),
+    "versions": provenance.versions("jax", "flax", "optax", "numpy", "scipy"),
+  }
+  write_text(folder / "report.json", json_text(found, indent=1) + "\n")
+  write_text(folder / "report.md", _render("tables.md", autoescape=False, **content))
+  pictures = _pictures(studies or searches, folder / "figures")
+  style = (resources.files("hue_jax.pages") / "style.css").read_text("utf-8")
+  page = _render("page.html", **content, pictures=pictures, style=Markup(style))
+  write_text(folder / "report.html", page)
+  return {
+    "report": str(folder / "report.html"),
+    "studies": len(studies),
+    "searches": len(searches),
+    "forms_tried": content["num_forms"],
+  }
+
+
+def _objectives(studies: Sequence[Analysis]) -> list[str]:
+  """All objectives, in the order in which studies name them."""
+  names = (c.objective for s in studies for c in s.contrasts if _is_main(s, c))
+  return list(dict.fromkeys(names))
+
+
+def _is_main(study, contrast) -> bool:
+  return contrast.reference == study.baseline
+
+
+def _num_forms(searches: Sequence[Analysis]) -> int:
+  """Different objectives that searches have tried, beside their baselines."""
+  forms = set()
+  for study in searches:
+    for name, settings in study.settings["objectives"].items():
+      if name != study.baseline:
+        forms.add(fingerprint_of_objective(settings))
+  return len(forms)
+
+
+def _pictures(studies: Sequence[Analysis], folder: Path) -> dict[str, Picture]:
+  drawn = {
+    "gains": (
+      "Gain in accuracy of every objective over the baseline, in points, with the 95 % "
+      "interval of the mean over paired seeds. Blue lies above 0, orange below.",
+      lambda theme: figures.gains(studies, theme),
+    )
+  }
+  for study in studies:
+    drawn[f"{study.title} curves"] = (
+      f"{study.title}: validation accuracy during training, mean over seeds with its "
+      "95 % interval. The rate falls to 0 by a cosine, so that the end counts most.",
+      lambda theme, study=study: figures.learning_curves(study, theme),
+    )
+    if study.corruptions:
+      drawn[f"{study.title} robustness"] = (
+        f"{study.title}: test accuracy under six corruptions at five severities, mean "
+        "over seeds.",
+        lambda theme, study=study: figures.robustness(study, theme),
+      )
+  return {
+    name: draw_picture(name, description, draw, folder)
+    for name, (description, draw) in drawn.items()
+  }
+
+
+# --- Text -----------------------------------------------------------------------
+
+
+def _render(template: str, *, autoescape: bool = True, **content: Any) -> str:
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("hue_jax.compare", "report_page"),
+    autoescape=autoescape,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters |= {
+    "number": _number,
+    "signed": _signed,
+    "interval": _interval,
+    "p": _p,
+    "verdict": _verdict,
+    "day": _day,
+    "json": lambda value: json.dumps(value, default=list),
+  }
+  environment.globals |= {"contrast_of": _contrast_of}
+  return environment.get_template(template).render(**content)
+
+
+def _contrast_of(study: Analysis, objective: str):
+  """The contrast of an objective with the baseline, or None."""
+  for contrast in study.contrasts:
+    if contrast.objective == objective and _is_main(study, contrast):
+      return contrast
+  return None
+
+
+def _digits(value: float) -> int:
+  return 2 if abs(value) >= 0.1 or value == 0 else 3
+
+
+def _number(value: float, digits: int | None = None) -> str:
+  if value is None or not math.isfinite(value):
+    return "—"
+  digits = _digits(value) if digits is None else digits
+  return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float, digits: int | None = None) -> str:
+  if not math.isfinite(value):
+    return "—"
+  digits = _digits(value) if digits is None else digits
+  return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _interval(gain: Gain) -> str:
+  """Mean difference with its t interval."""
+  low, high = gain.paired.t_interval
+  digits = min(max(_digits(bound) for bound in (low, high, gain.paired.mean)), 3)
+  if gain.measure.unit == 100:
+    digits = 2
+  values = (_signed(value, digits) for value in (low, high))
+  return f"{_signed(gain.paired.mean, digits)} [{', '.join(values)}]"
+
+
+def _p(value: float) -> str:
+  if not math.isfinite(value):
+    return "—"
+  return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _verdict(gain: Gain) -> str:
+  """better, worse, or even: where the 95 % interval lies."""
+  low, high = gain.paired.t_interval
+  if not gain.measure.better or not (low > 0 or high < 0):
+    return "even"
+  return "better" if (low > 0) == (gain.measure.better > 0) else "worse"
+
+
+def _day(seconds: float) -> str:
+  return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")

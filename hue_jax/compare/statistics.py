@@ -1,0 +1,131 @@
+"""Paired differences over seeds: mean, intervals, tests, and Holm's correction."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+_DRAWS = 10_000
+_LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired:
+  """How an objective differs from the baseline, seed by seed.
+
+  Attributes:
+    count: pairs n.
+    mean: of the differences.
+    standard_error: of the mean; NaN for fewer than 2 pairs, as are the intervals and
+      the t test.
+    t_interval: 95 %, of Student's t.
+    bootstrap_interval: 95 %, percentiles of the means of 10,000 resamples.
+    higher: pairs whose difference is above 0.
+    lower: pairs whose difference is below 0.
+    t_p: two-sided p of the paired t test.
+    wilcoxon_p: two-sided p of the signed-rank test, pairs without a difference
+      counted half to each side (Pratt).
+  """
+
+  count: int
+  mean: float
+  standard_error: float
+  t_interval: tuple[float, float]
+  bootstrap_interval: tuple[float, float]
+  higher: int
+  lower: int
+  t_p: float
+  wilcoxon_p: float
+
+
+def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
+  """Statistics of paired differences.
+
+  Args:
+    differences: objective minus baseline, of one seed each.
+    seed: of the bootstrap.
+
+  Returns:
+    The statistics; differences that are all 0 have p = 1.
+  """
+  count = len(differences)
+  mean = float(np.mean(differences)) if count else np.nan
+  higher, lower = int(np.sum(differences > 0)), int(np.sum(differences < 0))
+  if count < 2:
+    nothing = (np.nan, np.nan)
+    return Paired(count, mean, np.nan, nothing, nothing, higher, lower, np.nan, np.nan)
+  error = float(np.std(differences, ddof=1) / np.sqrt(count))
+  reach = stats.t.ppf((1 + _LEVEL) / 2, count - 1) * error
+  rng = np.random.default_rng(seed)
+  draws = differences[rng.integers(0, count, (_DRAWS, count))].mean(axis=1)
+  tails = (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))
+  low, high = np.percentile(draws, tails)
+  if higher or lower:
+    wilcoxon_p = float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+  else:
+    wilcoxon_p = 1.0
+  if error:
+    t_p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
+  else:  # every pair differs by the same
+    t_p = 0.0 if mean else 1.0
+  return Paired(
+    count,
+    mean,
+    error,
+    (mean - reach, mean + reach),
+    (float(low), float(high)),
+    higher,
+    lower,
+    t_p,
+    wilcoxon_p,
+  )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+  """p-values such that rejecting those below α errs once or more with at most α.
+
+  The k-th smallest of m is multiplied by m − k + 1, and is at least those before it.
+
+  Args:
+    p_values: of the tests of one family; NaN for a test that is not defined, which
+      does not count.
+
+  Returns:
+    The corrected values, in the same order.
+
+  Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
+  """
+  values = np.asarray(p_values, np.float64)
+  corrected = np.full(len(values), np.nan)
+  order = [i for i in np.argsort(values) if np.isfinite(values[i])]
+  largest = 0.0
+  for rank, index in enumerate(order):
+    largest = max(largest, min(values[index] * (len(order) - rank), 1.0))
+    corrected[index] = largest
+  return corrected.tolist()
+
+
+def steps_to_reach(
+  steps: Sequence[int], accuracies: Sequence[float], target: float
+) -> float:
+  """The step at which a learning curve first reaches an accuracy.
+
+  Args:
+    steps: of the evaluations.
+    accuracies: at each of these.
+    target: to be reached.
+
+  Returns:
+    Linear between two evaluations; infinite if it is never reached.
+  """
+  previous_step, previous = 0, 0.0
+  for step, accuracy in zip(steps, accuracies, strict=True):
+    if accuracy >= target:
+      if accuracy == previous:
+        return float(step)
+      share = (target - previous) / (accuracy - previous)
+      return previous_step + max(share, 0.0) * (step - previous_step)
+    previous_step, previous = step, accuracy
+  return float("inf")

@@ -1,0 +1,1 @@
+"""What all reports share: themes and figures, files, and where numbers come from."""

@@ -1,0 +1,144 @@
+"""Figures for a light and for a dark page.
+
+Colors are Okabe and Ito's, which people with color blindness tell apart.
+"""
+
+import dataclasses
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hue_jax.pages.files import data_uri
+
+
+@dataclasses.dataclass(frozen=True)
+class Theme:
+  """Colors of a page.
+
+  Attributes:
+    ink: of text and axes.
+    faint: of the grid and of what is shown for comparison alone.
+    paper: behind the figure.
+    series: of what is shown, in order.
+  """
+
+  ink: str
+  faint: str
+  paper: str
+  series: tuple[str, ...]
+
+
+LIGHT = Theme(
+  "#1f2328",
+  "#8c959f",
+  "#ffffff",
+  ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6e40c9"),
+)
+DARK = Theme(
+  "#e6e8eb",
+  "#7d8590",
+  "#16191d",
+  ("#56b4e9", "#e69f00", "#2fc49a", "#e39ac1", "#f0e442", "#0a8ad8", "#b08cf0"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A figure on a page, in both themes, as data URIs.
+
+  Attributes:
+    name: of its files.
+    description: what it shows, for those who cannot see it.
+    light: for a light page.
+    dark: for a dark one.
+  """
+
+  name: str
+  description: str
+  light: str
+  dark: str
+
+
+def draw_picture(
+  name: str, description: str, draw: Callable[[Theme], Figure], folder: Path
+) -> Picture:
+  """Draws a figure for both themes, and keeps the light one as PNG and SVG.
+
+  Args:
+    name: of the files; what a file's name had better not have becomes "_".
+    description: what it shows.
+    draw: Theme → figure.
+    folder: for the files.
+
+  Returns:
+    The picture for a page.
+  """
+  stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+  light, dark = (draw(theme) for theme in (LIGHT, DARK))
+  save(light, str(folder / f"{stem}.png"), "png")
+  drawings = [io.BytesIO(), io.BytesIO()]
+  for figure, drawing in zip((light, dark), drawings, strict=True):
+    save(figure, drawing, "svg")
+  (folder / f"{stem}.svg").write_bytes(drawings[0].getvalue())
+  uris = (data_uri("image/svg+xml", drawing.getvalue()) for drawing in drawings)
+  return Picture(name, description, *uris)
+
+
+def save(figure: Figure, file: str | io.BytesIO, file_format: str) -> None:
+  """Writes a figure as "png" or "svg", to a path or an open file."""
+  # Text stays text, and equal runs make equal files.
+  metadata = {"Date": None} if file_format == "svg" else None
+  settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}
+  with mpl.rc_context(settings), warnings.catch_warnings():
+    # A name may have letters that Matplotlib's font lacks; the page itself shows them.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    figure.savefig(file, format=file_format, dpi=160, metadata=metadata)
+
+
+def new_axes(
+  theme: Theme,
+  rows: int,
+  columns: int,
+  size: tuple[float, float],
+  widths: Sequence[float] | None = None,
+) -> tuple[Figure, list[Axes]]:
+  """An empty figure of a theme.
+
+  Args:
+    theme: of the page.
+    rows: of axes.
+    columns: of axes.
+    size: width and height in inches.
+    widths: of the columns, relative to each other.
+
+  Returns:
+    The figure, and its axes row by row.
+  """
+  figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
+  grid = figure.add_gridspec(rows, columns, width_ratios=widths)
+  axes = [figure.add_subplot(cell) for cell in grid]
+  for axis in axes:
+    ink(axis, theme)
+  return figure, axes
+
+
+def ink(axis: Axes, theme: Theme) -> None:
+  """Gives an axis the colors of a theme."""
+  axis.set_facecolor(theme.paper)
+  axis.tick_params(colors=theme.ink, labelsize=8, length=3)
+  axis.xaxis.label.set_color(theme.ink)
+  axis.yaxis.label.set_color(theme.ink)
+  axis.grid(axis="y", color=theme.faint, alpha=0.25, linewidth=0.6)
+  for side, spine in axis.spines.items():
+    spine.set_visible(side in ("left", "bottom"))
+    spine.set_color(theme.faint)
+
+
+def without_math(text: str) -> str:
+  """A dollar is a dollar."""
+  return text.replace("$", r"\$")
