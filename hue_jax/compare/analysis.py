@@ -93,6 +93,10 @@ class Contrast:
     """The two names."""
     return f"{self.objective} − {self.reference}"
 
+  def other(self, name: str) -> Gain | None:
+    """The gain in another measure; None if it is not defined for both."""
+    return next((gain for gain in self.others if gain.measure.name == name), None)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LearningCurve:
@@ -103,6 +107,9 @@ class LearningCurve:
     mean: in percent.
     low: of its 95 % interval.
     high: likewise.
+    gain: mean of the paired differences from the baseline, in points.
+    gain_low: of its 95 % interval.
+    gain_high: likewise.
     steps_to_baseline: the mean step at which a seed's curve first reaches what the
       baseline of the same seed has in the end, of those that do.
     reached: share of the seeds that do.
@@ -112,6 +119,9 @@ class LearningCurve:
   mean: Float[np.ndarray, "evaluations"]
   low: Float[np.ndarray, "evaluations"]
   high: Float[np.ndarray, "evaluations"]
+  gain: Float[np.ndarray, "evaluations"]
+  gain_low: Float[np.ndarray, "evaluations"]
+  gain_high: Float[np.ndarray, "evaluations"]
   steps_to_baseline: float
   reached: float
 
@@ -160,6 +170,12 @@ class Analysis:
     return bool(self.settings["read_test"])
 
   @property
+  def other_measures(self) -> tuple[Measure, ...]:
+    """Beside accuracy, those that any objective has."""
+    there = {gain.measure.name for c in self.contrasts for gain in c.others}
+    return tuple(measure for measure in MEASURES if measure.name in there)
+
+  @property
   def num_forms(self) -> int:
     """Objectives beside the baseline."""
     return len(self.settings["objectives"]) - 1
@@ -198,7 +214,7 @@ def analyze(workdir: str | os.PathLike[str]) -> Analysis:
     settings=settings,
     baseline=baseline,
     baseline_accuracy={
-      split: float(np.mean(_values(runs[baseline], split, _accuracy)))
+      split: 100 * float(np.mean(_values(runs[baseline], split, _accuracy)))
       for split in ("validation", "test")
       if split in runs[baseline][0]
     },
@@ -314,9 +330,10 @@ _READERS: dict[str, Callable[[Record], Any]] = {
 
 
 def _curve(runs, baseline_runs) -> LearningCurve:
-  accuracy = 100 * np.array([record["curve"]["accuracy"] for record in runs])
-  intervals = [paired(column).t_interval for column in accuracy.T]
-  low, high = np.array(intervals).T
+  accuracy, of_baseline = (
+    100 * np.array([record["curve"]["accuracy"] for record in found])
+    for found in (runs, baseline_runs)
+  )
   reached = np.array(
     [
       steps_to_reach(
@@ -330,12 +347,17 @@ def _curve(runs, baseline_runs) -> LearningCurve:
   finite = np.isfinite(reached)
   return LearningCurve(
     np.array(runs[0]["curve"]["step"], np.float64),
-    accuracy.mean(axis=0),
-    low,
-    high,
+    *_band(accuracy),
+    *_band(accuracy - of_baseline),
     float(reached[finite].mean()) if finite.any() else float("nan"),
     float(finite.mean()),
   )
+
+
+def _band(values):
+  """Mean, low and high over seeds, the first axis."""
+  low, high = np.array([paired(column).t_interval for column in values.T]).T
+  return values.mean(axis=0), low, high
 
 
 def _mean_of(runs, name):

@@ -42,30 +42,40 @@ def gains(studies: Sequence[Analysis], theme: Theme) -> Figure:
 
 
 def learning_curves(study: Analysis, theme: Theme) -> Figure:
-  """Validation accuracy during training, with its 95 % interval over seeds."""
-  names = list(study.curves)
-  figure, (axis,) = new_axes(theme, 1, 1, (7.2, 3.4))
-  for number, name in enumerate(names):
-    curve = study.curves[name]
-    color = theme.ink if name == study.baseline else _color(theme, number)
-    axis.plot(
-      curve.steps,
-      curve.mean,
-      marker=_MARKERS[number % len(_MARKERS)],
-      markersize=3.5,
-      linewidth=1.1,
-      color=color,
-      label=without_math(name),
-    )
-    axis.fill_between(curve.steps, curve.low, curve.high, color=color, alpha=0.1, lw=0)
-  first = study.curves[study.baseline]
-  # The first evaluations of a short training say little: the rest fills the figure.
-  shown = first.mean >= first.mean.max() - 15
-  lowest = min(curve.low[shown].min() for curve in study.curves.values())
-  axis.set_ylim(bottom=lowest - 0.5)
-  axis.set_xlabel("step", fontsize=8)
-  axis.set_ylabel("validation accuracy, %", fontsize=8)
-  _legend(axis, theme)
+  """Validation accuracy during training, and its gain over the baseline's."""
+  figure, (level, gain) = new_axes(theme, 1, 2, (9.6, 3.3))
+  for number, (name, curve) in enumerate(study.curves.items()):
+    is_baseline = name == study.baseline
+    style = {
+      "marker": _MARKERS[number % len(_MARKERS)],
+      "markersize": 3,
+      "linewidth": 1,
+      "color": theme.ink if is_baseline else _color(theme, number),
+      "label": without_math(name),
+    }
+    level.plot(curve.steps, curve.mean, **style)
+    if is_baseline:
+      level.fill_between(
+        curve.steps, curve.low, curve.high, color=theme.ink, alpha=0.12, lw=0
+      )
+    gain.plot(curve.steps, curve.gain, **style)
+    if not is_baseline:
+      color = _color(theme, number)
+      gain.fill_between(
+        curve.steps, curve.gain_low, curve.gain_high, color=color, alpha=0.08, lw=0
+      )
+  # The first evaluations of a short training say little: the end fills the figure.
+  ends = np.array([curve.gain[-1] for curve in study.curves.values()])
+  widths = [curve.gain_high[-1] - curve.gain_low[-1] for curve in study.curves.values()]
+  reach = 2 * max(np.abs(ends).max(), max(widths))
+  gain.set_ylim(-reach, reach)
+  first = study.curves[study.baseline].mean
+  level.set_ylim(bottom=first[first >= first.max() - 15].min() - 2)
+  level.set_ylabel("validation accuracy, %", fontsize=8)
+  gain.set_ylabel("gain over the baseline, points", fontsize=8)
+  for axis in (level, gain):
+    axis.set_xlabel("step", fontsize=8)
+  _legend(figure, level, theme)
   return figure
 
 
@@ -93,16 +103,7 @@ def robustness(study: Analysis, theme: Theme) -> Figure:
     axis.set_ylabel("accuracy, %", fontsize=8)
   for axis in axes[len(kinds) :]:
     axis.set_visible(False)
-  handles, labels = axes[0].get_legend_handles_labels()
-  figure.legend(
-    handles,
-    labels,
-    loc="outside upper left",
-    ncols=5,
-    fontsize=7,
-    frameon=False,
-    labelcolor=theme.ink,
-  )
+  _legend(figure, axes[0], theme)
   return figure
 
 
@@ -114,11 +115,15 @@ def _color(theme, number):
   return theme.series[number % len(theme.series)]
 
 
-def _legend(axis, theme):
-  axis.legend(
+def _legend(figure, axis, theme):
+  """Above all axes, from those of one."""
+  handles, labels = axis.get_legend_handles_labels()
+  figure.legend(
+    handles,
+    labels,
+    loc="outside upper left",
+    ncols=5,
     fontsize=7,
     frameon=False,
     labelcolor=theme.ink,
-    loc="center left",
-    bbox_to_anchor=(1.0, 0.5),
   )

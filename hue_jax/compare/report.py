@@ -97,8 +97,9 @@ def _pictures(studies: Sequence[Analysis], folder: Path) -> dict[str, Picture]:
   }
   for study in studies:
     drawn[f"{study.title} curves"] = (
-      f"{study.title}: validation accuracy during training, mean over seeds with its "
-      "95 % interval. The rate falls to 0 by a cosine, so that the end counts most.",
+      f"{study.title}: left, validation accuracy during training, mean over seeds, and "
+      "the 95 % interval of the baseline; right, the paired gain over it with "
+      "the 95 % interval. The rate falls to 0 by a cosine: the end counts.",
       lambda theme, study=study: figures.learning_curves(study, theme),
     )
     if study.corruptions:
@@ -133,7 +134,7 @@ def _render(template: str, *, autoescape: bool = True, **content: Any) -> str:
     "day": _day,
     "json": lambda value: json.dumps(value, default=list),
   }
-  environment.globals |= {"contrast_of": _contrast_of}
+  environment.globals |= {"contrast_of": _contrast_of, "reference_of": _reference_of}
   return environment.get_template(template).render(**content)
 
 
@@ -143,6 +144,12 @@ def _contrast_of(study: Analysis, objective: str):
     if contrast.objective == objective and _is_main(study, contrast):
       return contrast
   return None
+
+
+def _reference_of(study: Analysis, measure: str) -> float:
+  """What the baseline has of a measure."""
+  others = (c.other(measure) for c in study.contrasts if _is_main(study, c))
+  return next((gain.reference for gain in others if gain), math.nan)
 
 
 def _digits(value: float) -> int:
@@ -160,7 +167,7 @@ def _signed(value: float, digits: int | None = None) -> str:
   if not math.isfinite(value):
     return "—"
   digits = _digits(value) if digits is None else digits
-  return f"{value:+.{digits}f}".replace("-", "−")
+  return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def _interval(gain: Gain) -> str:

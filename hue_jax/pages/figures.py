@@ -104,8 +104,8 @@ def new_axes(
   theme: Theme,
   rows: int,
   columns: int,
-  size: tuple[float, float],
-  widths: Sequence[float] | None = None,
+  size: Sequence[int | float],
+  widths: Sequence[int | float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
   """An empty figure of a theme.
 
