@@ -352,7 +352,7 @@ def center_loss(
 
 
 def update_centers(
-  centers: Float[Array, "classes channels"],
+  centers: Float[Arrays, "classes channels"],
   features: Float[Arrays, "batch channels"],
   labels: Int[Arrays, "batch"],
   *,
@@ -375,6 +375,7 @@ def update_centers(
 
   Source: Wen et al., equation 4 (see `center_loss`).
   """
+  centers = jnp.asarray(centers)
   features = jax.lax.stop_gradient(jnp.asarray(features, jnp.float32))
   one_hot = _one_hot(labels, len(centers), _counting(labels, where), jnp.float32)
   counts = _psum(one_hot.sum(axis=0), axis_name)[:, None]

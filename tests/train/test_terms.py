@@ -1,0 +1,292 @@
+"""Every kind of term and classifier in an objective, and what it keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small import (
+  IMAGE_SHAPE,
+  NUM_CLASSES,
+  PIXELS,
+  flat,
+  small_batch,
+  small_model,
+  small_state,
+)
+
+from hue_jax import losses
+from hue_jax.errors import InputError
+from hue_jax.models import tap_shapes
+from hue_jax.train.objective import check_classifier, check_terms, create_objective
+from hue_jax.train.parallel import AXIS, create_parallel
+from hue_jax.train.step import make_eval_step, make_train_step
+from hue_jax.train.terms import KINDS
+
+_SHAPES = {"stage2": (3, 4, 6), "features": (6,)}
+_LABELS = jnp.array([0, 1, 2, 3, 4, 1, 1])
+
+
+@pytest.fixture
+def outputs():
+  keys = jax.random.split(jax.random.key(0), 5)
+  layer = jax.random.normal(keys[1], (7, 3, 4, 6))
+  return {
+    "logits": jax.random.normal(keys[0], (7, NUM_CLASSES)),
+    "taps": {"stage2": layer, "features": layer.mean((1, 2))},
+    "labels": _LABELS,
+    "mask": jnp.ones(7),
+    "head": {
+      "kernel": jax.random.normal(keys[3], (6, NUM_CLASSES)),
+      "bias": jax.random.normal(keys[4], (NUM_CLASSES,)),
+    },
+    "step": 0,
+  }
+
+
+def _objective(terms=None, shapes=_SHAPES, **settings):
+  return create_objective(
+    num_classes=NUM_CLASSES,
+    terms=terms or {},
+    tap_shapes=shapes,
+    num_train_steps=100,
+    warmup_steps=10,
+    seed=3,
+    **settings,
+  )
+
+
+def _of_network(terms, **settings):
+  return _objective(terms, tap_shapes(small_model(), IMAGE_SHAPE), **settings)
+
+
+def test_terms_are_the_library_functions(outputs):
+  layer, features = outputs["taps"]["stage2"], outputs["taps"]["features"]
+  expected = {
+    "dense_cross_entropy": losses.dense_cross_entropy(
+      layer, _LABELS, **outputs["head"]
+    ),
+    "activation_l2": losses.activation_l2(layer),
+    "confidence_penalty": losses.confidence_penalty(outputs["logits"]),
+    "center_loss": 0.5 * jnp.sum(features**2, axis=-1),  # the centers begin at 0
+  }
+  taps = {"dense_cross_entropy": "stage2", "activation_l2": "stage2"}
+  for kind, values in expected.items():
+    term = {"kind": kind, "weight": 0.3}
+    if kind in taps:
+      term["tap"] = taps[kind]
+    objective = _objective({"t": term})
+    found = objective(**outputs, memory=objective.empty_memory(_SHAPES)).measured
+    np.testing.assert_allclose(found["hue/t"].values, values, rtol=1e-5)
+    np.testing.assert_allclose(
+      found["loss"].values, found["cross_entropy"].values + 0.3 * values, rtol=1e-5
+    )
+
+
+def test_class_hues_in_another_order(outputs):
+  order = [3, 1, 0, 2, 4]
+  term = {"kind": "class_hue", "tap": "features", "class_order": order}
+  found = _objective({"t": term})(**outputs).measured["hue/t"].values
+  hues = 2 * np.pi * np.argsort(order) / NUM_CLASSES
+  features = outputs["taps"]["features"]
+  np.testing.assert_allclose(
+    found, losses.hue_loss(features, hues[_LABELS].astype(np.float32)), rtol=1e-5
+  )
+
+
+def test_additive_angular_margin_takes_the_place_of_the_cross_entropy(outputs):
+  classifier = {"kind": "additive_angular_margin", "margin": 0.2, "scale": 8}
+  found = _objective(classifier=classifier)(**outputs)
+  features, kernel = outputs["taps"]["features"], outputs["head"]["kernel"]
+  np.testing.assert_allclose(
+    found.measured["loss"].values,
+    losses.additive_angular_margin_loss(
+      features, kernel, _LABELS, margin=0.2, scale=8.0
+    ),
+    rtol=1e-5,
+  )
+  scores = 8 * losses.cosine_logits(features, kernel)
+  np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
+  np.testing.assert_array_equal(
+    found.measured["top1"].values, scores.argmax(axis=-1) == _LABELS
+  )
+
+
+def test_hyperspherical_prototypes_choose_as_the_logits_do(outputs):
+  found = _objective(classifier={"kind": "hyperspherical_prototypes"})(**outputs)
+  prototypes = losses.simplex_prototypes(NUM_CLASSES)
+  np.testing.assert_allclose(
+    found.measured["loss"].values,
+    losses.hyperspherical_prototype_loss(outputs["logits"], _LABELS, prototypes),
+    rtol=1e-5,
+  )
+  chosen = found.scores.argmax(axis=-1)
+  np.testing.assert_array_equal(chosen, outputs["logits"].argmax(axis=-1))
+
+
+# --- What is kept from batch to batch -----------------------------------------------
+
+_KEEPING = {
+  "prototypes": {
+    "kind": "angular_consistency",
+    "tap": "stage2",
+    "prototypes": "memory",
+    "decay": 0.6,
+    "sectors": 4,
+    "rings": 2,
+  },
+  "centers": {"kind": "center_loss"},
+}
+
+
+def test_a_step_moves_what_terms_keep_and_evaluation_does_not():
+  objective = _of_network(_KEEPING)
+  state = small_state(objective)
+  assert state.memory["prototypes"].means.shape == (NUM_CLASSES, 8, 8)
+  assert state.memory["centers"].shape == (NUM_CLASSES, 16)
+  step = jax.jit(make_train_step(objective, seed=0, **PIXELS))
+  batch = small_batch(0)
+  after, sums = step(state, batch)
+  seen = np.isin(np.arange(NUM_CLASSES), batch["label"])
+  np.testing.assert_array_equal(after.memory["prototypes"].known, seen)
+  assert np.abs(after.memory["centers"][seen]).max() > 1e-4
+  assert sums["hue/prototypes"][0] == 0  # nothing was known before
+  _, sums = step(after, batch)
+  assert sums["hue/prototypes"][0] > 0
+  evaluated = jax.jit(make_eval_step(objective, **PIXELS))(
+    after, batch | {"mask": np.ones(16, np.float32)}
+  )
+  half = jax.jit(make_eval_step(objective, **PIXELS))(
+    after, {k: v[:8] for k, v in batch.items()} | {"mask": np.ones(8, np.float32)}
+  )
+  # With kept prototypes, an example's loss does not depend on its batch.
+  total, count = (
+    a - b for a, b in zip(evaluated["hue/centers"], half["hue/centers"], strict=True)
+  )
+  assert count == 8
+  assert total > 0
+
+
+@pytest.mark.parametrize("form", ["pmap", "shard_map"])
+def test_eight_devices_keep_what_one_keeps(form):
+  objective = _of_network(_KEEPING)
+  found = []
+  for count in (1, 8):
+    parallel = create_parallel(form, jax.devices()[:count])
+    step = parallel.map(make_train_step(objective, seed=0, axis_name=AXIS, **PIXELS))
+    state = parallel.replicate(small_state(objective, synchronized=True))
+    for number in range(4):
+      state, _ = step(state, parallel.shard(small_batch(number)))
+    found.append(jax.device_get(parallel.first(state.memory)))
+  np.testing.assert_allclose(flat(found[1]), flat(found[0]), rtol=1e-3, atol=1e-4)
+
+
+# --- One compilation ----------------------------------------------------------------
+
+
+def test_objectives_that_differ_in_numbers_share_a_compilation():
+  traces = []
+
+  @jax.jit
+  def step(objective, state, batch):
+    traces.append(objective)
+    return make_train_step(objective, seed=0, **PIXELS)(state, batch)
+
+  def sectors(weight, temperature, **settings):
+    term = {"kind": "angular_consistency", "tap": "stage2", "weight": weight}
+    return {"t": {**term, "temperature": temperature, **settings}}
+
+  first = _of_network(sectors(0.1, 0.1))
+  second = _of_network(sectors(0.7, 0.3), label_smoothing=0.2)
+  other = _of_network(sectors(0.1, 0.1, sectors=3))
+  state = small_state(first)
+  results = [step(o, state, small_batch(0)) for o in (first, second)]
+  assert len(traces) == 1
+  alone, _ = jax.jit(make_train_step(second, seed=0, **PIXELS))(state, small_batch(0))
+  np.testing.assert_allclose(flat(results[1][0].params), flat(alone.params), rtol=1e-5)
+  assert np.abs(flat(results[0][0].params) - flat(results[1][0].params)).max() > 1e-5
+  step(other, state, small_batch(0))
+  assert len(traces) == 2
+
+
+def test_one_hot_and_smoothed_labels_are_one_structure(outputs):
+  one_hot, smoothed = _objective(), _objective(label_smoothing=0.1)
+  assert jax.tree.structure(one_hot) == jax.tree.structure(smoothed)
+  found = smoothed(**outputs).measured["loss"].values
+  targets = optax.smooth_labels(jax.nn.one_hot(_LABELS, NUM_CLASSES), 0.1)
+  expected = optax.softmax_cross_entropy(outputs["logits"], targets)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+# --- Settings -----------------------------------------------------------------------
+
+
+def test_random_turns_are_a_function_of_the_step(outputs):
+  term = {
+    "kind": "angular_consistency",
+    "tap": "stage2",
+    "random_turn": True,
+    "sectors": 3,
+  }
+  objective = jax.jit(_objective({"t": term}).__call__)
+  found = [
+    np.asarray(objective(**(outputs | {"step": step})).measured["hue/t"].values)
+    for step in (0, 0, 7)
+  ]
+  np.testing.assert_array_equal(found[0], found[1])
+  assert np.abs(found[0] - found[2]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"kind": "center_loss", "rate": 0}, "terms.t.rate is 0; .* above 0"),
+    (
+      {"kind": "dense_cross_entropy", "tap": "features"},
+      "terms.t.tap is 'features'.*mean over positions is features, of 6 channels",
+    ),
+    ({"kind": "activation_l2"}, "terms.t.tap is None.*stage2, features"),
+    (
+      {"kind": "angular_consistency", "tap": "stage2", "prototypes": "x"},
+      "terms.t.prototypes is 'x'.*batch, memory",
+    ),
+    (
+      {"kind": "angular_consistency", "tap": "stage2", "decay": 1.0},
+      "terms.t.decay is 1.0.*below 1",
+    ),
+    (
+      {"kind": "angular_consistency", "tap": "stage2", "rings": 0},
+      "terms.t.rings is 0",
+    ),
+    (
+      {"kind": "class_hue", "tap": "features", "class_order": [0, 1, 1, 2, 3]},
+      r"terms.t.class_order is \(0, 1, 1, 2, 3\).*each of the classes 0 to 4 once",
+    ),
+    ({"kind": "confidence_penalty", "weight": -1}, "terms.t.weight is -1"),
+  ],
+)
+def test_terms_that_cannot_be_used(settings, message):
+  with pytest.raises(InputError, match=message):
+    check_terms({"t": settings}, _SHAPES, num_classes=NUM_CLASSES, setting="terms")
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"kind": "x"}, "classifier.kind is 'x'.*softmax, additive_angular_margin"),
+    ({"kind": "additive_angular_margin", "margin": 4}, "classifier.margin is 4"),
+    ({"kind": "additive_angular_margin", "scale": 0}, "classifier.scale is 0"),
+    ({"sharpness": 1}, "classifier.sharpness is not a setting.*kind, margin, scale"),
+  ],
+)
+def test_classifiers_that_cannot_be_used(settings, message):
+  with pytest.raises(InputError, match=message):
+    check_classifier(settings)
+
+
+def test_every_kind_describes_itself():
+  for kind in KINDS:
+    term = {"kind": kind, "tap": "stage2", "weight": 0.25}
+    described = _objective({"t": term}).describe()
+    where = "logits" if kind == "confidence_penalty" else "stage2"
+    assert described == f"cross_entropy + 0.25 {kind}({where})"
