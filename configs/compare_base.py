@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
 
   # Optimization, the same for all objectives.
   config.optimizer = "adamw"
-  config.learning_rate = 0.2  # of batch size 256, as in base.py
+  config.learning_rate = 0.12  # of batch size 256, as in base.py
   config.momentum = 0.9  # of sgd
   config.weight_decay = 0.05
   config.gradient_clip_norm = 0.0

@@ -12,6 +12,7 @@ from jaxtyping import Int, UInt8
 from hue_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+FILE = "data.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,12 +108,9 @@ def load_task(settings: Mapping[str, Any], workdir: str | os.PathLike[str]) -> T
   Raises:
     InputError: a data set that cannot be used, or a `data.npz` of another one.
   """
-  path = Path(workdir) / "data.npz"
-  names = ("dataset", "train_split", "validation_split", "test_split")
-  identity = [*(str(settings[name]) for name in names)]
-  identity += [str(settings["image_size"]), str(settings["channels"])]
+  path, identity = Path(workdir).expanduser() / FILE, _identity(settings)
   if not path.exists():
-    _write(_read_dataset(settings), identity, path)
+    write_task(_read_dataset(settings), settings, workdir)
   try:
     with np.load(path, allow_pickle=False) as arrays:
       found = {name: arrays[name] for name in arrays.files}
@@ -132,6 +130,34 @@ def load_task(settings: Mapping[str, Any], workdir: str | os.PathLike[str]) -> T
     )
   class_names = tuple(str(name) for name in found["class_names"])
   return Task(str(settings["dataset"]), class_names, **splits)
+
+
+def write_task(
+  task: Task, settings: Mapping[str, Any], workdir: str | os.PathLike[str]
+) -> None:
+  """Writes `data.npz`, which `load_task` reads: so arrays of one's own are a task too.
+
+  Args:
+    task: its images have the settings' size and channels.
+    settings: as `load_task` takes them.
+    workdir: of the study.
+  """
+  arrays = {}
+  for split in SPLITS:
+    examples = getattr(task, split)
+    arrays[f"{split}_images"] = examples.images
+    arrays[f"{split}_labels"] = examples.labels
+  path = Path(workdir).expanduser() / FILE
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + ".partial")
+  with partial.open("wb") as file:
+    np.savez_compressed(
+      file,
+      identity=_identity(settings),
+      class_names=np.array(task.class_names),
+      **arrays,
+    )
+  partial.replace(path)
 
 
 def _read_dataset(settings) -> Task:
@@ -164,16 +190,7 @@ def _read_dataset(settings) -> Task:
   return Task(dataset.name, dataset.class_names, **splits)
 
 
-def _write(task, identity, path):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  arrays = {}
-  for split in SPLITS:
-    examples = getattr(task, split)
-    arrays[f"{split}_images"] = examples.images
-    arrays[f"{split}_labels"] = examples.labels
-  partial = path.with_name(path.name + ".partial")
-  with partial.open("wb") as file:
-    np.savez_compressed(
-      file, identity=identity, class_names=np.array(task.class_names), **arrays
-    )
-  partial.replace(path)
+def _identity(settings) -> list[str]:
+  """What `data.npz` was made of."""
+  names = ("dataset", "train_split", "validation_split", "test_split")
+  return [str(settings[name]) for name in (*names, "image_size", "channels")]

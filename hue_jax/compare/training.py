@@ -12,10 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from hue_jax.compare.augment import shift_and_flip
 from hue_jax.compare.task import Task
+from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.train.objective import Objective, create_objective
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
@@ -176,9 +177,15 @@ class Trainer:
       features.append(np.asarray(taps["features"])[:count])
     return np.concatenate(scores), np.concatenate(features)
 
-  def normalized(self, images):
+  def normalized(
+    self, images: UInt8[Arrays, "batch height width channels"]
+  ) -> Float[Array, "batch height width channels"]:
     """Pixels as the network takes them."""
-    return normalize(images, **{k[6:]: v for k, v in self._pixels.items()})
+    return normalize(
+      jnp.asarray(images),
+      self._pixels["pixel_mean"],
+      self._pixels["pixel_std"],
+    )
 
   def _train_step(self, objective, state, images, labels, indices, seed):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -196,14 +203,18 @@ class Trainer:
     total, count = sums["loss"]
     return state, total / count
 
-  def _forward(self, params, batch_stats, images):
+  def apply(self, params, batch_stats, pixels):
+    """Logits and taps of normalized pixels."""
     logits, updates = self.model.apply(
       {"params": params["network"], "batch_stats": batch_stats},
-      self.normalized(images),
+      pixels,
       train=False,
       mutable=["taps"],
     )
     return logits, updates["taps"]
+
+  def _forward(self, params, batch_stats, images):
+    return self.apply(params, batch_stats, self.normalized(images))
 
 
 def batched(images: np.ndarray):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from hue_jax.train.objective import Measured, Objective
 from hue_jax.train.state import TrainState
@@ -26,7 +26,7 @@ def make_train_step(
   *,
   pixel_mean: tuple[float, ...],
   pixel_std: tuple[float, ...],
-  seed: int,
+  seed: Int[Array, ""] | int,
   ema_decay: float = 0.0,
   axis_name: str | None = None,
 ) -> Step:

@@ -50,8 +50,8 @@ def _pixelation(x, severity, rng):
   height, width = x.shape[1:3]
   rows, columns = max(round(height * share), 1), max(round(width * share), 1)
   small = _areas(rows, height) @ np.moveaxis(x, 3, 1) @ _areas(columns, width).T
-  y = np.arange(height) * rows // height
-  z = np.arange(width) * columns // width
+  y = ((np.arange(height) + 0.5) * rows / height).astype(int)
+  z = ((np.arange(width) + 0.5) * columns / width).astype(int)
   return np.moveaxis(small[:, :, y][:, :, :, z], 1, 3)
 
 

@@ -41,6 +41,7 @@ class Measuring:
     self._settings = settings["measures"]
     self._per_class = settings["train_per_class"]
     self._task, self._trainer = task, trainer
+    self._pixels = [jnp.array(settings[name]) for name in ("pixel_mean", "pixel_std")]
     self._distances = None
     if settings["hierarchy"]:
       self._distances = hierarchy_distances(settings["hierarchy"], task.class_names)
@@ -137,9 +138,9 @@ class Measuring:
     labels, epsilon = labels_and_epsilon
 
     def scores(pixels):
-      # `normalized` takes pixels as stored.
-      logits, taps = self._trainer.forward(
-        state.params, state.batch_stats, pixels * 255
+      mean, std = self._pixels
+      logits, taps = self._trainer.apply(
+        state.params, state.batch_stats, (pixels - mean) / std
       )
       return objective.classifier.scores(
         given(

@@ -1,0 +1,83 @@
+"""Paired statistics against SciPy and plain definitions."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from hue_jax.compare.statistics import holm, paired, steps_to_reach
+
+_DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.2, 0.9, 0.0, 0.5, -0.3, 0.6, 0.3])
+
+
+def test_paired_statistics_are_scipys():
+  found = paired(_DIFFERENCES)
+  test = scipy.stats.ttest_1samp(_DIFFERENCES, 0)
+  interval = test.confidence_interval()
+  assert found.count == 10
+  assert found.mean == pytest.approx(_DIFFERENCES.mean())
+  assert found.t_interval == pytest.approx((interval.low, interval.high))
+  assert found.t_p == pytest.approx(test.pvalue)
+  assert (found.higher, found.lower) == (7, 2)
+  bootstrap = scipy.stats.bootstrap(
+    (_DIFFERENCES,), np.mean, method="percentile", n_resamples=20000, rng=1
+  ).confidence_interval
+  assert found.bootstrap_interval == pytest.approx(
+    (bootstrap.low, bootstrap.high), abs=0.02
+  )
+  pratt = scipy.stats.wilcoxon(_DIFFERENCES, zero_method="pratt")
+  assert found.wilcoxon_p == pytest.approx(pratt.pvalue)
+
+
+def test_no_difference_at_all_is_no_effect():
+  found = paired(np.zeros(6))
+  assert found.t_interval == (0, 0)
+  assert found.t_p == found.wilcoxon_p == 1
+  assert (found.higher, found.lower) == (0, 0)
+
+
+def test_the_same_difference_everywhere():
+  found = paired(np.full(6, 0.25))
+  assert found.mean == 0.25
+  assert found.t_p == 0
+
+
+def test_one_pair_has_a_mean_and_no_interval():
+  found = paired(np.array([0.5]))
+  assert found.mean == 0.5
+  assert np.isnan(found.t_interval).all()
+  assert np.isnan(found.t_p)
+
+
+def test_intervals_hold_the_true_mean_as_often_as_they_say():
+  rng = np.random.default_rng(0)
+  inside = [
+    low <= 0.3 <= high
+    for low, high in (paired(rng.normal(0.3, 1, 20)).t_interval for _ in range(400))
+  ]
+  assert 0.92 < np.mean(inside) < 0.98
+
+
+def test_holm_is_its_definition():
+  p = [0.01, 0.04, 0.03, 0.005]
+  # Sorted 0.005, 0.01, 0.03, 0.04: times 4, 3, 2, 1, and never falling.
+  assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+  assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+  found = holm([0.01, float("nan"), 0.5])
+  assert found[0] == pytest.approx(0.02)
+  assert np.isnan(found[1])
+  assert holm([]) == []
+
+
+def test_holm_errs_with_any_of_many_as_seldom_as_it_says():
+  rng = np.random.default_rng(1)
+  errs = [min(holm(rng.uniform(size=12).tolist())) < 0.05 for _ in range(1000)]
+  assert np.mean(errs) < 0.07
+
+
+def test_steps_to_reach_an_accuracy():
+  steps, accuracies = [10, 20, 30, 40], [0.2, 0.6, 0.5, 0.8]
+  assert steps_to_reach(steps, accuracies, 0.4) == pytest.approx(15)
+  assert steps_to_reach(steps, accuracies, 0.7) == pytest.approx(30 + 20 / 3)
+  assert steps_to_reach(steps, accuracies, 0.1) == pytest.approx(5)
+  assert steps_to_reach(steps, accuracies, 0.9) == float("inf")
+  assert steps_to_reach([10], [0.0], 0.0) == 10

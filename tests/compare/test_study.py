@@ -1,0 +1,391 @@
+"""Paired trainings, what is measured of them, and studies that stop and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from planted_study import settings_of
+from small_study import SECTORS, digits_task, small_settings, small_workdir
+
+from hue_jax.compare import records, study
+from hue_jax.compare.augment import shift_and_flip
+from hue_jax.compare.measures.measuring import Measuring
+from hue_jax.compare.measures.predictions import accuracy
+from hue_jax.compare.records import Job
+from hue_jax.compare.study import jobs_of, likeness_order, run_study
+from hue_jax.compare.task import Examples, Task, class_balanced, load_task
+from hue_jax.compare.training import Trainer
+from hue_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def task():
+  return digits_task()
+
+
+@pytest.fixture(scope="module")
+def trainer(task):
+  return Trainer(small_settings(num_epochs=30.0), task)
+
+
+def _flat(tree):
+  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+# --- Data -------------------------------------------------------------------------
+
+
+def test_a_seed_draws_as_many_images_of_each_class(task):
+  chosen = class_balanced(task.train.labels, 10, 7, seed=3)
+  assert len(set(chosen)) == 70
+  np.testing.assert_array_equal(np.bincount(task.train.labels[chosen]), 7)
+  np.testing.assert_array_equal(chosen, class_balanced(task.train.labels, 10, 7, 3))
+  more = class_balanced(task.train.labels, 10, 9, seed=3)
+  assert set(chosen) < set(more)
+  assert set(chosen) != set(class_balanced(task.train.labels, 10, 7, seed=4))
+  rare = class_balanced(np.array([0, 0, 0, 1]), 2, 2, seed=0)
+  np.testing.assert_array_equal(rare[-1], 3)
+  assert len(rare) == 3
+
+
+def test_a_task_comes_back_from_its_file(tmp_path, task):
+  settings = small_settings()
+  found = load_task(settings, small_workdir(tmp_path, settings))
+  assert found.class_names == task.class_names
+  for split in ("train", "validation", "test"):
+    one, other = getattr(found, split), getattr(task, split)
+    np.testing.assert_array_equal(one.images, other.images)
+    np.testing.assert_array_equal(one.labels, other.labels)
+  other = small_settings(image_size=16)
+  with pytest.raises(InputError, match=r"holds digits.* 8, 1; .* asks for .* 16, 1"):
+    load_task(other, tmp_path)
+  (tmp_path / "data.npz").write_bytes(b"no archive")
+  with pytest.raises(InputError, match=r"cannot be read.*remove it"):
+    load_task(settings, tmp_path)
+
+
+@pytest.mark.slow
+def test_tfds_reads_what_the_file_then_holds(tmp_path):
+  settings = small_settings(
+    data_dir=str(tmp_path / "tfds"),
+    train_split="train[:80%]",
+    validation_split="train[80%:]",
+  )
+  found = load_task(settings, tmp_path)
+  assert [len(x) for x in (found.train, found.validation, found.test)] == [
+    1150,
+    287,
+    360,
+  ]
+  assert found.image_shape == (8, 8, 1)
+  again = load_task(settings | {"data_dir": "/nowhere"}, tmp_path)
+  np.testing.assert_array_equal(found.train.images, again.train.images)
+
+
+def test_images_are_shifted_and_mirrored_and_nothing_else():
+  image = np.arange(1, 49, dtype=np.uint8).reshape(1, 6, 8, 1)
+  images = np.repeat(image, 400, axis=0)
+  found = np.asarray(
+    shift_and_flip(jax.random.key(0), jnp.asarray(images), padding=2, flip=True)
+  )
+  padded = np.pad(image[0], ((2, 2), (2, 2), (0, 0)))
+  windows = {
+    padded[y : y + 6, x : x + 8].tobytes(): (y, x, False)
+    for y in range(5)
+    for x in range(5)
+  }
+  mirrored = np.pad(image[0, :, ::-1], ((2, 2), (2, 2), (0, 0)))
+  windows |= {
+    mirrored[y : y + 6, x : x + 8].tobytes(): (y, x, True)
+    for y in range(5)
+    for x in range(5)
+  }
+  places = [windows[one.tobytes()] for one in found]
+  assert len(set(places)) == 50
+  assert 0.4 < np.mean([flipped for *_, flipped in places]) < 0.6
+  still = shift_and_flip(jax.random.key(0), jnp.asarray(images), padding=0, flip=False)
+  np.testing.assert_array_equal(still, images)
+
+
+def test_like_classes_are_neighbors_on_the_circle():
+  # Mean images on a circle, named in another order.
+  angles = 2 * np.pi * np.array([0, 3, 1, 4, 2]) / 5
+  pixels = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 100 + 120
+  images = np.round(pixels).astype(np.uint8).reshape(5, 1, 2, 1)
+  examples = Examples(np.repeat(images, 3, axis=0), np.repeat(np.arange(5), 3))
+  found = likeness_order(Task("t", tuple("abcde"), examples, examples, examples))
+  assert found in ([0, 2, 4, 1, 3], [0, 3, 1, 4, 2])
+
+
+# --- Pairs ------------------------------------------------------------------------
+
+
+def test_objectives_of_one_seed_start_alike_and_see_the_same(task):
+  seen = {}
+
+  class Recording(Trainer):
+    def _train_step(self, objective, state, images, labels, indices, seed):
+      jax.debug.callback(
+        lambda *arrays: seen.setdefault(len(objective.terms), []).append(arrays),
+        images[indices[:3]],
+        labels[indices],
+        ordered=True,
+      )
+      return super()._train_step(objective, state, images, labels, indices, seed)
+
+  trainer = Recording(small_settings(), task)
+  one_hot = trainer.objective({})
+  sectors = trainer.objective({"terms": {"t": SECTORS}})
+  first = trainer.initial_state(one_hot, 5)[0]
+  second = trainer.initial_state(sectors, 5)[0]
+  np.testing.assert_array_equal(_flat(first.params), _flat(second.params))
+  other = trainer.initial_state(one_hot, 6)[0]
+  assert np.abs(_flat(first.params) - _flat(other.params)).max() > 0.01
+  for objective in (one_hot, sectors):
+    trainer.train(objective, 5)
+  ours, theirs = (seen[len(o.terms)] for o in (one_hot, sectors))
+  assert len(ours) == len(theirs) == 20
+  for one, other in zip(ours, theirs, strict=True):
+    for a, b in zip(one, other, strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_an_objective_against_itself_differs_by_nothing(trainer):
+  one = trainer.train(trainer.objective({}), 1)
+  other = trainer.train(trainer.objective({"label_smoothing": 0.0}), 1)
+  np.testing.assert_array_equal(_flat(one.state.params), _flat(other.state.params))
+  assert one.curve.accuracy == other.curve.accuracy
+
+
+def test_a_training_learns_and_tells_how_it_went(trainer, task):
+  trained = trainer.train(trainer.objective({}), 0)
+  assert trained.curve.step == [75, 150]
+  assert trained.curve.train_loss[1] < trained.curve.train_loss[0]
+  scores, features = trainer.predict(
+    trained.objective, trained.state, task.validation.images
+  )
+  assert scores.shape == (200, 10)
+  assert features.shape == (200, 16)
+  right = accuracy(scores, task.validation.labels)
+  assert right == pytest.approx(trained.curve.accuracy[-1])
+  assert right > 0.3
+  # Batches of evaluation are filled up; what fills them does not count.
+  few, _ = trainer.predict(trained.objective, trained.state, task.test.images[:3])
+  many, _ = trainer.predict(trained.objective, trained.state, task.test.images[:260])
+  np.testing.assert_allclose(few, many[:3], atol=1e-4)
+  assert len(many) == 260
+
+
+@pytest.mark.slow
+def test_everything_is_measured(task):
+  settings = small_settings(
+    measures={
+      "knn": True,
+      "corrupted_images": 100,
+      "attacked_images": 60,
+      "attack_epsilons": [2.0, 8.0],
+      "observed_images_per_class": 6,
+    },
+    hierarchy={"round": list("0689"), "straight": list("123457")},
+    num_epochs=20.0,
+  )
+  trainer = Trainer(settings, task)
+  measuring = Measuring(settings, task, trainer)
+  for classifier in ("softmax", "additive_angular_margin", "hyperspherical_prototypes"):
+    trained = trainer.train(
+      trainer.objective({"classifier": {"kind": classifier}}), seed=0
+    )
+    found = measuring.test(trained, seed=0)
+    assert found["accuracy"] > 0.5, classifier
+    assert ("nll" in found) == (classifier != "hyperspherical_prototypes")
+    assert 0 < found["mistake_distance"] <= 1
+    assert found["knn_accuracy"] > 0.4
+    assert {len(series) for series in found["corruption_accuracy"].values()} == {5}
+    for kind, series in found["attack_accuracy"].items():
+      assert series["8/255"] <= series["2/255"] <= found["accuracy"] + 0.1, kind
+    observed = found["observations"]
+    taps = {"stem", "stage1", "stage2", "stage3", "features"}
+    assert set(observed["knn_accuracy"]) == taps
+    assert "features" not in observed["angular_concentration"]
+    assert json.dumps(found)
+
+
+# --- Records ----------------------------------------------------------------------
+
+
+def test_a_half_written_line_is_passed_over_and_then_cut_off(tmp_path):
+  path = tmp_path / "runs.jsonl"
+  record = {"objective": "a", "seed": 1, "fingerprint": "x", "settings": {}}
+  records.append(path, record | {"nothing": float("nan")})
+  with path.open("a") as file:
+    file.write('{"objective": "b", "se')
+  assert records.read(path) == [record | {"nothing": None}]
+  records.append(path, record | {"seed": 2})
+  assert [r["seed"] for r in records.read(path)] == [1, 2]
+
+
+def test_a_line_that_is_no_run_is_named(tmp_path):
+  (tmp_path / "runs.jsonl").write_text('{"objective": "a"}\n')
+  with pytest.raises(InputError, match=r"runs.jsonl line 1 is not a run"):
+    records.read(tmp_path / "runs.jsonl")
+
+
+def test_a_fingerprint_is_of_what_determines_a_run():
+  settings = settings_of({})
+  job = Job("a", {"label_smoothing": 0.1}, 0)
+  found = records.fingerprint(settings, job)
+  same = settings | {"title": "other", "num_seeds": 50, "workers": 7}
+  assert records.fingerprint(same, Job("b", {"label_smoothing": 0.1}, 0)) == found
+  assert records.fingerprint(settings | {"image_size": 8}, job) != found
+  assert records.fingerprint(settings, Job("a", {}, 0)) != found
+  assert records.fingerprint(settings, Job("a", job.settings, 1)) != found
+
+
+# --- Studies ----------------------------------------------------------------------
+
+
+def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
+  settings = small_settings()
+  small_workdir(tmp_path, settings)
+  first = run_study(settings, tmp_path)
+  assert [(r["objective"], r["seed"]) for r in first] == [
+    ("one_hot", 0),
+    ("smoothing", 0),
+    ("one_hot", 1),
+    ("smoothing", 1),
+  ]
+  assert all("test" in r and r["code"].startswith("0.1.0") for r in first)
+  assert first[0]["settings"]["objective"] == {}
+  assert first[0]["settings"]["learning_rate"] == settings["learning_rate"]
+
+  ran = []
+  run = study.Worker.run
+  monkeypatch.setattr(
+    study.Worker, "run", lambda self, job: ran.append(job) or run(self, job)
+  )
+  more = settings | {
+    "num_seeds": 3,
+    "objectives": settings["objectives"] | {"again": {"label_smoothing": 0.1}},
+  }
+  second = run_study(more, tmp_path)
+  assert {(job.objective, job.seed) for job in ran} == {
+    ("again", 0),
+    ("again", 1),
+    *((name, 2) for name in more["objectives"]),
+  }
+  by_name = {(r["objective"], r["seed"]): r for r in second}
+  for seed in range(3):
+    one, other = by_name["smoothing", seed], by_name["again", seed]
+    assert one["curve"] == other["curve"]
+    assert one["test"] == other["test"]
+
+
+def test_a_search_does_not_read_the_test_split(tmp_path, monkeypatch):
+  settings = small_settings(read_test=False, num_seeds=1)
+  small_workdir(tmp_path, settings)
+  monkeypatch.setattr(Measuring, "test", None)
+  (one, _) = run_study(settings, tmp_path)
+  assert "test" not in one
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_with_two_workers(tmp_path):
+  settings = small_settings(num_seeds=4, workers=2)
+  small_workdir(tmp_path, settings)
+  program = (
+    "import json, sys\n"
+    "from hue_jax.compare.study import run_study\n"
+    "if __name__ == '__main__':\n"
+    "  run_study(json.load(open(sys.argv[1])), sys.argv[2])\n"
+  )
+  (tmp_path / "program.py").write_text(program)
+  (tmp_path / "settings.json").write_text(json.dumps(settings, default=list))
+  command = [
+    sys.executable,
+    str(tmp_path / "program.py"),
+    str(tmp_path / "settings.json"),
+    str(tmp_path),
+  ]
+  environment = os.environ | {"PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"}
+  process = subprocess.Popen(command, env=environment, start_new_session=True)
+  path = tmp_path / records.FILE
+  deadline = time.monotonic() + 240
+  while len(records.read(path)) < 3 and time.monotonic() < deadline:
+    time.sleep(0.2)
+  os.killpg(process.pid, signal.SIGKILL)
+  process.wait()
+  before = records.read(path)
+  assert 3 <= len(before) < 8
+  subprocess.run(command, env=environment, check=True, timeout=240)
+  after = records.read(path)
+  assert after[: len(before)] == before
+  assert len(after) == 8
+  # One process makes the same numbers.
+  here = small_workdir(tmp_path / "here", settings)
+  alone = run_study(settings | {"workers": 1, "num_seeds": 1}, here)
+  by_name = {(r["objective"], r["seed"]): r for r in after}
+  for record in alone:
+    other = by_name[record["objective"], record["seed"]]
+    assert record["fingerprint"] == other["fingerprint"]
+    np.testing.assert_allclose(
+      record["curve"]["train_loss"], other["curve"]["train_loss"], rtol=1e-3
+    )
+
+
+def test_jobs_go_seed_by_seed():
+  settings = small_settings(first_seed=5)
+  assert [(job.seed, job.objective) for job in jobs_of(settings)] == [
+    (5, "one_hot"),
+    (5, "smoothing"),
+    (6, "one_hot"),
+    (6, "smoothing"),
+  ]
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"baseline": "x"}, "baseline is 'x'.*one_hot, smoothing"),
+    ({"optimizer": "x"}, "optimizer is 'x'.*sgd, adamw, lamb"),
+    ({"num_seeds": 0}, "num_seeds is 0"),
+    ({"num_epochs": 0.1}, "num_epochs is 0.1, which makes 0 steps of batch_size 20"),
+    ({"contrasts": [["smoothing", "x"]]}, "contrasts is 'x'"),
+    ({"contrasts": [["smoothing"]]}, "each of them is two names"),
+    ({"pixel_mean": (0.1, 0.2)}, "pixel_mean is .*images of 1 channels"),
+    ({"model": "resnet9"}, "model is 'resnet9'.*Did you mean"),
+    ({"hierarchy": {"a": ["0"]}}, "hierarchy lacks the classes 1, 2"),
+    (
+      {"objectives": {"one_hot": {}, "a": {"smoothing": 0.1}}},
+      "objectives.a.smoothing is not a setting.*label_smoothing",
+    ),
+    (
+      {"objectives": {"one_hot": {"label_smoothing": 1.0}}},
+      "objectives.one_hot.label_smoothing is 1.0",
+    ),
+    (
+      {"objectives": {"one_hot": {"terms": {"t": {"kind": "x"}}}}},
+      "objectives.one_hot.terms.t.kind is 'x'",
+    ),
+    (
+      {"objectives": {"one_hot": {"classifier": {"kind": "x"}}}},
+      "objectives.one_hot.classifier.kind is 'x'",
+    ),
+    (
+      {"objectives": {"one_hot": {"class_order": [1]}}},
+      r"objectives.one_hot.class_order is \(1,\)",
+    ),
+  ],
+)
+def test_settings_that_cannot_be_used(changes, message, tmp_path):
+  settings = small_settings(**changes)
+  small_workdir(tmp_path, settings)
+  with pytest.raises(InputError, match=message):
+    run_study(settings, tmp_path)
+  assert not (tmp_path / records.FILE).exists()
