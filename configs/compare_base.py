@@ -74,6 +74,13 @@ def get_config() -> ConfigDict:
   return config
 
 
-def term(kind: str, **settings) -> ConfigDict:
-  """Settings of an objective with one term."""
-  return ConfigDict({"terms": {"term": {"kind": kind, **settings}}})
+def sectors(tap: str, **settings) -> dict:
+  """Settings of the hue term that the searches chose: see docs/effect.md."""
+  return {
+    "kind": "angular_consistency",
+    "tap": tap,
+    "weight": 0.3,
+    "sectors": 8,
+    "temperature": 0.1,
+    **settings,
+  }

@@ -6,7 +6,7 @@ python -m hue_jax.compare --config=configs/compare_search.py:fashion_50 --workdi
 from configs import compare_tasks
 
 
-def get_config(task: str):
+def get_config(task: str = ""):
   """All forms, six seeds that no other study uses."""
   config = compare_tasks.get_config(task)
   config.title = f"{task}, search"

@@ -5,6 +5,7 @@ the validation split.
 """
 
 from configs import compare_base
+from hue_jax.errors import check_one_of
 
 _FASHION_HIERARCHY = {
   "tops": ["T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"],
@@ -23,8 +24,9 @@ _OPENCLIPART_HIERARCHY = {
 }
 
 
-def get_config(task: str):
+def get_config(task: str = ""):
   """A study of a task, with the one-hot objective alone."""
+  check_one_of("the task, after the colon of --config,", task, _TASKS)
   config = compare_base.get_config()
   config.title = task
   _TASKS[task](config)
@@ -70,6 +72,14 @@ def _digits(config):
   config.flip = False
 
 
+def _digits_10(config):
+  """100 images, 10 of a class."""
+  _digits(config)
+  config.train_per_class = 10
+  config.batch_size = 20
+  config.num_epochs = 60.0
+
+
 def _openclipart(config):
   """Drawings in color, 12 categories, from scratch."""
   config.dataset = "openclipart"
@@ -92,7 +102,7 @@ def _elpv(config):
 
 def tap(task: str) -> str:
   """The last layer of which an image has more than a few positions."""
-  return "stage2" if task == "digits" else "stage3"
+  return "stage2" if task.startswith("digits") else "stage3"
 
 
 _TASKS = {
@@ -100,6 +110,7 @@ _TASKS = {
   "fashion_500": _fashion_500,
   "fashion_full": _fashion_full,
   "digits": _digits,
+  "digits_10": _digits_10,
   "openclipart": _openclipart,
   "elpv": _elpv,
 }

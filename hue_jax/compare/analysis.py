@@ -31,7 +31,7 @@ class Measure:
 
   name: str
   label: str
-  unit: float
+  unit: int
   better: int
 
 

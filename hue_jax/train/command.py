@@ -20,7 +20,7 @@ def define_config() -> flags.FlagHolder[ConfigDict]:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-  """As absl does it, and with one line for a setting that the file does not have.
+  """As absl does it, and with one line for a setting that cannot be.
 
   Args:
     arguments: of the command line.
@@ -29,7 +29,14 @@ def parse_flags(arguments: list[str]) -> list[str]:
     What are not flags.
   """
   try:
-    return app.parse_flags_with_usage(arguments)
+    try:
+      return flags.FLAGS(arguments)
+    except flags.Error as error:
+      _, found, message = str(error).partition(f"{InputError.__name__}: ")
+      if found:  # of a configuration's own file
+        print(f"error: {message.strip()}", file=sys.stderr)
+        sys.exit(2)
+      return app.parse_flags_with_usage(arguments)
   except (AttributeError, KeyError) as error:
     message = error
     while isinstance(message, Exception):  # ml_collections wraps one in the other

@@ -1,0 +1,113 @@
+"""The configurations of studies, and the command that runs them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import compare, compare_search, compare_tasks
+from hue_jax.compare.settings import check_objectives, check_settings
+from hue_jax.compare.study import with_class_orders
+from hue_jax.compare.task import Examples, Task
+from hue_jax.errors import InputError
+
+_TASKS = (
+  "fashion_50",
+  "fashion_500",
+  "fashion_full",
+  "digits",
+  "digits_10",
+  "openclipart",
+  "elpv",
+)
+_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+_OPENCLIPART = (
+  "animals,computer,food,geography,office,people,recreation,shapes,signs_and_symbols,"
+  "special,tools,transportation"
+)
+
+
+def _blank(settings):
+  """A task of the data set's shape and classes, without its pictures."""
+  names = {
+    "fashion_mnist": _FASHION.split(","),
+    "openclipart": _OPENCLIPART.split(","),
+    "elpv": ["defect 0", "defect 1/3", "defect 2/3", "defect 1"],
+    "digits": list("0123456789"),
+  }[settings["dataset"]]
+  labels = np.repeat(np.arange(len(names)), 60)
+  shape = (len(labels), settings["image_size"], settings["image_size"])
+  images = np.zeros((*shape, settings["channels"]), np.uint8)
+  examples = Examples(images, labels)
+  return Task(settings["dataset"], tuple(names), examples, examples, examples)
+
+
+@pytest.mark.parametrize("task", _TASKS)
+@pytest.mark.parametrize("study", [compare, compare_search])
+def test_every_study_can_be_run(study, task):
+  settings = study.get_config(task).to_dict()
+  check_settings(settings)
+  blank = _blank(settings)
+  check_objectives(with_class_orders(settings, blank), blank)
+  assert settings["read_test"] == (study is compare)
+
+
+def test_searches_and_studies_share_no_seed():
+  for task in _TASKS:
+    seeds = [
+      set(range(c.first_seed, c.first_seed + c.num_seeds))
+      for c in (compare.get_config(task), compare_search.get_config(task))
+    ]
+    assert not seeds[0] & seeds[1]
+
+
+def test_an_unknown_task_is_named():
+  with pytest.raises(InputError, match=r"is 'cats'; it must be one of fashion_50, .*"):
+    compare_tasks.get_config("cats")
+
+
+@pytest.mark.slow
+def test_the_command_runs_and_reports_a_study(tmp_path):
+  def run(*arguments):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "hue_jax.compare", *arguments]
+    return subprocess.run(
+      [*command, f"--workdir={tmp_path / 'study'}"],
+      env=environment,
+      capture_output=True,
+      text=True,
+      timeout=500,
+    )
+
+  small = [
+    f"--config.data_dir={tmp_path / 'tfds'}",
+    "--config.num_seeds=2",
+    "--config.num_epochs=6.0",
+    "--config.measures.corrupted_images=20",
+    "--config.measures.attacked_images=10",
+    "--config.measures.observed_images_per_class=3",
+    "--config.workers=1",
+  ]
+  found = run("--config=configs/compare.py:digits", *small)
+  assert found.returncode == 0, found.stderr
+  result = json.loads(found.stdout)
+  assert result["runs"] == 8
+  page = (tmp_path / "study" / "report.html").read_text()
+  for objective in ("hue_smoothing", "smoothing"):
+    assert f"{objective} − one_hot" in page
+  assert "8/8" in found.stderr  # the bar
+
+  wrong = {
+    "--config=configs/compare.py:cats": "'cats'; it must be one of fashion_50",
+    "--mode=report": "--studies is empty",
+    "--mode=cost": "--config is not given",
+  }
+  for argument, message in wrong.items():
+    found = run(argument)
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: ")
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1

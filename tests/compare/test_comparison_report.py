@@ -1,0 +1,206 @@
+"""What a report says of studies whose gains are known, and what it costs to say it."""
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+from planted_study import settings_of, write_study
+from small_study import small_settings
+
+from hue_jax.compare.analysis import analyze
+from hue_jax.compare.cost import measure_costs, read_costs
+from hue_jax.compare.report import write_report
+from hue_jax.errors import InputError
+
+_SECTORS = {"terms": {"t": {"kind": "angular_consistency", "tap": "stage3"}}}
+_OBJECTIVES = {
+  "sectors": _SECTORS,
+  "smoothing": {"label_smoothing": 0.1},
+  "cosines": {"classifier": {"kind": "hyperspherical_prototypes"}},
+  "one_hot_again": {"label_smoothing": 0.0},
+}
+_HOSTILE = '<script>alert("x")</script> & co'
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+  settings = settings_of(
+    _OBJECTIVES, contrasts=[["sectors", "smoothing"]], num_seeds=12
+  )
+  gains = {"sectors": 0.008, "smoothing": 0.004, "cosines": -0.01}
+  return write_study(tmp_path_factory.mktemp("study"), settings, gains)
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("report")
+  hostile = write_study(
+    tmp_path_factory.mktemp("hostile"),
+    settings_of(_OBJECTIVES, title=_HOSTILE),
+    {"sectors": -0.02},
+    full=False,
+  )
+  search = write_study(
+    tmp_path_factory.mktemp("search"),
+    settings_of(
+      {**_OBJECTIVES, "sectors_again": _SECTORS}, title="search", read_test=False
+    ),
+    {"sectors": 0.01},
+  )
+  summary = write_report([study, hostile, search], folder)
+  return folder, summary
+
+
+def test_gains_are_those_that_were_planted(study):
+  found = analyze(study)
+  contrasts = {c.title: c for c in found.contrasts}
+  assert set(contrasts) == {
+    *(f"{name} − one_hot" for name in _OBJECTIVES),
+    "sectors − smoothing",
+  }
+  sectors = contrasts["sectors − one_hot"]
+  low, high = sectors.test.paired.t_interval
+  assert low < 0.8 < high
+  assert low > 0.4
+  assert sectors.test.paired.count == 12
+  assert sectors.test.t_p < 0.001
+  assert sectors.test.mean - sectors.test.reference == pytest.approx(
+    sectors.test.paired.mean
+  )
+  between = contrasts["sectors − smoothing"].test.paired
+  assert between.t_interval[0] < 0.4 < between.t_interval[1]
+  again = contrasts["one_hot_again − one_hot"].test.paired
+  assert again.t_interval[0] < 0 < again.t_interval[1]
+  nll = sectors.other("nll").paired
+  assert nll.mean == pytest.approx(-sectors.test.paired.mean / 100)
+  assert contrasts["cosines − one_hot"].other("nll") is None
+  corrupted = sectors.other("corruption_accuracy")
+  assert corrupted.reference == pytest.approx(found.baseline_accuracy["test"] - 6)
+  assert sectors.other("pgd_accuracy").paired.mean == pytest.approx(
+    sectors.test.paired.mean
+  )
+
+
+def test_p_values_are_corrected_over_the_study(study):
+  found = analyze(study)
+  raw = np.array([c.test.paired.t_p for c in found.contrasts])
+  corrected = np.array([c.test.t_p for c in found.contrasts])
+  assert (corrected >= raw).all()
+  assert corrected.min() == pytest.approx(min(5 * raw.min(), 1))
+
+
+def test_curves_reach_the_baseline_sooner_where_they_are_better(study):
+  curves = analyze(study).curves
+  assert curves["one_hot"].steps_to_baseline == pytest.approx(300)
+  assert curves["one_hot"].reached == 1
+  assert curves["sectors"].steps_to_baseline < 300
+  assert curves["cosines"].reached == 0
+  np.testing.assert_array_equal(curves["one_hot"].gain, 0)
+  np.testing.assert_allclose(curves["sectors"].gain, 0.8, atol=0.2)
+
+
+def test_only_seeds_that_all_objectives_have_count(tmp_path):
+  settings = settings_of(_OBJECTIVES, num_seeds=4)
+  folder = write_study(tmp_path / "s", settings, {})
+  path = folder / "runs.jsonl"
+  lines = path.read_text().splitlines(keepends=True)
+  path.write_text("".join(lines[:-2]))
+  assert analyze(folder).seeds == (3, 4, 5)
+  path.write_text("".join(lines[:7]))
+  with pytest.raises(InputError, match=r"has 1 seed\(s\).*intervals need at least 2"):
+    analyze(folder)
+  with pytest.raises(InputError, match="holds no study"):
+    analyze(tmp_path)
+
+
+class _Page(html.parser.HTMLParser):
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.sources, self.text = [], [], ""
+    self.feed(text)
+
+  def handle_starttag(self, tag, attributes):
+    self.tags.append(tag)
+    attributes = dict(attributes)
+    self.sources += [
+      attributes[k] for k in ("src", "srcset", "href") if k in attributes
+    ]
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_the_page_is_self_contained_and_text_is_no_markup(report):
+  folder, summary = report
+  page = _Page((folder / "report.html").read_text())
+  assert "script" not in page.tags
+  assert _HOSTILE in page.text
+  assert all(source.startswith(("data:", "#")) for source in page.sources)
+  assert page.sources
+  assert "−2.0" in page.text
+  # Two objectives of the same settings are one form.
+  assert summary["forms_tried"] == 4
+  assert "4 forms of objectives were tried" in page.text
+  assert "not defined" in page.text
+
+
+def test_the_markdown_has_the_numbers_of_the_json(report):
+  folder, _ = report
+  text = (folder / "report.md").read_text()
+  study = json.loads((folder / "report.json").read_text())[0]
+  gain = study["contrasts"][0]["test"]["paired"]
+  low, high = gain["t_interval"]
+  expected = f"**+{gain['mean']:.2f} [+{low:.2f}, +{high:.2f}]**"
+  row = next(line for line in text.splitlines() if line.startswith("| sectors |"))
+  assert expected in row
+  for line in text.splitlines():
+    if re.match(r"\| (objective|contrast|form) \|", line):
+      head = line.count("|")
+    if line.startswith(("| sectors", "| smoothing")):
+      assert line.count("|") == head
+
+
+def test_figures_are_drawn(report):
+  folder, _ = report
+  names = {path.name for path in (folder / "figures").glob("*.png")}
+  assert {"gains.png", "planted_curves.png", "planted_robustness.png"} <= names
+  assert len(names) == 4  # the other study measured no corruptions
+
+
+@pytest.mark.slow
+def test_costs_are_measured_beside_the_baseline(tmp_path):
+  memory = {"kind": "angular_consistency", "tap": "stage2", "prototypes": "memory"}
+  learned = {"kind": "class_hue", "tap": "features", "plane": "learned"}
+  settings = small_settings(
+    objectives={
+      "one_hot": {},
+      "memory": {"terms": {"t": {**memory, "sectors": 4}}},
+      "learned": {"terms": {"t": learned}},
+      "ordered": {"label_smoothing": 0.1, "class_order": list(range(10))},
+    },
+    cost={
+      "model": "resnet8",
+      "model_options": {"stem": "small", "width": 4},
+      "image_size": 16,
+      "batch_size": 8,
+      "repeats": 4,
+    },
+  )
+  measure_costs(settings, tmp_path)
+  found = read_costs(tmp_path)
+  costs = {cost.objective: cost for cost in found["costs"]}
+  one_hot = costs["one_hot"]
+  assert next(iter(costs)) == "one_hot"
+  assert one_hot.overhead.mean == 0
+  assert one_hot.step_milliseconds > 0
+  assert costs["memory"].gigaflops > one_hot.gigaflops > 0
+  assert costs["memory"].kept == 1000 * 4 * 8 + 1000
+  assert costs["memory"].parameters == one_hot.parameters
+  assert costs["learned"].parameters == one_hot.parameters + 2 * 16
+  assert costs["ordered"].parameters == one_hot.parameters
+  assert read_costs(tmp_path / "elsewhere") is None
+  (tmp_path / "cost.json").write_text("{}")
+  with pytest.raises(InputError, match=r"cost.json cannot be read"):
+    read_costs(tmp_path)
