@@ -179,7 +179,7 @@ class Worker:
       **record,
       "train_seconds": train_seconds,
       "seconds": seconds,
-      "ended": time.time(),
+      "ended": int(time.time()),
     }
 
 
