@@ -5,19 +5,18 @@ python -m hue_jax.compare --config=configs/compare_search.py:fashion_50 --workdi
 
 from configs import compare_tasks
 
-
 # Where a training takes longer.
 _FEWER = (
   "one_hot",
   "smoothing",
-  "position",
+  "sectors_8_activation_center",
   "sectors_1",
   "sectors_8_weight_10",
   "sectors_8_weight_30",
   "sectors_8_decay",
   "sectors_8_memory",
   "sectors_8_rings_2",
-  "sectors_8_stage2",
+  "sectors_8_rings_2_smoothing",
   "sectors_1_smoothing",
   "sectors_8_smoothing",
 )
