@@ -365,8 +365,8 @@ def _mean_of(runs, name):
   found = {}
   for objective, of_objective in runs.items():
     nested = [record.get("test", {}).get(name) for record in of_objective]
-    if all(nested):
-      found[objective] = _mean_tree(nested)
+    if any(nested):
+      found[objective] = _mean_tree([tree for tree in nested if tree])
   return found
 
 

@@ -43,7 +43,12 @@ def check_settings(settings: Mapping[str, Any]) -> None:
   for name in ("weight_decay", "gradient_clip_norm", "warmup_epochs"):
     check_number(name, settings[name], at_least=0)
   check_number("momentum", settings["momentum"], at_least=0, below=1)
-  for name in ("corrupted_images", "attacked_images", "observed_images_per_class"):
+  for name in (
+    "num_seeds",
+    "corrupted_images",
+    "attacked_images",
+    "observed_images_per_class",
+  ):
     check_integer(f"measures.{name}", settings["measures"][name], at_least=0)
   for epsilon in settings["measures"]["attack_epsilons"]:
     check_number("measures.attack_epsilons", epsilon, above=0)

@@ -389,3 +389,17 @@ def test_settings_that_cannot_be_used(changes, message, tmp_path):
   with pytest.raises(InputError, match=message):
     run_study(settings, tmp_path)
   assert not (tmp_path / records.FILE).exists()
+
+
+def test_a_study_needs_neither_tensorflow_nor_what_draws():
+  program = (
+    "import sys\n"
+    "import hue_jax.compare.study\n"
+    "heavy = ('tensorflow', 'tensorflow_datasets', 'clu', 'ml_collections', 'faiss',\n"
+    "  'matplotlib', 'orbax')\n"
+    "print([name for name in heavy if name in sys.modules])\n"
+  )
+  found = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  assert found.stdout.strip() == "[]"
