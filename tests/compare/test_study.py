@@ -187,6 +187,7 @@ def test_a_training_learns_and_tells_how_it_went(trainer, task):
 def test_everything_is_measured(task):
   settings = small_settings(
     measures={
+      "num_seeds": 1,
       "knn": True,
       "corrupted_images": 100,
       "attacked_images": 60,
@@ -215,6 +216,9 @@ def test_everything_is_measured(task):
     assert set(observed["knn_accuracy"]) == taps
     assert "features" not in observed["angular_concentration"]
     assert json.dumps(found)
+    later = measuring.test(trained, seed=1)
+    assert set(later) < set(found)
+    assert later["accuracy"] == found["accuracy"]
 
 
 # --- Records ----------------------------------------------------------------------
