@@ -5,9 +5,11 @@ Names follow flax's ImageNet example where it has the setting.
 
 from ml_collections import ConfigDict, config_dict
 
+from hue_jax.errors import check_one_of
+
 
 def get_config() -> ConfigDict:
-  """The defaults: the embedded digits, a narrow ResNet-18, one-hot + position hue."""
+  """The defaults: the embedded digits, a narrow ResNet-18, no hue term yet."""
   config = ConfigDict()
   config.seed = 0
 
@@ -65,17 +67,38 @@ def get_config() -> ConfigDict:
   return config
 
 
-def position_hue(tap: str, weight: float = 0.1) -> ConfigDict:
-  """The default hue term: position hue of a layer, weighted by activation strength."""
-  return ConfigDict(
-    {
-      "tap": tap,
-      "kind": "position_hue",  # or "class_hue", "angular_consistency"
-      "weight": weight,
-      "schedule": "constant",  # or linear_warmup, linear_decay, cosine_decay
-      "plane": "fourier",  # or "random", "learned", or an .npy file
-      "weighting": "activation",  # or "uniform", "chroma"
-      "sectors": 8,  # of angular consistency
-      "temperature": 0.1,  # of angular consistency
-    }
-  )
+def hue_terms(kind: str, tap: str) -> ConfigDict:
+  """The hue term of a configuration, under its name.
+
+  Args:
+    kind: "sectors" is the form that the studies chose (docs/effect.md): activations of
+      one class agree in each of 16 cells about the center of the image plane. "memory"
+      is the same against prototypes of earlier batches, for many classes of which a
+      batch has few images each. "position" makes the hue of each position its polar
+      angle.
+    tap: the layer.
+
+  Returns:
+    Name → settings of the term.
+  """
+  check_one_of("the hue term, after the colon of --config,", kind, _HUE_TERMS)
+  return ConfigDict({kind: {"tap": tap, "schedule": "constant", **_HUE_TERMS[kind]}})
+
+
+_SECTORS = {
+  "kind": "angular_consistency",
+  "weight": 0.3,
+  "sectors": 8,
+  "rings": 2,
+  "temperature": 0.1,
+}
+_HUE_TERMS = {
+  "sectors": _SECTORS,
+  "memory": {**_SECTORS, "prototypes": "memory", "decay": 0.9},
+  "position": {
+    "kind": "position_hue",
+    "weight": 0.1,
+    "plane": "fourier",  # or "random", "learned", or an .npy file
+    "weighting": "activation",  # or "uniform", "chroma"
+  },
+}

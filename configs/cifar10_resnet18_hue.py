@@ -10,7 +10,7 @@ reported at about 95 %.
 from configs import base
 
 
-def get_config():
+def get_config(hue: str = "sectors"):
   """The usual recipe: SGD, pad-crop and flip, cosine."""
   config = base.get_config()
   config.dataset = "cifar10"
@@ -22,7 +22,7 @@ def get_config():
   config.pixel_mean = (0.4914, 0.4822, 0.4465)
   config.pixel_std = (0.2470, 0.2435, 0.2616)
   config.model_options.width = 64
-  config.hue.terms.position = base.position_hue("stage4")
+  config.hue.terms = base.hue_terms(hue, "stage3")
   config.batch_size = 128
   config.learning_rate = 0.2  # 0.1 at batch size 128
   config.weight_decay = 5e-4

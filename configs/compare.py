@@ -6,7 +6,7 @@ Tasks: see `compare_tasks.py`. The hue objective is the one that the searches ch
 validation images (docs/effect.md).
 """
 
-from configs import compare_base, compare_tasks
+from configs import base, compare_tasks
 
 # Tasks small enough for all objectives; the others compare the hue loss with one-hot
 # and label smoothing alone.
@@ -24,8 +24,9 @@ def get_config(task: str = ""):
 
 
 def _objectives(tap, every):
-  hue = compare_base.sectors(tap)
-  one_sector = compare_base.sectors(tap, sectors=1, rings=1)
+  hue = base.hue_terms("sectors", tap).sectors.to_dict()
+  one_sector = {**hue, "sectors": 1, "rings": 1}
+  position = base.hue_terms("position", tap).position.to_dict()
   found = {
     "one_hot": {},
     "smoothing": {"label_smoothing": 0.1},
@@ -41,7 +42,7 @@ def _objectives(tap, every):
   return found | {
     "one_hot_again": {"label_smoothing": 0.0},
     "one_sector": {"terms": {"hue": one_sector}},
-    "position_hue": only("position_hue", tap=tap, weighting="activation", weight=0.1),
+    "position_hue": {"terms": {"hue": position}},
     "class_hue": only("class_hue", tap="features", weight=0.1),
     "smoothing_by_hue": {
       "label_smoothing": 0.1,

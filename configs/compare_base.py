@@ -74,15 +74,3 @@ def get_config() -> ConfigDict:
 
   config.workers = 0  # processes; 0: one a core of a CPU, one for all accelerators
   return config
-
-
-def sectors(tap: str, **settings) -> dict:
-  """Settings of the hue term that the searches chose: see docs/effect.md."""
-  return {
-    "kind": "angular_consistency",
-    "tap": tap,
-    "weight": 0.3,
-    "sectors": 8,
-    "temperature": 0.1,
-    **settings,
-  }

@@ -9,13 +9,13 @@ minute on two CPU cores (23 November 2026); its one-hot twin 98.5 % (98.3, 98.6,
 from configs import base
 
 
-def get_config():
+def get_config(hue: str = "sectors"):
   """A narrow ResNet-18, forty epochs."""
   config = base.get_config()
   config.train_split = "train[:90%]"
   config.validation_split = "train[90%:]"
   config.padding = 1
-  config.hue.terms.position = base.position_hue("stage2")
+  config.hue.terms = base.hue_terms(hue, "stage2")
   config.batch_size = 64
   config.learning_rate = 0.2
   config.warmup_epochs = 2.0

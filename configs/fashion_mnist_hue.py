@@ -10,7 +10,7 @@ work (23 November 2026).
 from configs import base
 
 
-def get_config():
+def get_config(hue: str = "sectors"):
   """A narrow ResNet-18, twelve epochs."""
   config = base.get_config()
   config.dataset = "fashion_mnist"
@@ -21,7 +21,7 @@ def get_config():
   config.flip = True
   config.pixel_mean = (0.286,)
   config.pixel_std = (0.353,)
-  config.hue.terms.position = base.position_hue("stage3")
+  config.hue.terms = base.hue_terms(hue, "stage3")
   config.batch_size = 64
   config.learning_rate = 0.2
   config.weight_decay = 5e-4

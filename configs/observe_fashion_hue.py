@@ -1,6 +1,6 @@
 """A network that the main job trained on Fashion-MNIST, on images that it has not seen.
 
-python main.py --config=configs/fashion_mnist_hue.py --workdir=runs/fashion_hue
+python main.py --config=configs/fashion_mnist_hue.py:position --workdir=runs/fashion_hue
 python -m hue_jax.observe --config=configs/observe_fashion_hue.py --workdir=DIR
 """
 

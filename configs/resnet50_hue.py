@@ -11,7 +11,7 @@ learning rate, where this is a cosine, and on the whole of `train`, of which thi
 from configs import base
 
 
-def get_config():
+def get_config(hue: str = "memory"):
   """Batch 1024, SGD with Nesterov momentum, warm-up, cosine, Inception-style crop."""
   config = base.get_config()
   config.dataset = "imagenet2012:5.*.*"
@@ -30,7 +30,7 @@ def get_config():
   config.model_options.width = 64
   config.half_precision = True
   config.sync_batch_norm = False  # each device's own statistics, as the recipe has it
-  config.hue.terms.position = base.position_hue("stage4")
+  config.hue.terms = base.hue_terms(hue, "stage4")
   config.batch_size = 1024
   config.learning_rate = 0.1
   config.weight_decay = 1e-4

@@ -19,7 +19,7 @@ def finished(tmp_path_factory):
   """The result of a run, its workdir and its data folder."""
   data_dir = tmp_path_factory.mktemp("data")
   workdir = tmp_path_factory.mktemp("run")
-  config = importlib.import_module("configs.digits_hue").get_config()
+  config = importlib.import_module("configs.digits_hue").get_config("position")
   config.data_dir = str(data_dir)
   config.model_options.width = 4
   config.num_train_steps = 4

@@ -34,8 +34,8 @@ class _Facts:
     return 0 if split == "none" else self.examples
 
 
-def _config(name="digits_hue"):
-  return importlib.import_module(f"configs.{name}").get_config()
+def _config(name="digits_hue", hue="position"):
+  return importlib.import_module(f"configs.{name}").get_config(hue)
 
 
 def test_the_defaults_pass():
@@ -59,8 +59,9 @@ def test_evaluations_fall_on_epochs_and_on_the_end():
 
 
 @pytest.mark.parametrize("name", _CONFIGS)
-def test_every_config_passes_and_has_its_one_hot_twin(name):
-  config = _config(name)
+@pytest.mark.parametrize("hue", ["sectors", "memory", "position"])
+def test_every_config_passes_and_has_its_one_hot_twin(name, hue):
+  config = _config(name, hue)
 
   @dataclass(frozen=True)
   class Facts(_Facts):
@@ -125,7 +126,7 @@ def test_settings_that_cannot_be_used(settings, message):
 def test_a_plane_needs_three_channels():
   config = _config()
   config.model_options.width = 2
-  config.hue.terms.position = base.position_hue("stem")
+  config.hue.terms = base.hue_terms("position", "stem")
   with pytest.raises(InputError, match=r"'stem', which has 2 channels.*at least 3"):
     check_config(config, _Facts())
 
@@ -155,3 +156,8 @@ def test_a_damaged_config_file_is_named(tmp_path):
   (workdir / "config.json").write_text('{"seed": ')
   with pytest.raises(InputError, match=r"config.json is not JSON"):
     claim_workdir(_config(), workdir)
+
+
+def test_an_unknown_hue_term_is_named():
+  with pytest.raises(InputError, match=r"is 'color'; .* sectors, memory, position"):
+    _config(hue="color")

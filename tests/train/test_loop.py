@@ -25,7 +25,7 @@ def data_dir(tmp_path_factory):
 
 
 def _config(data_dir, **settings):
-  config = importlib.import_module("configs.digits_hue").get_config()
+  config = importlib.import_module("configs.digits_hue").get_config("position")
   config.data_dir = data_dir
   config.model_options.width = 4
   config.num_train_steps = 6
