@@ -68,6 +68,7 @@ def get_config() -> ConfigDict:
   config.cost = ConfigDict()
   config.cost.model = "resnet18"
   config.cost.model_options = ConfigDict()
+  config.cost.num_classes = 1000
   config.cost.image_size = 64
   config.cost.batch_size = 64
   config.cost.repeats = 15

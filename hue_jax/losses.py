@@ -190,6 +190,8 @@ def angular_consistency_loss(
     raise ValueError(f"temperature is {temperature}; it must be positive.")
   means, holds = _cell_means(activations, sectors, rings, offset, smooth, center)
   counts_here = _counting(labels, where)
+  if prototypes is None:
+    labels, num_classes = _numbered_in_batch(labels, num_classes, axis_name)
   one_hot = _one_hot(labels, num_classes, counts_here, means.dtype)
   if prototypes is None:
     sums = _psum(_einsum("bc,bsn->csn", one_hot, means), axis_name)
@@ -643,6 +645,20 @@ def _membership(angle, radius, sectors, rings, offset, smooth):
 
 def _counting(labels, where):
   return jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
+
+
+def _numbered_in_batch(labels, num_classes, axis_name):
+  """Classes by where they first stand in the whole batch, if it has fewer than C.
+
+  Classes that no image has need no prototype: with many, most of the work is saved.
+  """
+  labels = jnp.asarray(labels)
+  everyone = labels
+  if axis_name is not None:
+    everyone = jax.lax.all_gather(labels, axis_name, tiled=True)
+  if len(everyone) >= num_classes:
+    return labels, num_classes
+  return jnp.argmax(labels[:, None] == everyone, axis=-1), len(everyone)
 
 
 def _one_hot(labels, num_classes, counts_here, dtype):

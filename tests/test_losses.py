@@ -500,8 +500,9 @@ def test_angular_consistency_gradient_is_central_differences():
     assert np.abs(gradient).max() > 0.01
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_prototypes_are_those_of_the_whole_batch_over_devices(masked):
+# With more classes than images only those in the batch are computed.
+@pytest.mark.parametrize(("masked", "num_classes"), [(False, 7), (True, 7), (True, 40)])
+def test_prototypes_are_those_of_the_whole_batch_over_devices(masked, num_classes):
   layer = _random((24, 3, 3, 5))
   labels = np.random.default_rng(1).integers(0, 7, 24)
   where = np.ones(24, bool)
@@ -514,7 +515,7 @@ def test_prototypes_are_those_of_the_whole_batch_over_devices(masked):
       loss = hue_jax.angular_consistency_loss(
         layer * parameter,
         labels,
-        num_classes=7,
+        num_classes=num_classes,
         where=where if masked else None,
         axis_name=axis_name,
       )

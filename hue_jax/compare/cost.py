@@ -24,7 +24,6 @@ from hue_jax.train.state import create_state
 from hue_jax.train.step import make_train_step
 
 FILE = "cost.json"
-_NUM_CLASSES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +59,7 @@ def measure_costs(
 
   Args:
     settings: of a study: its objectives, baseline, and `cost`: `model`,
-      `model_options`, `image_size`, `batch_size`, `repeats`.
+      `model_options`, `num_classes`, `image_size`, `batch_size`, `repeats`.
     workdir: where `cost.json` is written.
 
   Returns:
@@ -70,7 +69,7 @@ def measure_costs(
     InputError: a setting that cannot be used.
   """
   cost = settings["cost"]
-  for name in ("image_size", "batch_size"):
+  for name in ("num_classes", "image_size", "batch_size"):
     check_integer(f"cost.{name}", cost[name], at_least=1)
   check_integer("cost.repeats", cost["repeats"], at_least=3)
   baseline = settings["baseline"]
@@ -87,7 +86,10 @@ def measure_costs(
   folder = Path(workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   what = {
-    "network": f"{cost['model']}, {cost['image_size']} px, batch {cost['batch_size']}",
+    "network": (
+      f"{cost['model']}, {cost['image_size']} px, {cost['num_classes']} classes, batch "
+      f"{cost['batch_size']}"
+    ),
     "date": provenance.today(),
     "hardware": provenance.hardware(),
     "versions": provenance.versions("jax", "flax", "optax"),
@@ -132,18 +134,19 @@ class _Step:
   def __init__(self, cost, objective_settings, name):
     channels, size = 3, cost["image_size"]
     shape = (size, size, channels)
+    num_classes = cost["num_classes"]
     model = create_model(
-      cost["model"], num_classes=_NUM_CLASSES, **cost["model_options"]
+      cost["model"], num_classes=num_classes, **cost["model_options"]
     )
     shapes = tap_shapes(model, shape)
     # A class order is one of the task's classes: here any will do.
     objective_settings = _without_class_orders(objective_settings)
     terms = objective_settings.get("terms", {})
     check_terms(
-      terms, shapes, num_classes=_NUM_CLASSES, setting=f"objectives.{name}.terms"
+      terms, shapes, num_classes=num_classes, setting=f"objectives.{name}.terms"
     )
     objective = create_objective(
-      num_classes=_NUM_CLASSES,
+      num_classes=num_classes,
       tap_shapes=shapes,
       num_train_steps=100,
       warmup_steps=1,
@@ -156,7 +159,7 @@ class _Step:
     images = rng.integers(0, 256, (cost["batch_size"], *shape), np.uint8)
     self._batch = {
       "image": jnp.asarray(images),
-      "label": jnp.asarray(rng.integers(0, 10, cost["batch_size"], np.int32)),
+      "label": jnp.asarray(rng.integers(0, num_classes, cost["batch_size"], np.int32)),
     }
     step = make_train_step(objective, pixel_mean=(0.5,), pixel_std=(0.25,), seed=0)
     lowered = jax.jit(step, donate_argnums=0).lower(self._state, self._batch)

@@ -186,6 +186,7 @@ def test_costs_are_measured_beside_the_baseline(tmp_path):
     cost={
       "model": "resnet8",
       "model_options": {"stem": "small", "width": 4},
+      "num_classes": 1000,
       "image_size": 16,
       "batch_size": 8,
       "repeats": 4,
