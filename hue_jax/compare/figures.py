@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hue_jax.compare.analysis import Analysis
-from hue_jax.pages.figures import Theme, new_axes, without_math
+from hue_jax.pages.figures import Theme, legend_above, new_axes, without_math
 
 _MARKERS = "osD^vP*X<>"
 
@@ -75,7 +75,7 @@ def learning_curves(study: Analysis, theme: Theme) -> Figure:
   gain.set_ylabel("gain over the baseline, points", fontsize=8)
   for axis in (level, gain):
     axis.set_xlabel("step", fontsize=8)
-  _legend(figure, level, theme)
+  legend_above(figure, level, theme, columns=6)
   return figure
 
 
@@ -103,7 +103,7 @@ def robustness(study: Analysis, theme: Theme) -> Figure:
     axis.set_ylabel("accuracy, %", fontsize=8)
   for axis in axes[len(kinds) :]:
     axis.set_visible(False)
-  _legend(figure, axes[0], theme)
+  legend_above(figure, axes[0], theme, columns=6)
   return figure
 
 
@@ -113,17 +113,3 @@ def _against_baseline(study):
 
 def _color(theme, number):
   return theme.series[number % len(theme.series)]
-
-
-def _legend(figure, axis, theme):
-  """Above all axes, from those of one."""
-  handles, labels = axis.get_legend_handles_labels()
-  figure.legend(
-    handles,
-    labels,
-    loc="outside upper left",
-    ncols=5,
-    fontsize=7,
-    frameon=False,
-    labelcolor=theme.ink,
-  )

@@ -5,18 +5,14 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from hue_jax.compare import figures
 from hue_jax.compare.analysis import Analysis, Gain, analyze
 from hue_jax.compare.cost import read_costs
 from hue_jax.compare.records import fingerprint_of_objective
-from hue_jax.pages import provenance
+from hue_jax.pages import provenance, templates
 from hue_jax.pages.figures import Picture, draw_picture
 from hue_jax.pages.files import json_text, write_text
 
@@ -56,8 +52,8 @@ def write_report(
   write_text(folder / "report.json", json_text(found, indent=1) + "\n")
   write_text(folder / "report.md", _render("tables.md", autoescape=False, **content))
   pictures = _pictures(studies or searches, folder / "figures")
-  style = (resources.files("hue_jax.pages") / "style.css").read_text("utf-8")
-  page = _render("page.html", **content, pictures=pictures, style=Markup(style))
+  style = templates.style()
+  page = _render("page.html", **content, pictures=pictures, style=style)
   write_text(folder / "report.html", page)
   return {
     "report": str(folder / "report.html"),
@@ -118,22 +114,17 @@ def _pictures(studies: Sequence[Analysis], folder: Path) -> dict[str, Picture]:
 
 
 def _render(template: str, *, autoescape: bool = True, **content: Any) -> str:
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("hue_jax.compare", "report_page"),
+  environment = templates.environment(
+    "hue_jax.compare",
     autoescape=autoescape,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
+    number=_number,
+    signed=_signed,
+    interval=_interval,
+    p=_p,
+    verdict=_verdict,
+    day=_day,
+    json=json.dumps,
   )
-  environment.filters |= {
-    "number": _number,
-    "signed": _signed,
-    "interval": _interval,
-    "p": _p,
-    "verdict": _verdict,
-    "day": _day,
-    "json": lambda value: json.dumps(value, default=list),
-  }
   environment.globals |= {"contrast_of": _contrast_of, "reference_of": _reference_of}
   return environment.get_template(template).render(**content)
 

@@ -13,7 +13,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
 from hue_jax.observe.results import Measured, Observation, Results, Statistic
-from hue_jax.pages.figures import Theme, ink, new_axes, without_math
+from hue_jax.pages.figures import Theme, ink, legend_above, new_axes, without_math
 
 _PLANE_TICKS = ([0, 90, 180, 270, 360], ["right", "bottom", "left", "top", "right"])
 _MOST_CLASSES = 30
@@ -70,17 +70,7 @@ def _overview(observation: Observation) -> Drawn:
       _by_tap(axis, statistic, theme)
     for axis in axes[len(statistics) :]:
       axis.set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-      handles,
-      labels,
-      loc="outside upper left",
-      ncols=3,
-      fontsize=8,
-      frameon=False,
-      labelcolor=theme.ink,
-      handlelength=1.2,
-    )
+    legend_above(figure, axes[0], theme, columns=3)
     return figure
 
   names = ", ".join(statistic.label for statistic in statistics)

@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
@@ -20,6 +19,7 @@ from PIL import Image
 from hue_jax.color import color_wheel
 from hue_jax.observe.figures import Drawn, figures
 from hue_jax.observe.results import Estimate, Results, Viewer, ViewerLayer
+from hue_jax.pages import templates
 from hue_jax.pages.figures import Picture, draw_picture
 from hue_jax.pages.files import data_uri, json_text, write_text
 
@@ -94,22 +94,17 @@ def _number(value: float) -> str:
 def _page(
   results: Results, viewer: Viewer, pictures: Iterable[tuple[Drawn, Picture]]
 ) -> str:
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("hue_jax.observe", "report_page"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters |= {"number": _for_reading, "interval": _interval}
+  page = templates.environment(
+    "hue_jax.observe", number=_for_reading, interval=_interval
+  ).get_template("page.html")
   script = _asset("script.js")
-  return environment.get_template("page.html").render(
+  return page.render(
     results=results,
     pictures=list(pictures),
     taps=list(results.layers["trained"]),
     classes=_classes_shown(results, viewer),
     wheel=_wheel(),
-    style=Markup((resources.files("hue_jax.pages") / "style.css").read_text("utf-8")),
+    style=templates.style(),
     script=Markup(script),
     script_hash=_hash(script),
     data=Markup(_safe_json(_viewer_data(results, viewer))),

@@ -139,6 +139,21 @@ def ink(axis: Axes, theme: Theme) -> None:
     spine.set_color(theme.faint)
 
 
+def legend_above(figure: Figure, axis: Axes, theme: Theme, *, columns: int) -> None:
+  """The legend of one axis, above all axes of the figure."""
+  handles, labels = axis.get_legend_handles_labels()
+  figure.legend(
+    handles,
+    labels,
+    loc="outside upper left",
+    ncols=columns,
+    fontsize=8,
+    frameon=False,
+    labelcolor=theme.ink,
+    handlelength=1.2,
+  )
+
+
 def without_math(text: str) -> str:
   """A dollar is a dollar."""
   return text.replace("$", r"\$")
