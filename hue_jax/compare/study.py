@@ -4,8 +4,10 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import multiprocessing
+import multiprocessing.connection
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -255,10 +257,17 @@ _worker: Worker | None = None
 def _start_worker(settings, workdir, cores):
   """Each worker keeps to a core of its own: small networks gain nothing from two."""
   global _worker
+  threading.Thread(target=_end_with_parent, daemon=True).start()
   if hasattr(os, "sched_setaffinity"):
     available = _cores()
     os.sched_setaffinity(0, {available[cores.get() % len(available)]})
   _worker = Worker(settings, workdir)
+
+
+def _end_with_parent():
+  """A study that is killed leaves no worker behind."""
+  multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+  os._exit(1)
 
 
 def _run_in_worker(job):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -299,6 +298,15 @@ def test_a_search_does_not_read_the_test_split(tmp_path, monkeypatch):
   assert "test" not in one
 
 
+def _is_alive(group):
+  """Whether any process of a group is there."""
+  try:
+    os.killpg(group, 0)
+  except ProcessLookupError:
+    return False
+  return True
+
+
 @pytest.mark.slow
 def test_a_killed_study_goes_on_with_two_workers(tmp_path):
   settings = small_settings(num_seeds=4, workers=2)
@@ -323,8 +331,11 @@ def test_a_killed_study_goes_on_with_two_workers(tmp_path):
   deadline = time.monotonic() + 240
   while len(records.read(path)) < 3 and time.monotonic() < deadline:
     time.sleep(0.2)
-  os.killpg(process.pid, signal.SIGKILL)
+  process.kill()  # the parent alone
   process.wait()
+  while _is_alive(process.pid) and time.monotonic() < deadline:
+    time.sleep(0.2)
+  assert not _is_alive(process.pid)
   before = records.read(path)
   assert 3 <= len(before) < 8
   subprocess.run(command, env=environment, check=True, timeout=240)
