@@ -2,8 +2,8 @@
 
     python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
 
-Reaches 98.8 % of the 360 test images (seeds 0, 1, 2: 98.9, 98.6, 98.9), in about a
-minute on two CPU cores (23 November 2026); its one-hot twin 98.5 % (98.3, 98.6, 98.6).
+Reaches 99.2 % of the 360 test images (seeds 0, 1 and 2 alike), in less than a minute on
+two CPU cores (23 November 2026); its one-hot twin 98.5 % (98.3, 98.6, 98.6).
 """
 
 from configs import base
