@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
   config.cost.num_classes = 1000
   config.cost.image_size = 64
   config.cost.batch_size = 64
-  config.cost.repeats = 15
+  config.cost.repeats = 25
 
   config.workers = 0  # processes; 0: one a core of a CPU, one for all accelerators
   return config

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from hue_jax.compare.statistics import Paired, paired
+from hue_jax.compare.statistics import median_interval
 from hue_jax.errors import InputError, check_integer
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.pages import provenance
@@ -33,7 +33,9 @@ class Cost:
   Attributes:
     objective: its name.
     step_milliseconds: median time of a step.
-    overhead: time of a step over that of the baseline beside it, minus 1, in percent.
+    overhead: time of a step over that of the baseline right before or after it, minus
+      1, in percent: median of the pairs; 0 for the baseline itself.
+    overhead_interval: 95 % interval of this median.
     temporary_megabytes: memory of a step beside its arguments and results, by XLA.
     gigaflops: operations of a step, by XLA.
     parameters: that are trained.
@@ -42,7 +44,8 @@ class Cost:
 
   objective: str
   step_milliseconds: float
-  overhead: Paired
+  overhead: float
+  overhead_interval: tuple[float, float]
   temporary_megabytes: float
   gigaflops: float
   parameters: int
@@ -54,8 +57,9 @@ def measure_costs(
 ) -> list[Cost]:
   """Times the training step of every objective beside that of the baseline.
 
-  Steps of the two alternate, in blocks of random order, so that what else the machine
-  does falls on both.
+  A step of the objective and one of the baseline follow each other, in random order,
+  so that what else the machine does falls on both; the median of their ratios leaves
+  out the pairs in which it fell on one.
 
   Args:
     settings: of a study: its objectives, baseline, and `cost`: `model`,
@@ -71,18 +75,23 @@ def measure_costs(
   cost = settings["cost"]
   for name in ("num_classes", "image_size", "batch_size"):
     check_integer(f"cost.{name}", cost[name], at_least=1)
-  check_integer("cost.repeats", cost["repeats"], at_least=3)
+  check_integer("cost.repeats", cost["repeats"], at_least=6)
   baseline = settings["baseline"]
-  names = [baseline, *(name for name in settings["objectives"] if name != baseline)]
+  names = [name for name in settings["objectives"] if name != baseline]
   steps = {}
-  for name in tqdm(names, desc="compile", unit="objective"):
+  for name in tqdm([baseline, *names], desc="compile", unit="objective"):
     steps[name] = _Step(cost, settings["objectives"][name], name)
   rng = np.random.default_rng(0)
-  seconds = {name: [] for name in names}
+  seconds = {name: [] for name in steps}
+  ratios = {name: [] for name in names}
   for _ in tqdm(range(cost["repeats"]), desc="time", unit="round"):
-    for name in rng.permutation(names):
-      seconds[name].append(steps[name].time())
-  found = [steps[name].cost(name, seconds[name], seconds[baseline]) for name in names]
+    for name in rng.permutation(names).tolist():
+      pair = {x: steps[x].time() for x in rng.permutation([name, baseline]).tolist()}
+      ratios[name].append(pair[name] / pair[baseline])
+      for x, time_taken in pair.items():
+        seconds[x].append(time_taken)
+  found = [steps[baseline].cost(baseline, seconds[baseline], np.ones(6))]
+  found += [steps[name].cost(name, seconds[name], ratios[name]) for name in names]
   folder = Path(workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   what = {
@@ -118,11 +127,8 @@ def read_costs(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     found = json.loads(path.read_text(encoding="utf-8"))
     costs = []
     for cost in found["costs"]:
-      overhead = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in cost["overhead"].items()
-      }
-      costs.append(Cost(**{**cost, "overhead": Paired(**overhead)}))
+      interval = tuple(cost["overhead_interval"])
+      costs.append(Cost(**{**cost, "overhead_interval": interval}))
   except (ValueError, KeyError, TypeError) as error:
     raise InputError(f"{path} cannot be read ({error}); measure it anew.") from None
   return {**found, "costs": costs}
@@ -173,14 +179,15 @@ class _Step:
     jax.block_until_ready((self._state, sums))
     return time.perf_counter() - start
 
-  def cost(self, name, seconds, baseline_seconds) -> Cost:
-    ratios = np.array(seconds) / np.array(baseline_seconds)
+  def cost(self, name, seconds, ratios) -> Cost:
+    overheads = 100 * (np.array(ratios) - 1)
     flops = self._compiled.cost_analysis()["flops"]
     memory = self._compiled.memory_analysis()
     return Cost(
       name,
       1000 * float(np.median(seconds)),
-      paired(100 * (ratios - 1)),
+      float(np.median(overheads)),
+      median_interval(overheads),
       memory.temp_size_in_bytes / 1e6,
       flops / 1e9,
       sum(x.size for x in jax.tree.leaves(self._state.params)),

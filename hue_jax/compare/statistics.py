@@ -83,6 +83,21 @@ def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
   )
 
 
+def median_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
+  """95 % interval of the median, whatever the values' distribution.
+
+  Args:
+    values: independent.
+
+  Returns:
+    The two ends, by the binomial test of the quantile; NaN for fewer than 6 values, of
+    which no such interval is.
+  """
+  test = stats.quantile_test(values, p=0.5)
+  low, high = test.confidence_interval(_LEVEL)
+  return (float(low), float(high))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
   """p-values such that rejecting those below α errs once or more with at most α.
 

@@ -189,7 +189,7 @@ def test_costs_are_measured_beside_the_baseline(tmp_path):
       "num_classes": 1000,
       "image_size": 16,
       "batch_size": 8,
-      "repeats": 4,
+      "repeats": 6,
     },
   )
   measure_costs(settings, tmp_path)
@@ -197,7 +197,9 @@ def test_costs_are_measured_beside_the_baseline(tmp_path):
   costs = {cost.objective: cost for cost in found["costs"]}
   one_hot = costs["one_hot"]
   assert next(iter(costs)) == "one_hot"
-  assert one_hot.overhead.mean == 0
+  assert one_hot.overhead == 0
+  low, high = costs["memory"].overhead_interval
+  assert low <= costs["memory"].overhead <= high
   assert one_hot.step_milliseconds > 0
   assert costs["memory"].gigaflops > one_hot.gigaflops > 0
   assert costs["memory"].kept == 1000 * 4 * 8 + 1000

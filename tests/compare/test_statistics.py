@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from hue_jax.compare.statistics import holm, paired, steps_to_reach
+from hue_jax.compare.statistics import holm, median_interval, paired, steps_to_reach
 
 _DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.2, 0.9, 0.0, 0.5, -0.3, 0.6, 0.3])
 
@@ -55,6 +55,24 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say():
     for low, high in (paired(rng.normal(0.3, 1, 20)).t_interval for _ in range(400))
   ]
   assert 0.92 < np.mean(inside) < 0.98
+
+
+def test_median_interval_is_between_order_statistics():
+  # For 10 values the binomial is at most 1 with a probability of 1.1 %, at most 2 with
+  # 5.5 %: the second smallest and the second largest.
+  values = np.array([5.0, 1, 9, 3, 7, 2, 8, 4, 10, 1000])
+  assert median_interval(values) == (2, 10)
+  assert np.isnan(median_interval(values[:5])).all()
+  assert median_interval(np.zeros(6)) == (0, 0)
+
+
+def test_median_interval_holds_the_median_of_a_skewed_distribution():
+  rng = np.random.default_rng(2)
+  inside = [
+    low <= np.log(2) <= high
+    for low, high in (median_interval(rng.exponential(size=25)) for _ in range(400))
+  ]
+  assert np.mean(inside) > 0.94
 
 
 def test_holm_is_its_definition():
