@@ -3,13 +3,11 @@
     variables = import_state_dict(create_model("resnet50", num_classes=1000),
                                   read_state_dict("resnet50.safetensors"))
 
-ResNets have torchvision's names, EfficientNet-Lites those of lukemelas's PyTorch
-EfficientNet, with which their weights were published.
+Names are those of torchvision, timm and others: `torch_names` has them.
 """
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,14 +18,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from hue_jax.errors import InputError
-from hue_jax.models.efficientnet_lite import EfficientNetLite
-from hue_jax.models.resnet import ResNet
+from hue_jax.errors import InputError, check_one_of
+from hue_jax.models.torch_names import names_of
+from hue_jax.models.torch_names.naming import TorchArray
 
 StateDict = dict[str, np.ndarray]
 
 _LISTED = 8
-_IMAGE_SIZE = 64  # does not change a parameter
+# Changes no parameter but the learned position embedding of a transformer.
+_IMAGE_SIZE = 224
 # Keys under which training scripts put the state dict, beside optimizers and epochs.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -60,38 +59,62 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
 
 
 def import_state_dict(
-  module: nn.Module, state_dict: Mapping[str, np.ndarray]
+  module: nn.Module,
+  state_dict: Mapping[str, np.ndarray],
+  *,
+  image_size: int = _IMAGE_SIZE,
 ) -> dict[str, Any]:
   """The variables of a network from PyTorch weights.
 
   Args:
     module: of `create_model`.
-    state_dict: name → array, as PyTorch has them.
+    state_dict: name → array, as PyTorch has them; whose names they are is found out.
+    image_size: side of the images that the network is for.
 
   Returns:
-    `{"params": …, "batch_stats": …}`, float32.
+    `{"params": …, "batch_stats": …}`, float32; the latter where there is batch norm.
 
   Raises:
     InputError: a network whose names in PyTorch are not known, or weights that do not
       fit: all that is missing, left over, or of another shape is named.
   """
-  entries = list(_entries(module))
-  _check_fit(module, entries, state_dict)
+  ignored = getattr(names_of(module), "IGNORED", ())
+  arrays = _flax_arrays(module, image_size)
+  given = {
+    name: array
+    for name, array in state_dict.items()
+    if not name.startswith(ignored)
+    and not name.endswith("num_batches_tracked")
+  }
+  of_libraries = (_entries(module, arrays, name) for name in _libraries(module))
+  entries = max(of_libraries, key=lambda found: sum(e.name in given for e in found))
+  _check_fit(module, entries, given)
   flat = {
-    entry.path: np.asarray(state_dict[entry.name], np.float32)
+    entry.path: np.asarray(given[entry.name], np.float32)
+    .reshape(entry.unpacked)
     .transpose(entry.axes)
+    .reshape(arrays[entry.path].shape)
     .copy()
     for entry in entries
   }
   return unflatten_dict(flat)
 
 
-def export_state_dict(module: nn.Module, variables: Mapping[str, Any]) -> StateDict:
+def export_state_dict(
+  module: nn.Module,
+  variables: Mapping[str, Any],
+  *,
+  library: str | None = None,
+  image_size: int = _IMAGE_SIZE,
+) -> StateDict:
   """PyTorch weights of a network: what `import_state_dict` takes.
 
   Args:
     module: of `create_model`.
     variables: `{"params": …, "batch_stats": …}`.
+    library: whose names: "torchvision", "timm", …; the first that has the network, if
+      None.
+    image_size: side of the images that the network is for.
 
   Returns:
     Name → float32 array.
@@ -99,13 +122,19 @@ def export_state_dict(module: nn.Module, variables: Mapping[str, Any]) -> StateD
   Raises:
     InputError: a network whose names in PyTorch are not known.
   """
+  libraries = _libraries(module)
+  check_one_of("library", library or libraries[0], libraries)
   flat = flatten_dict(dict(variables))
-  return {
-    entry.name: np.ascontiguousarray(
-      np.asarray(flat[entry.path], np.float32).transpose(np.argsort(entry.axes))
+  state_dict = {}
+  for entry in _entries(
+    module, _flax_arrays(module, image_size), library or libraries[0]
+  ):
+    permuted = np.asarray(flat[entry.path], np.float32).reshape(
+      [entry.unpacked[axis] for axis in entry.axes]
     )
-    for entry in _entries(module)
-  }
+    array = permuted.transpose(np.argsort(entry.axes)).reshape(entry.shape)
+    state_dict[entry.name] = np.ascontiguousarray(array)
+  return state_dict
 
 
 def _load_torch(path):
@@ -145,93 +174,62 @@ def _as_array(tensor):
 
 
 class _Entry(NamedTuple):
-  """One array: where Flax keeps it, how PyTorch names it, and its shape there.
-
-  `axes` are PyTorch's axes in the order of Flax.
-  """
+  """One array: where Flax keeps it, and what it is in PyTorch (see `TorchArray`)."""
 
   path: tuple[str, ...]
   name: str
   shape: tuple[int, ...]
+  unpacked: tuple[int, ...]
   axes: tuple[int, ...]
 
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
-_STATISTICS = {"mean": "running_mean", "var": "running_var"}
+_LEAVES = {
+  "kernel": "weight",
+  "scale": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
+# PyTorch's axes in the order of Flax, by their number.
 _AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
 
-def _entries(module) -> Iterator[_Entry]:
-  """All arrays of a network."""
-  names = _module_names(module)
-  images = jnp.zeros((1, _IMAGE_SIZE, _IMAGE_SIZE, 3))
+def _libraries(module):
+  return list(names_of(module).LIBRARIES)
+
+
+def _flax_arrays(module, image_size):
+  """Path → shape and type of all arrays of a network, in its order."""
+  images = jnp.zeros((1, image_size, image_size, 3))
   variables = jax.eval_shape(
     lambda: module.clone(axis_name=None).init(jax.random.key(0), images, train=False)
   )
-  for path, leaf in flatten_dict(variables).items():
-    collection, *modules, last = path
-    if collection == "taps":
-      continue
-    kind = (_LEAVES if collection == "params" else _STATISTICS)[last]
-    axes = _AXES[leaf.ndim]
-    shape = tuple(np.array(leaf.shape)[np.argsort(axes)].tolist())
-    yield _Entry(path, f"{names('/'.join(modules))}.{kind}", shape, axes)
+  variables.pop("taps", None)
+  return flatten_dict(variables)
 
 
-def _module_names(module):
-  """A function from a module's path in Flax to its name in PyTorch."""
-  if isinstance(module, ResNet):
-    return _resnet_name
-  if isinstance(module, EfficientNetLite):
-    first = np.cumsum([0, *module.stage_sizes])
-    return lambda path: _efficientnet_name(path, first)
-  raise InputError(
-    f"networks of {type(module).__name__} have no PyTorch names here; ResNet and "
-    "EfficientNetLite have."
-  )
+def _entries(module, arrays, library) -> list[_Entry]:
+  """All arrays of a network by the names of a library."""
+  naming = names_of(module).LIBRARIES[library](module)
+  return [
+    _Entry(path, *_in_pytorch(naming, path, x.shape)) for path, x in arrays.items()
+  ]
 
 
-def _resnet_name(path: str) -> str:
-  if match := re.fullmatch(r"stage(\d+)_block(\d+)/(\w+)", path):
-    stage, block, part = match.groups()
-    part = {"conv_shortcut": "downsample.0", "norm_shortcut": "downsample.1"}.get(
-      part, part.replace("norm", "bn")
-    )
-    return f"layer{stage}.{int(block) - 1}.{part}"
-  return {"stem_conv": "conv1", "stem_norm": "bn1", "head": "fc"}[path]
-
-
-_BLOCK_PARTS = {
-  "expand_conv": "_expand_conv",
-  "expand_norm": "_bn0",
-  "depthwise_conv": "_depthwise_conv",
-  "depthwise_norm": "_bn1",
-  "project_conv": "_project_conv",
-  "project_norm": "_bn2",
-}
-
-
-def _efficientnet_name(path: str, first_block_of_stage) -> str:
-  if match := re.fullmatch(r"stage(\d+)_block(\d+)/(\w+)", path):
-    stage, block, part = match.groups()
-    number = first_block_of_stage[int(stage) - 1] + int(block) - 1
-    return f"_blocks.{number}.{_BLOCK_PARTS[part]}"
-  return {
-    "stem_conv": "_conv_stem",
-    "stem_norm": "_bn0",
-    "top_conv": "_conv_head",
-    "top_norm": "_bn1",
-    "head": "_fc",
-  }[path]
+def _in_pytorch(naming, path, shape) -> TorchArray:
+  _, *modules, leaf = path
+  found = naming("/".join((*modules, leaf)))
+  if isinstance(found, TorchArray):
+    return found
+  name = found or f"{naming('/'.join(modules))}.{_LEAVES[leaf]}"
+  axes = _AXES.get(len(shape)) if found is None else tuple(range(len(shape)))
+  torch_shape = tuple(np.array(shape)[np.argsort(axes)].tolist())
+  return TorchArray(name, torch_shape, torch_shape, axes)
 
 
 def _check_fit(module, entries, state_dict):
   shapes = {entry.name: entry.shape for entry in entries}
-  given = {
-    name: tuple(np.shape(array))
-    for name, array in state_dict.items()
-    if not name.endswith("num_batches_tracked")
-  }
+  given = {name: tuple(np.shape(array)) for name, array in state_dict.items()}
   other = [
     f"{name} is {given[name]}, not {shape}"
     for name, shape in shapes.items()

@@ -1,0 +1,40 @@
+"""How PyTorch's libraries name the arrays of each network, one file an architecture.
+
+Each file has `LIBRARIES`: library → a function of the Flax module that returns its
+`Naming`, and may have `IGNORED`: prefixes of arrays for which Flax has no place.
+"""
+
+from types import ModuleType
+
+import flax.linen as nn
+
+from hue_jax.errors import InputError
+from hue_jax.models.efficientnet_lite import EfficientNetLite
+from hue_jax.models.resnet import ResNet
+from hue_jax.models.torch_names import efficientnet, resnet
+
+_TABLES = {
+  ResNet: resnet,
+  EfficientNetLite: efficientnet,
+}
+
+
+def names_of(module: nn.Module) -> ModuleType:
+  """The names of a network's architecture.
+
+  Args:
+    module: of `create_model`.
+
+  Returns:
+    One of the files beside this.
+
+  Raises:
+    InputError: an architecture that PyTorch's libraries lack.
+  """
+  if type(module) not in _TABLES:
+    known = ", ".join(kind.__name__ for kind in _TABLES)
+    raise InputError(
+      f"networks of {type(module).__name__} have no PyTorch names here; those of "
+      f"{known} have."
+    )
+  return _TABLES[type(module)]
