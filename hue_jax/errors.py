@@ -31,9 +31,15 @@ def check_number(
   at_least: int | float | None = None,
   above: int | float | None = None,
   below: int | float | None = None,
+  at_most: int | float | None = None,
 ) -> None:
   """Raises an InputError unless the value is a finite number within the bounds."""
-  bounds = {"at least": at_least, "above": above, "below": below}
+  bounds = {
+    "at least": at_least,
+    "above": above,
+    "below": below,
+    "at most": at_most,
+  }
   text = " and ".join(
     f"{key} {bound}" for key, bound in bounds.items() if bound is not None
   )
@@ -44,6 +50,7 @@ def check_number(
     or (at_least is not None and value < at_least)
     or (above is not None and value <= above)
     or (below is not None and value >= below)
+    or (at_most is not None and value > at_most)
   ):
     raise InputError(
       f"{name} is {value!r}; it must be a finite number {text}.".rstrip()

@@ -34,14 +34,18 @@ class Softmax:
 
   def loss(self, given: Given) -> Float[Array, "batch"]:
     """Cross entropy against the smoothed labels."""
-    targets = losses.smoothed_labels(
-      given.labels,
-      given.num_classes,
-      smoothing=self.label_smoothing,
-      concentration=self.smoothing_concentration,
-      class_hues=self.class_hues,
-    )
-    return optax.softmax_cross_entropy(given.logits, targets)
+
+    def loss_of(given):
+      targets = losses.smoothed_labels(
+        given.labels,
+        given.num_classes,
+        smoothing=self.label_smoothing,
+        concentration=self.smoothing_concentration,
+        class_hues=self.class_hues,
+      )
+      return optax.softmax_cross_entropy(given.logits, targets)
+
+    return given.over_labels(loss_of)
 
   def describe(self) -> str:
     """As in `cross_entropy(smoothing 0.1)`."""
@@ -51,6 +55,39 @@ class Softmax:
     return f"cross_entropy(smoothing {self.label_smoothing:g}" + (
       f" by hue, κ {bump:g})" if bump else ")"
     )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sigmoid:
+  """Every class by itself: binary cross entropy, the mean over classes.
+
+  Of an image that is mixed both classes are there, each with the target 1.
+
+  Source: Wightman et al., "ResNet strikes back", 2021.
+
+  Attributes:
+    least_share: of the other image, from which on its class counts as there.
+  """
+
+  least_share: Number = 0.2
+
+  def scores(self, given: Given) -> Float[Array, "batch classes"]:
+    """The logits."""
+    return given.logits
+
+  def loss(self, given: Given) -> Float[Array, "batch"]:
+    """Binary cross entropy."""
+    targets = jax.nn.one_hot(given.labels, given.num_classes)
+    if given.mixed is not None:
+      there = 1 - given.mixed.shares > self.least_share
+      others = jax.nn.one_hot(given.mixed.labels, given.num_classes)
+      targets = jnp.maximum(targets, others * there[:, None])
+    return optax.sigmoid_binary_cross_entropy(given.logits, targets).mean(axis=-1)
+
+  def describe(self) -> str:
+    """The name."""
+    return "binary_cross_entropy"
 
 
 @jax.tree_util.register_dataclass
@@ -69,12 +106,14 @@ class AdditiveAngularMargin:
 
   def loss(self, given: Given) -> Float[Array, "batch"]:
     """With the margin."""
-    return losses.additive_angular_margin_loss(
-      given.taps["features"],
-      given.head["kernel"],
-      given.labels,
-      margin=self.margin,
-      scale=self.scale,
+    return given.over_labels(
+      lambda given: losses.additive_angular_margin_loss(
+        given.taps["features"],
+        given.head["kernel"],
+        given.labels,
+        margin=self.margin,
+        scale=self.scale,
+      )
     )
 
   def describe(self) -> str:
@@ -95,8 +134,11 @@ class HypersphericalPrototypes:
 
   def loss(self, given: Given) -> Float[Array, "batch"]:
     """(1 − cos)²."""
-    return losses.hyperspherical_prototype_loss(
-      given.logits, given.labels, losses.simplex_prototypes(given.num_classes)
+    prototypes = losses.simplex_prototypes(given.num_classes)
+    return given.over_labels(
+      lambda given: losses.hyperspherical_prototype_loss(
+        given.logits, given.labels, prototypes
+      )
     )
 
   def describe(self) -> str:
@@ -106,7 +148,8 @@ class HypersphericalPrototypes:
 
 CLASSIFIERS = {
   "softmax": Softmax,
+  "sigmoid": Sigmoid,
   "additive_angular_margin": AdditiveAngularMargin,
   "hyperspherical_prototypes": HypersphericalPrototypes,
 }
-Classifier = Softmax | AdditiveAngularMargin | HypersphericalPrototypes
+Classifier = Softmax | Sigmoid | AdditiveAngularMargin | HypersphericalPrototypes

@@ -27,6 +27,7 @@ from hue_jax.train.terms import (
   WEIGHTINGS,
   Given,
   Measured,
+  Mixed,
   Schedule,
   Term,
 )
@@ -80,6 +81,7 @@ class Objective:
     planes: Mapping[str, Array] | None = None,
     memory: Mapping[str, Any] | None = None,
     axis_name: str | None = None,
+    mixed: Mixed | None = None,
   ) -> Evaluated:
     """Measures a batch.
 
@@ -93,6 +95,10 @@ class Objective:
       planes: term name → two vectors that span its learned plane.
       memory: what terms have kept, at first of `empty_memory`.
       axis_name: the mapped axis over which the batch is spread.
+      mixed: what each image is mixed with. Losses against a label are then taken of
+        both, by their shares s and 1 − s; for a class hue that is the loss against
+        the direction s (cos θ*, sin θ*) + (1 − s) (cos θ'*, sin θ'*). Terms in which
+        images stand for their class (prototypes, centers) count by 2s − 1.
 
     Returns:
       The loss, its parts and the errors.
@@ -108,6 +114,7 @@ class Objective:
       planes or {},
       memory or {},
       axis_name,
+      mixed,
     )
     loss = self.classifier.loss(given)
     scores = self.classifier.scores(given)
@@ -174,6 +181,7 @@ _BOUNDS = {
   "rate": {"above": 0},
   "margin": {"at_least": 0, "below": math.pi},
   "scale": {"above": 0},
+  "least_share": {"at_least": 0, "below": 1},
 }
 
 
@@ -225,14 +233,15 @@ def check_classifier(
 
   Args:
     settings: `kind`, a name of `CLASSIFIERS`, and `margin` and `scale` of
-      `additive_angular_margin`.
+      `additive_angular_margin`, `least_share` of `sigmoid`.
     setting: what the errors call it.
   """
   check_one_of(f"{setting}.kind", settings.get("kind", "softmax"), CLASSIFIERS)
   for key, value in settings.items():
-    if key not in ("kind", "margin", "scale"):
+    if key not in ("kind", "margin", "scale", "least_share"):
       raise InputError(
-        f"{setting}.{key} is not a setting; a classifier takes kind, margin, scale."
+        f"{setting}.{key} is not a setting; a classifier takes kind, margin, scale, "
+        "least_share."
       )
     if key != "kind":
       check_number(f"{setting}.{key}", value, **_BOUNDS[key])

@@ -14,10 +14,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from hue_jax.train.erasing import erase
+from hue_jax.train.mixing import Mixing, mix
 from hue_jax.train.objective import Measured, Objective
 from hue_jax.train.state import TrainState
 
 Sums = dict[str, tuple[Array, Array]]  # name → (Σ weight · value, Σ weight)
+# Folded into the key of a step: no device has these numbers.
+_MIXING, _ERASING = 2**31 - 1, 2**31 - 2
+
 Step = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Sums]]
 
 
@@ -28,6 +33,8 @@ def make_train_step(
   pixel_std: tuple[float, ...],
   seed: Int[Array, ""] | int,
   ema_decay: float = 0.0,
+  mixing: Mixing | None = None,
+  erase_probability: int | float = 0.0,
   axis_name: str | None = None,
 ) -> Step:
   """A step of gradient descent on the objective.
@@ -38,6 +45,8 @@ def make_train_step(
     pixel_std: by which the difference is divided.
     seed: of the networks' own randomness, folded with the step.
     ema_decay: of the moving average, if the state has one.
+    mixing: of images in pairs, by Mixup and CutMix; none if None.
+    erase_probability: of random erasing, before that.
     axis_name: the mapped axis, None for a single device.
 
   Returns:
@@ -45,10 +54,23 @@ def make_train_step(
   """
 
   def train_step(state, batch):
-    images = normalize(batch["image"], pixel_mean, pixel_std)
+    images, labels = normalize(batch["image"], pixel_mean, pixel_std), batch["label"]
+    device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
     dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    mixed = None
+    if erase_probability:
+      key = jax.random.fold_in(dropout_key, _ERASING)
+      images = erase(images, erase_probability, key=key, first=device * len(labels))
+    if mixing:
+      images, mixed = mix(
+        images,
+        labels,
+        mixing,
+        key=jax.random.fold_in(dropout_key, _MIXING),
+        first=device * len(labels),
+      )
     if axis_name is not None:
-      dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+      dropout_key = jax.random.fold_in(dropout_key, device)
 
     def loss_fn(params):
       logits, updates = state.apply_fn(
@@ -61,13 +83,14 @@ def make_train_step(
       evaluated = objective(
         logits,
         updates["taps"],
-        batch["label"],
+        labels,
         jnp.ones(logits.shape[0]),
         step=state.step,
         head=params["network"].get("head"),
         planes=params["planes"],
         memory=state.memory,
         axis_name=axis_name,
+        mixed=mixed,
       )
       sums = _sum_examples(evaluated.measured)
       total, count = sums["loss"]

@@ -5,7 +5,7 @@ that terms that differ in numbers alone share one compilation.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -30,6 +30,18 @@ class Measured(NamedTuple):
   weights: Float[Array, "batch"]
 
 
+class Mixed(NamedTuple):
+  """What an image is mixed with.
+
+  Attributes:
+    labels: of the other image.
+    shares: of its own image, ½ to 1.
+  """
+
+  labels: Int[Array, "batch"]
+  shares: Float[Array, "batch"]
+
+
 class Given(NamedTuple):
   """What a term may look at.
 
@@ -44,6 +56,7 @@ class Given(NamedTuple):
     planes: term name → two vectors that span its learned plane.
     memory: term name → what it keeps from batch to batch.
     axis_name: the mapped axis over which the batch is spread.
+    mixed: what each image is mixed with, if images are mixed.
   """
 
   logits: Float[Array, "batch classes"]
@@ -56,6 +69,22 @@ class Given(NamedTuple):
   planes: Mapping[str, Array]
   memory: Mapping[str, Any]
   axis_name: str | None
+  mixed: Mixed | None = None
+
+  def over_labels(self, loss: Callable[["Given"], Any]) -> Float[Array, "batch"]:
+    """A loss of the labels: of both labels by their shares, where images are mixed.
+
+    Args:
+      loss: of what is given, an example; it may look at the labels.
+
+    Returns:
+      s · loss of the own label + (1 − s) · loss of the other.
+    """
+    own = loss(self)
+    if self.mixed is None:
+      return own
+    other = loss(self._replace(labels=self.mixed.labels))
+    return self.mixed.shares * own + (1 - self.mixed.shares) * other
 
 
 class TermValue(NamedTuple):
@@ -166,12 +195,18 @@ class _TargetHue(Term):
     """The weighted mean of 1 − cos(θ − θ*) over positions."""
     layer = given.taps[self.tap]
     plane = hue.hue_plane(given.planes[self.name]) if self.plane is None else self.plane
-    target = jnp.broadcast_to(self._target(given, layer.shape), layer.shape[:-1])
+    target = self._target(given, layer.shape)
     weights = jax.lax.stop_gradient(self._weights(layer, plane))
     weights = jnp.broadcast_to(weights, layer.shape[:-1])
     positions = tuple(range(1, layer.ndim - 1))
-    loss = losses.hue_loss(layer, target, plane=plane, weights=weights, axis=positions)
 
+    def loss_of(given):
+      target = jnp.broadcast_to(self._target(given, layer.shape), layer.shape[:-1])
+      return losses.hue_loss(
+        layer, target, plane=plane, weights=weights, axis=positions
+      )
+
+    loss = given.over_labels(loss_of)
     difference = hue.hue_angle(layer, plane) - target
     radians = jnp.arctan2(jnp.sin(difference), jnp.cos(difference))
     defined = jnp.max(weights, axis=positions, initial=0) > 0
@@ -294,6 +329,7 @@ class AngularConsistency(Term):
       prototypes=known,
       **cells,
     )
+    loss = _by_membership(loss, given)
     if known is None:
       return TermValue(loss)
     moved = losses.update_prototypes(
@@ -335,7 +371,7 @@ class CenterLoss(Term):
       axis_name=given.axis_name,
     )
     loss = losses.center_loss(features, given.labels, centers)
-    return TermValue(loss, memory=moved)
+    return TermValue(_by_membership(loss, given), memory=moved)
 
 
 @_of_a_kind
@@ -350,13 +386,16 @@ class DenseCrossEntropy(Term):
 
   def measure(self, given):
     """The mean over positions."""
-    loss = losses.dense_cross_entropy(
-      given.taps[self.tap],
-      given.labels,
-      kernel=given.head["kernel"],
-      bias=given.head["bias"],
+    return TermValue(
+      given.over_labels(
+        lambda given: losses.dense_cross_entropy(
+          given.taps[self.tap],
+          given.labels,
+          kernel=given.head["kernel"],
+          bias=given.head["bias"],
+        )
+      )
     )
-    return TermValue(loss)
 
 
 @_of_a_kind
@@ -386,6 +425,17 @@ class ConfidencePenalty(Term):
   def measure(self, given):
     """The penalty."""
     return TermValue(losses.confidence_penalty(given.logits))
+
+
+def _by_membership(loss, given):
+  """The loss of images that stand for their class: the less, the more they are mixed.
+
+  An image of shares s and 1 − s stands for the class of s by 2s − 1: wholly where it
+  is not mixed, not at all where neither class has more of it.
+  """
+  if given.mixed is None:
+    return loss
+  return (2 * given.mixed.shares - 1) * loss
 
 
 KINDS = {

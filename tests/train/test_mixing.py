@@ -1,0 +1,232 @@
+"""Mixup, CutMix and random erasing: shares, pairs, losses, any number of devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small import (
+  IMAGE_SHAPE,
+  NUM_CLASSES,
+  PIXELS,
+  flat,
+  small_batch,
+  small_objective,
+  small_state,
+)
+
+from hue_jax import hue
+from hue_jax.errors import InputError
+from hue_jax.train.classifiers import Sigmoid
+from hue_jax.train.erasing import erase
+from hue_jax.train.mixing import Mixing, mix
+from hue_jax.train.parallel import AXIS, create_parallel
+from hue_jax.train.step import make_train_step
+from hue_jax.train.terms import Given, Mixed
+
+_KEY = jax.random.key(3)
+
+
+def _images(count=64, side=16):
+  # Of image i all pixels lie in [i, i + 1): whose they are can be told.
+  rng = np.random.default_rng(0)
+  places = np.arange(count)[:, None, None, None]
+  return jnp.asarray(places + rng.random((count, side, side, 3)), jnp.float32)
+
+
+_LABELS = jnp.arange(64) % 7
+
+
+def test_mixup_is_the_weighted_sum_of_a_pair():
+  images = _images()
+  mixed, other = mix(images, _LABELS, Mixing(mixup=1.0), key=_KEY)
+  partner = np.arange(64) ^ 1
+  np.testing.assert_array_equal(other.labels, _LABELS[partner])
+  shares = np.asarray(other.shares)
+  np.testing.assert_array_equal(shares, shares[partner])
+  assert (shares >= 0.5).all()
+  assert (shares <= 1).all()
+  s = shares[:, None, None, None]
+  expected = s * images + (1 - s) * np.asarray(images)[partner]
+  np.testing.assert_allclose(mixed, expected, rtol=1e-5)
+  assert len(np.unique(shares)) == 32
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_shares_are_of_the_beta_distribution(alpha):
+  images = jnp.zeros((4000, 1, 1, 1))
+  _, other = mix(images, jnp.zeros(4000, jnp.int32), Mixing(mixup=alpha), key=_KEY)
+  draws = np.random.default_rng(0).beta(alpha, alpha, 100_000)
+  expected = np.maximum(draws, 1 - draws)
+  shares = np.asarray(other.shares)[::2]
+  assert shares.mean() == pytest.approx(expected.mean(), abs=0.01)
+  assert shares.std() == pytest.approx(expected.std(), abs=0.01)
+
+
+def test_cutmix_takes_a_rectangle_of_the_other_and_its_area_is_the_share():
+  images = _images()
+  mixed, other = mix(images, _LABELS, Mixing(cutmix=1.0), key=_KEY)
+  of = np.floor(np.asarray(mixed[..., 0])).astype(int)
+  own = np.arange(64)[:, None, None]
+  assert ((of == own) | (of == own ^ 1)).all()
+  np.testing.assert_allclose((of == own).mean(axis=(1, 2)), other.shares, atol=1e-6)
+  assert (np.asarray(other.shares) >= 0.5 - 2 / 16).all()
+  for mask in of != own:  # a rectangle: the product of its rows and columns
+    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    np.testing.assert_array_equal(mask, rows[:, None] & columns)
+  np.testing.assert_array_equal(
+    np.where((of == own)[..., None], images, images[np.arange(64) ^ 1]), mixed
+  )
+
+
+def test_both_are_drawn_and_some_pairs_are_left_alone():
+  images = _images()
+  mixing = Mixing(mixup=1.0, cutmix=1.0, probability=0.7)
+  mixed, other = mix(images, _LABELS, mixing, key=_KEY)
+  alone = np.asarray(other.shares) == 1
+  assert 0.1 < alone.mean() < 0.55
+  np.testing.assert_array_equal(mixed[alone], images[alone])
+  of = np.asarray(mixed)
+  cut = [(of[i] == images[i]).any() for i in np.flatnonzero(~alone)]
+  assert 0.2 < np.mean(cut) < 0.8
+  assert not Mixing()
+  assert not Mixing(mixup=1.0, probability=0.0)
+  assert Mixing(cutmix=0.5)
+  with pytest.raises(InputError, match=r"mixing\.probability is 1.5"):
+    Mixing(probability=1.5)
+  with pytest.raises(InputError, match=r"mixing\.cutmix is -1"):
+    Mixing(cutmix=-1)
+
+
+def _given(shares):
+  rng = np.random.default_rng(0)
+  logits = jnp.asarray(rng.normal(size=(6, NUM_CLASSES)), jnp.float32)
+  taps = {
+    "stage2": jnp.asarray(rng.random((6, 4, 4, 8)), jnp.float32),
+    "features": jnp.asarray(rng.random((6, 16)), jnp.float32),
+  }
+  labels = jnp.array([0, 1, 2, 3, 4, 0])
+  others = jnp.array([1, 2, 3, 4, 0, 0])
+  return logits, taps, labels, Mixed(others, jnp.asarray(shares, jnp.float32))
+
+
+def _measure(terms, mixed, **settings):
+  logits, taps, labels, _ = _given([1] * 6)
+  objective = small_objective(terms, **settings)
+  return objective(logits, taps, labels, jnp.ones(6), step=0, mixed=mixed).measured
+
+
+def test_cross_entropy_of_mixed_images_is_that_of_the_mixed_label():
+  shares = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5])
+  logits, _, labels, mixed = _given(shares)
+  found = _measure({}, mixed, label_smoothing=0.1)["loss"].values
+  one_hot = np.eye(NUM_CLASSES)
+  target = (
+    shares[:, None] * one_hot[labels]
+    + (1 - shares)[:, None] * one_hot[np.asarray(mixed.labels)]
+  )
+  expected = optax.softmax_cross_entropy(logits, 0.9 * target + 0.1 / NUM_CLASSES)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_class_hue_of_mixed_images_is_against_the_mixed_direction():
+  shares = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5])
+  _, taps, labels, mixed = _given(shares)
+  terms = {"t": {"kind": "class_hue", "tap": "features", "weight": 1.0}}
+  found = _measure(terms, mixed)["hue/t"].values
+
+  def direction(labels):
+    angle = 2 * np.pi * np.asarray(labels) / NUM_CLASSES
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+  target = shares[:, None] * direction(labels) + (1 - shares)[:, None] * direction(
+    mixed.labels
+  )
+  theta = np.asarray(hue.hue_angle(taps["features"]))
+  unit = np.stack([np.cos(theta), np.sin(theta)], axis=-1)
+  np.testing.assert_allclose(found, 1 - (unit * target).sum(axis=-1), atol=1e-5)
+
+
+def test_position_hue_does_not_look_at_labels():
+  terms = {"t": {"kind": "position_hue", "tap": "stage2"}}
+  _, _, _, mixed = _given([0.6] * 6)
+  np.testing.assert_allclose(
+    _measure(terms, mixed)["hue/t"].values,
+    _measure(terms, None)["hue/t"].values,
+    rtol=1e-6,
+  )
+
+
+def test_images_stand_for_their_class_by_how_little_they_are_mixed():
+  shares = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5])
+  _, _, _, mixed = _given(shares)
+  terms = {"t": {"kind": "angular_consistency", "tap": "stage2", "sectors": 4}}
+  whole = np.asarray(_measure(terms, None)["hue/t"].values)
+  assert whole[0] > 0.1  # images 0 and 5 are of one class
+  found = _measure(terms, mixed)["hue/t"].values
+  np.testing.assert_allclose(found, (2 * shares - 1) * whole, atol=1e-6)
+
+
+def test_binary_cross_entropy_takes_both_classes_for_there():
+  shares = [1, 0.9, 0.75, 0.7, 0.6, 0.5]
+  logits, taps, labels, mixed = _given(shares)
+  given = Given(
+    logits, taps, labels, jnp.ones(6), NUM_CLASSES, 0, {}, {}, {}, None, mixed
+  )
+  target = np.eye(NUM_CLASSES)[labels]
+  for row in (2, 3, 4, 5):  # whose other has more than 0.2
+    target[row, mixed.labels[row]] = 1
+  p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+  expected = -(target * np.log(p) + (1 - target) * np.log(1 - p)).mean(axis=1)
+  np.testing.assert_allclose(Sigmoid().loss(given), expected, rtol=1e-5)
+
+
+def _run(form, devices, **augmentation):
+  objective = small_objective()
+  parallel = create_parallel(form, jax.devices()[:devices])
+  step = make_train_step(objective, seed=0, axis_name=AXIS, **PIXELS, **augmentation)
+  step = parallel.map(step)
+  state = parallel.replicate(small_state(objective, synchronized=True))
+  for index in range(3):
+    state, sums = step(state, parallel.shard(small_batch(index)))
+  return parallel.first(sums)["loss"][0], parallel.first(state)
+
+
+def test_the_number_of_devices_changes_nothing():
+  augmentation = {
+    "mixing": Mixing(mixup=0.4, cutmix=1.0, probability=0.9),
+    "erase_probability": 0.5,
+  }
+  plain, _ = _run("pmap", 1)
+  one, one_state = _run("pmap", 1, **augmentation)
+  assert abs(one - plain) > 1e-3
+  for form in ("pmap", "shard_map"):
+    eight, eight_state = _run(form, 8, **augmentation)
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+    np.testing.assert_allclose(
+      flat(eight_state.params), flat(one_state.params), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_erasing_puts_noise_into_a_rectangle_of_some_images():
+  images = 100 + _images(count=400, side=20)
+  erased = np.asarray(erase(images, 0.4, key=_KEY))
+  changed = (erased != np.asarray(images)).all(axis=-1)
+  some = changed.any(axis=(1, 2))
+  assert 0.3 < some.mean() < 0.5
+  for mask in changed[some]:
+    rows, columns = mask.any(axis=1), mask.any(axis=0)
+    np.testing.assert_array_equal(mask, rows[:, None] & columns)
+  areas = changed[some].mean(axis=(1, 2))
+  assert 0.01 < areas.min() < 0.06
+  assert 0.25 < areas.max() < 0.4
+  noise = erased[changed]
+  assert abs(noise.mean()) < 0.05
+  assert noise.std() == pytest.approx(1, abs=0.05)
+
+
+def test_erasing_depends_on_the_place_in_the_whole_batch():
+  images = jnp.zeros((8, *IMAGE_SHAPE))
+  whole = erase(images, 0.8, key=_KEY)
+  np.testing.assert_array_equal(whole[4:], erase(images[4:], 0.8, key=_KEY, first=4))
+  np.testing.assert_array_equal(erase(images, 0, key=_KEY), images)
