@@ -19,6 +19,8 @@ def get_config() -> ConfigDict:
   config.data_dir = config_dict.placeholder(str)  # none: TFDS's own default
   config.num_classes = 10
   config.train_split = "train"
+  config.train_per_class = 0  # images of a class, drawn by the seed; 0: all
+  config.train_fraction = 1.0  # likewise, a part of all images
   config.validation_split = ""
   config.test_split = "test"
   config.image_size = 8
@@ -26,18 +28,30 @@ def get_config() -> ConfigDict:
   config.crop = "pad"  # "random_resized" for large images, "pad" for small, "none"
   config.padding = 4  # pixels on each side, for "pad"
   config.flip = False
+  config.repeats = 1  # times that an image stands in the stream, augmented anew
+  config.randaugment = ConfigDict({"num_ops": 0, "magnitude": 0.0})
+  config.randaugment.magnitude_std = 0.0
+  config.erase_probability = 0.0  # of random erasing
+  # Mixup's and CutMix's α; 0: none. Both: a coin decides for each pair of images.
+  config.mixing = ConfigDict({"mixup": 0.0, "cutmix": 0.0, "probability": 1.0})
+  config.eval_image_size = 0  # 0: image_size
+  config.eval_crop_ratio = 0.875  # of "random_resized": central crop over shorter side
   config.pixel_mean = (0.5,)  # of pixels in [0, 1]: one value a channel, or one
   config.pixel_std = (0.25,)
+
+  # What else the best checkpoint is tested on: name → dataset and split.
+  config.extra_tests = ConfigDict()
 
   # Network.
   config.model = "resnet18"
   config.model_options = ConfigDict({"stem": "small", "width": 16})
+  config.init_from = ""  # a published network, a file of PyTorch weights, a workdir
   config.half_precision = False  # bfloat16 computation, float32 parameters
   config.sync_batch_norm = True  # statistics over all devices: numbers do not
   # depend on how many there are
 
   # Objective: the classifier's loss + Σ weight · term, over hue.terms and terms.
-  config.classifier = ConfigDict({"kind": "softmax"})  # cross entropy; or
+  config.classifier = ConfigDict({"kind": "softmax"})  # cross entropy; or "sigmoid",
   # "additive_angular_margin" (with margin, scale), "hyperspherical_prototypes"
   config.label_smoothing = 0.0  # of softmax
   config.terms = ConfigDict()  # others: kinds and settings in hue_jax/train/terms.py
@@ -50,6 +64,8 @@ def get_config() -> ConfigDict:
   config.momentum = 0.9
   config.weight_decay = 1e-4  # kernels only
   config.gradient_clip_norm = 0.0  # 0: no bound
+  config.layer_decay = 1.0  # learning rate of each block over that of the next one
+  config.schedule = "cosine"  # or "linear", "step" (at 1/3, 2/3, 8/9 of the run: / 10)
   config.warmup_epochs = 5.0
   config.num_epochs = 90.0
   config.num_train_steps = -1  # −1: num_epochs over the train split

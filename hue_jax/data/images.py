@@ -16,8 +16,8 @@ _CROP_ATTEMPTS = 10
 
 NUM_SHIFT_UNIFORMS = 3  # Down, right, mirrored.
 
-# Of ImageNet's usual evaluation: the shorter side, over the side of the crop.
-_EVAL_RESIZE = 256 / 224
+# Of ImageNet's usual evaluation: the side of the crop over the shorter side.
+EVAL_CROP_RATIO = 224 / 256
 
 # libjpeg interpolates color between neighbors, which a crop cuts off. With a margin
 # of a pixel or more, a decoded crop has the pixels of the decoded image.
@@ -56,10 +56,16 @@ def num_uniforms(crop: str) -> int:
   return 4 * _CROP_ATTEMPTS if crop == "random_resized" else 0
 
 
-def eval_image(contents, is_jpeg, *, crop, size, channels, shape):
-  """Decodes one image as it is for evaluation; arguments as for `train_image`."""
+def eval_image(
+  contents, is_jpeg, *, crop, size, channels, shape, crop_ratio=EVAL_CROP_RATIO
+):
+  """Decodes one image as it is for evaluation.
+
+  Arguments are those of `train_image`, and the `ratio` of `central_crop`.
+  """
   if crop == "random_resized":
-    image = central_crop(to_channels(decode(contents, is_jpeg), channels, None), size)
+    image = to_channels(decode(contents, is_jpeg), channels, None)
+    image = central_crop(image, size, crop_ratio)
   else:
     image = resize_whole(contents, is_jpeg, size, channels, shape)
   return tf.ensure_shape(image, [size, size, channels])
@@ -153,13 +159,13 @@ def decode_jpeg_window(contents, window):
   return _cut(image, window - tf.stack([top, left, 0, 0]))
 
 
-def central_crop(image, size: int):
-  """Resizes the shorter side to size * 256 / 224 and cuts out the central square.
+def central_crop(image, size: int, ratio: int | float = EVAL_CROP_RATIO):
+  """Resizes the shorter side to size / ratio and cuts out the central square.
 
   Both are one operation, which computes the pixels of the square alone.
   """
   shape = tf.cast(tf.shape(image)[:2], tf.float32)
-  resized = tf.round(shape * (round(size * _EVAL_RESIZE) / tf.reduce_min(shape)))
+  resized = tf.round(shape * (round(size / ratio) / tf.reduce_min(shape)))
   corner = tf.floor((resized - size) / 2)
   square = tf.raw_ops.ScaleAndTranslate(
     images=tf.cast(image[tf.newaxis], tf.float32),

@@ -16,12 +16,14 @@ from hue_jax.data import images
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.loader import Loader
 from hue_jax.data.order import ShuffledOrder
+from hue_jax.data.randaugment import RandAugment
 from hue_jax.data.records import RecordSource
-from hue_jax.errors import InputError, check_integer, check_one_of
+from hue_jax.errors import InputError, check_integer, check_number, check_one_of
 
 CROPS = ("random_resized", "pad", "none")
 
 _ENDLESS = 2**62
+_NO_RANDAUGMENT = RandAugment()
 
 Batch = dict[str, np.ndarray]
 
@@ -37,7 +39,10 @@ def train_batches(
   crop: str = "random_resized",
   padding: int = 4,
   flip: bool = True,
+  randaugment: RandAugment = _NO_RANDAUGMENT,
+  repeats: int = 1,
   channels: int | None = None,
+  indices: np.ndarray | None = None,
   process_index: int = 0,
   process_count: int = 1,
   num_threads: int | None = None,
@@ -56,7 +61,12 @@ def train_batches(
       the image and moves it over a frame of zeros, 'none' resizes it.
     padding: For 'pad', the width of the frame in pixels.
     flip: Whether to mirror half of the images.
+    randaugment: Operations on each image before it is moved and mirrored.
+    repeats: How often an example stands in the stream before the next one, augmented
+      anew each time.
     channels: 1 or 3; None is what the data set has.
+    indices: The examples that make up an epoch, by their indices in the split; all
+      if None.
     process_index: Which process this is.
     process_count: How many processes share each batch.
     num_threads: Threads that decode; None lets TensorFlow choose.
@@ -74,31 +84,37 @@ def train_batches(
   check_integer("start_step", start_step, at_least=0)
   check_integer("padding", padding, at_least=0)
   check_integer("prefetch", prefetch, at_least=0)
+  check_integer("repeats", repeats, at_least=1)
   if num_threads is not None:
     check_integer("num_threads", num_threads, at_least=1)
   _check_sizes(dataset, split, batch_size, image_size, crop, channels)
   _check_processes(batch_size, process_index, process_count)
 
   source = RecordSource(dataset, split)
-  order = ShuffledOrder(len(source), seed)
+  indices = _checked_indices(indices, len(source))
+  order = ShuffledOrder(len(indices), seed)
   local_batch = batch_size // process_count
-  num_uniforms = images.NUM_SHIFT_UNIFORMS + images.num_uniforms(crop)
+  first_of_crop = images.NUM_SHIFT_UNIFORMS
+  first_of_randaugment = first_of_crop + images.num_uniforms(crop)
+  num_uniforms = first_of_randaugment + randaugment.num_uniforms
 
   def plan(step):
     first = step * batch_size + process_index * local_batch
     positions = np.arange(first, first + local_batch)
-    return order(positions), philox.uniforms(seed, positions, num_uniforms)
+    examples = indices[order(positions // repeats)]
+    return examples, philox.uniforms(seed, positions, num_uniforms)
 
   def decode(contents, is_jpeg, uniforms):
-    return images.train_image(
+    image = images.train_image(
       contents,
       is_jpeg,
-      uniforms[images.NUM_SHIFT_UNIFORMS :],
+      uniforms[first_of_crop:first_of_randaugment],
       crop=crop,
       size=image_size,
       channels=channels or dataset.channels,
       shape=dataset.image_shape,
     )
+    return randaugment(image, uniforms[first_of_randaugment:])
 
   def augment(batch, uniforms):
     frame = padding if crop == "pad" else 0
@@ -120,6 +136,7 @@ def eval_batches(
   batch_size: int,
   image_size: int,
   crop: str = "random_resized",
+  crop_ratio: int | float = images.EVAL_CROP_RATIO,
   channels: int | None = None,
   indices: np.ndarray | None = None,
   process_index: int = 0,
@@ -133,8 +150,9 @@ def eval_batches(
     batch_size: The examples of a step over all processes.
     image_size: The side of the images in pixels.
     crop: What training uses: for 'random_resized', the shorter side is resized to
-      image_size * 256 / 224 and the central square is cut out; for 'pad' and 'none',
+      image_size / crop_ratio and the central square is cut out; for 'pad' and 'none',
       the image is resized.
+    crop_ratio: The side of that square, over the shorter side; above 0, at most 1.
     channels: 1 or 3; None is what the data set has.
     indices: The examples to read instead, by their indices in the split, in this
       order.
@@ -150,6 +168,7 @@ def eval_batches(
   Raises:
     InputError: For an argument out of its range; later, for a damaged record.
   """
+  check_number("crop_ratio", crop_ratio, above=0, at_most=1)
   _check_sizes(dataset, split, batch_size, image_size, crop, channels)
   _check_processes(batch_size, process_index, process_count)
 
@@ -172,6 +191,7 @@ def eval_batches(
       contents,
       is_jpeg,
       crop=crop,
+      crop_ratio=crop_ratio,
       size=image_size,
       channels=channels,
       shape=dataset.image_shape,

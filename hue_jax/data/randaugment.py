@@ -72,9 +72,8 @@ class RandAugment:
     """
     shape = image.shape
     for index in range(self.num_ops):
-      which, sign, noise = tf.unstack(
-        uniforms[index * _UNIFORMS_PER_OPERATION :][:_UNIFORMS_PER_OPERATION]
-      )
+      first = index * _UNIFORMS_PER_OPERATION
+      which, sign, noise = (uniforms[first + i] for i in range(3))
       # A uniform number of 24 bits can be 0, of which the normal quantile is −∞.
       normal = tf.math.ndtri(tf.clip_by_value(noise, 2.0**-24, 1 - 2.0**-24))
       strength = (self.magnitude + self.magnitude_std * normal) / _MAX_MAGNITUDE

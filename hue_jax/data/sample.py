@@ -1,4 +1,6 @@
-"""A class-balanced sample of a split, found without decoding an image."""
+"""Samples of a split, found without decoding an image."""
+
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -6,7 +8,7 @@ import tensorflow as tf
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.records import RecordSource
-from hue_jax.errors import InputError, check_integer
+from hue_jax.errors import InputError, check_integer, check_number
 
 _BLOCK = 1024
 
@@ -51,6 +53,32 @@ def class_balanced_sample(
   indices, labels = np.concatenate(taken), np.concatenate(labels_of_taken)
   rising = np.argsort(indices)
   return indices[rising], labels[rising]
+
+
+def random_sample(
+  dataset: Dataset, split: str, *, fraction: float, seed: int
+) -> np.ndarray:
+  """Draws a part of a split, without replacement and without reading it.
+
+  Args:
+    dataset: The data set.
+    split: A split expression, such as 'train'.
+    fraction: The part, above 0 and at most 1, rounded up to whole examples.
+    seed: Determines which; a larger `fraction` adds to them.
+
+  Returns:
+    The indices in the split in rising order, int64 [n].
+
+  Raises:
+    InputError: For a split that has no examples, or a fraction out of its range.
+  """
+  check_number("fraction", fraction, above=0, at_most=1)
+  check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
+  num_examples = dataset.num_examples(split)
+  if not num_examples:
+    raise InputError(f"{dataset.name} split {split!r} has no examples.")
+  count = math.ceil(fraction * num_examples)
+  return np.sort(ShuffledOrder(num_examples, seed)(np.arange(count)))
 
 
 def _read_labels(dataset: Dataset, source: RecordSource, indices) -> np.ndarray:

@@ -83,8 +83,7 @@ def import_state_dict(
   given = {
     name: array
     for name, array in state_dict.items()
-    if not name.startswith(ignored)
-    and not name.endswith("num_batches_tracked")
+    if not name.startswith(ignored) and not name.endswith("num_batches_tracked")
   }
   of_libraries = (_entries(module, arrays, name) for name in _libraries(module))
   entries = max(of_libraries, key=lambda found: sum(e.name in given for e in found))

@@ -219,7 +219,7 @@ def _from_workdir(path):
     name=f"{os.path.basename(os.path.normpath(path))} (step {trained.step})",
     model=trained.model,
     variables=trained.variables,
-    image_size=config.image_size,
+    image_size=config.get("eval_image_size", 0) or config.image_size,
     channels=config.channels,
     crop=config.crop,
     pixel_mean=tuple(config.pixel_mean),

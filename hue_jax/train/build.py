@@ -50,6 +50,7 @@ def build(config: ConfigDict, num_train_steps: int, warmup_steps: int) -> Built:
     seed=config.seed,
   )
   learning_rate = learning_rate_schedule(
+    config.schedule,
     peak=config.learning_rate * config.batch_size / 256,
     num_train_steps=num_train_steps,
     warmup_steps=min(warmup_steps, num_train_steps),
@@ -60,6 +61,7 @@ def build(config: ConfigDict, num_train_steps: int, warmup_steps: int) -> Built:
     weight_decay=config.weight_decay,
     momentum=config.momentum,
     gradient_clip_norm=config.gradient_clip_norm,
+    layer_decay=config.layer_decay,
   )
   state = create_state(
     model,

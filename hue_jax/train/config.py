@@ -15,10 +15,12 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hue_jax.data.input_pipeline import CROPS
+from hue_jax.data.randaugment import RandAugment
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.train.mixing import Mixing
 from hue_jax.train.objective import check_classifier, check_terms
-from hue_jax.train.optimizer import OPTIMIZERS
+from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, OPTIMIZERS
 from hue_jax.train.parallel import AXIS, FORMS
 
 # More images make a picture that TensorBoard cannot show at its size.
@@ -57,6 +59,7 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
   """
   _check_numbers(config)
   check_one_of("optimizer", config.optimizer, OPTIMIZERS)
+  check_one_of("schedule", config.schedule, LEARNING_RATE_SCHEDULES)
   check_one_of("crop", config.crop, CROPS)
   check_one_of("channels", config.channels, (1, 3))
   check_one_of("parallel", config.parallel, FORMS)
@@ -64,6 +67,13 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
     _check_pixels(name, config[name], config.channels)
   for name in ("batch_size", "eval_batch_size"):
     _check_divides(name, config[name])
+  randaugment(config)
+  if mixing(config) and config.batch_size // jax.device_count() % 2:
+    raise InputError(
+      f"batch_size is {config.batch_size}, which makes "
+      f"{config.batch_size // jax.device_count()} images a device; mixing needs pairs, "
+      "so it must be an even number."
+    )
   if config.num_classes != dataset.num_classes:
     raise InputError(
       f"num_classes is {config.num_classes}, but data set {dataset.name!r} has "
@@ -100,9 +110,10 @@ def _check_numbers(config):
     "log_every_steps",
     "checkpoint_every_steps",
     "keep_checkpoints",
+    "repeats",
   ):
     check_integer(name, config[name], at_least=1)
-  for name in ("padding", "eval_batch_size"):
+  for name in ("padding", "eval_batch_size", "eval_image_size", "train_per_class"):
     check_integer(name, config[name], at_least=0)
   check_integer(
     "num_colored_images", config.num_colored_images, at_least=0, at_most=_MOST_COLORED
@@ -114,6 +125,14 @@ def _check_numbers(config):
     check_number(name, config[name], at_least=0)
   for name in ("momentum", "label_smoothing", "ema_decay"):
     check_number(name, config[name], at_least=0, below=1)
+  check_number("erase_probability", config.erase_probability, at_least=0, at_most=1)
+  for name in ("train_fraction", "eval_crop_ratio", "layer_decay"):
+    check_number(name, config[name], above=0, at_most=1)
+  if config.train_per_class and config.train_fraction < 1:
+    raise InputError(
+      f"train_per_class is {config.train_per_class} and train_fraction is "
+      f"{config.train_fraction:g}; only one of them may be set."
+    )
 
 
 def _check_pixels(name, values, channels):
@@ -157,6 +176,21 @@ def build_model(config: ConfigDict) -> Any:
   )
 
 
+def eval_image_size(config: ConfigDict) -> int:
+  """Side of the images in evaluation."""
+  return config.eval_image_size or config.image_size
+
+
+def randaugment(config: ConfigDict) -> RandAugment:
+  """Operations on training images."""
+  return RandAugment(**config.randaugment)
+
+
+def mixing(config: ConfigDict) -> Mixing:
+  """How pairs of training images are mixed."""
+  return Mixing(**config.mixing)
+
+
 def hue_terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
   """Settings of the hue terms; none where the hue loss is off."""
   return config.hue.terms.to_dict() if config.hue.enabled else {}
@@ -174,7 +208,10 @@ def steps(config: ConfigDict, dataset: DatasetFacts, epochs: float) -> int:
 
 def steps_per_epoch(config: ConfigDict, dataset: DatasetFacts) -> float:
   """Steps that one epoch takes: batches straddle epochs."""
-  return dataset.num_examples(config.train_split) / config.batch_size
+  num_examples = dataset.num_examples(config.train_split)
+  if config.train_per_class:  # a class that has fewer images is counted as if it had
+    num_examples = min(num_examples, config.train_per_class * config.num_classes)
+  return math.ceil(config.train_fraction * num_examples) / config.batch_size
 
 
 def num_train_steps(config: ConfigDict, dataset: DatasetFacts) -> int:

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import Dataset, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
+from hue_jax.data.sample import class_balanced_sample, random_sample
 from hue_jax.errors import InputError
 from hue_jax.train import config as settings
 from hue_jax.train.build import build
@@ -132,7 +133,10 @@ class Run:
       crop=config.crop,
       padding=config.padding,
       flip=config.flip,
+      randaugment=settings.randaugment(config),
+      repeats=config.repeats,
       channels=config.channels,
+      indices=_train_indices(config, self.dataset),
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
@@ -200,7 +204,13 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     "pixel_std": tuple(config.pixel_std),
   }
   train_step = make_train_step(
-    objective, seed=config.seed, ema_decay=config.ema_decay, axis_name=AXIS, **pixels
+    objective,
+    seed=config.seed,
+    ema_decay=config.ema_decay,
+    mixing=settings.mixing(config),
+    erase_probability=config.erase_probability,
+    axis_name=AXIS,
+    **pixels,
   )
   eval_step = make_eval_step(objective, axis_name=AXIS, **pixels)
   return Run(
@@ -219,6 +229,19 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   )
 
 
+def _train_indices(config, dataset):
+  """The training examples that are used; None for all."""
+  sample = {"split": config.train_split, "seed": config.seed}
+  if config.train_per_class:
+    indices, _ = class_balanced_sample(
+      dataset, per_class=config.train_per_class, **sample
+    )
+    return indices
+  if config.train_fraction < 1:
+    return random_sample(dataset, fraction=config.train_fraction, **sample)
+  return None
+
+
 def _first_images(config, dataset, split):
   """The images of a split that are colored."""
   count = min(config.num_colored_images, dataset.num_examples(split))
@@ -228,14 +251,15 @@ def _first_images(config, dataset, split):
   return next(batches)["image"]
 
 
-def _eval_batches(config, dataset, split, **settings):
+def _eval_batches(config, dataset, split, **batches):
   return eval_batches(
     dataset,
     split,
-    image_size=config.image_size,
+    image_size=settings.eval_image_size(config),
     crop=config.crop,
+    crop_ratio=config.eval_crop_ratio,
     channels=config.channels,
-    **settings,
+    **batches,
   )
 
 

@@ -1,18 +1,26 @@
 """Optimizers by name, all from Optax, and the schedule of their learning rate."""
 
+import re
+
 import jax
 import optax
 from jaxtyping import PyTree
 
 OPTIMIZERS = ("sgd", "adamw", "lamb")
+LEARNING_RATE_SCHEDULES = ("cosine", "linear", "step")
+
+# Epochs 30, 60 and 80 of 90.
+_STEPS_DOWN = (1 / 3, 2 / 3, 8 / 9)
 
 
 def learning_rate_schedule(
-  *, peak: float, num_train_steps: int, warmup_steps: int
+  name: str = "cosine", *, peak: float, num_train_steps: int, warmup_steps: int
 ) -> optax.Schedule:
-  """Linear warm-up from 0 to the peak, then a cosine to 0.
+  """Linear warm-up from 0 to the peak, and what comes after it.
 
   Args:
+    name: "cosine" or "linear" to 0 at the end, or "step": a tenth from 1/3 of the run
+      on, a hundredth from 2/3 on, a thousandth from 8/9 on, warm-up counted.
     peak: learning rate at the end of the warm-up.
     num_train_steps: length of the run, warm-up included.
     warmup_steps: length of the warm-up.
@@ -22,11 +30,18 @@ def learning_rate_schedule(
 
   Source: Loshchilov and Hutter, "SGDR", 2017; Goyal et al., 2017.
   """
-  cosine = optax.cosine_decay_schedule(peak, max(num_train_steps - warmup_steps, 1))
+  rest = max(num_train_steps - warmup_steps, 1)
+  if name == "cosine":
+    after = optax.cosine_decay_schedule(peak, rest)
+  elif name == "linear":
+    after = optax.linear_schedule(peak, 0.0, rest)
+  else:
+    down = (round(part * num_train_steps) - warmup_steps for part in _STEPS_DOWN)
+    after = optax.piecewise_constant_schedule(peak, dict.fromkeys(down, 0.1))
   if not warmup_steps:
-    return cosine
+    return after
   warmup = optax.linear_schedule(0.0, peak, warmup_steps)
-  return optax.join_schedules([warmup, cosine], [warmup_steps])
+  return optax.join_schedules([warmup, after], [warmup_steps])
 
 
 def create_optimizer(
@@ -36,6 +51,7 @@ def create_optimizer(
   weight_decay: float,
   momentum: float = 0.9,
   gradient_clip_norm: float = 0.0,
+  layer_decay: float = 1.0,
 ) -> optax.GradientTransformation:
   """SGD with Nesterov momentum, AdamW or LAMB, with weight decay on kernels only.
 
@@ -49,9 +65,14 @@ def create_optimizer(
     weight_decay: of parameters named `kernel`.
     momentum: of SGD.
     gradient_clip_norm: largest global norm of the gradient; 0 for no bound.
+    layer_decay: factor by which a block's updates are smaller than the next one's; the
+      head's are whole.
 
   Returns:
     The Optax transformation.
+
+  Source of the layer decay: Howard and Ruder, "Universal Language Model Fine-tuning
+  for Text Classification", 2018; Bao et al., "BEiT", 2021.
   """
   if name == "sgd":
     optimizer = optax.chain(
@@ -62,9 +83,58 @@ def create_optimizer(
     optimizer = optax.adamw(learning_rate, weight_decay=weight_decay, mask=kernels)
   else:
     optimizer = optax.lamb(learning_rate, weight_decay=weight_decay, mask=kernels)
+  if layer_decay < 1:
+    optimizer = optax.chain(optimizer, _scale_by_depth(layer_decay))
   if gradient_clip_norm > 0:
     optimizer = optax.chain(optax.clip_by_global_norm(gradient_clip_norm), optimizer)
   return optimizer
+
+
+def _scale_by_depth(layer_decay):
+  """Updates times layer_decay to the number of blocks that come after."""
+
+  def update(updates, state, params=None):
+    del params
+    depths = block_depths(updates)
+    last = max(jax.tree.leaves(depths))
+    return jax.tree.map(
+      lambda update, depth: update * layer_decay ** (last - depth), updates, depths
+    ), state
+
+  return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def block_depths(params: PyTree) -> PyTree[int]:
+  """The place of each parameter's block in the network.
+
+  Args:
+    params: `{"network": …, "planes": …}`, the network's modules named as all networks
+      here have them.
+
+  Returns:
+    The tree of integers: 0 for the stem and what else comes before the stages, 1, 2, …
+    for the blocks of the stages in their order, and one more for what comes after them,
+    the head and hue planes among it.
+  """
+  paths, tree = jax.tree_util.tree_flatten_with_path(params)
+  blocks = [_block(path) for path, _ in paths]
+  order = {block: place for place, block in enumerate(sorted(set(blocks)))}
+  # A network without a stem begins with its first block.
+  first = 0 if _BEFORE in order else 1
+  return jax.tree.unflatten(tree, [order[block] + first for block in blocks])
+
+
+_BEFORE, _AFTER = (0,), (float("inf"),)
+_FIRST_MODULES = ("stem", "class_token", "position_embedding")
+
+
+def _block(path):
+  if path[0].key != "network":
+    return _AFTER
+  module = path[1].key
+  if match := re.match(r"(?:stage|transition)(\d+)(?:_\D*(\d+))?", module):
+    return tuple(int(number or 0) for number in match.groups())
+  return _BEFORE if module.startswith(_FIRST_MODULES) else _AFTER
 
 
 def kernels(params: PyTree) -> PyTree[bool]:

@@ -12,6 +12,7 @@ from hue_jax.data import images
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.order import ShuffledOrder
+from hue_jax.data.randaugment import RandAugment
 from hue_jax.errors import InputError
 
 CROPS = ["random_resized", "pad", "none"]
@@ -19,6 +20,12 @@ CROPS = ["random_resized", "pad", "none"]
 
 def take(batches, count):
   return list(itertools.islice(batches, count))
+
+
+def pairs_of(batch):
+  """The images and their labels, whatever their order."""
+  images = (image.tobytes() for image in batch["image"])
+  return sorted(zip(images, batch["label"].tolist(), strict=True))
 
 
 def assert_same_batches(found, expected):
@@ -115,6 +122,48 @@ class TestTrain:
         for step in zip(*parts, strict=True)
       ]
       assert_same_batches(joined, whole)
+
+  def test_any_number_of_threads_makes_the_same_bytes(self, imagenet):
+    settings = {
+      "batch_size": 12,
+      "image_size": 24,
+      "seed": 2,
+      "randaugment": RandAugment(num_ops=2, magnitude=9, magnitude_std=0.5),
+      "repeats": 3,
+    }
+    one, many = (
+      take(train_batches(imagenet, "train", num_threads=threads, **settings), 5)
+      for threads in (1, 8)
+    )
+    assert_same_batches(many, one)
+    plain = train_batches(
+      imagenet, "train", **{**settings, "randaugment": RandAugment()}
+    )
+    assert (next(plain)["image"] != one[0]["image"]).any(axis=(1, 2, 3)).sum() > 6
+
+  def test_examples_are_repeated_one_after_the_other(self, digits):
+    settings = {"batch_size": 12, "image_size": 8, "seed": 2, "crop": "pad"}
+    plain = next(train_batches(digits, "train", **settings))["label"]
+    batches = take(train_batches(digits, "train", repeats=3, **settings), 2)
+    labels = np.concatenate([batch["label"] for batch in batches])
+    np.testing.assert_array_equal(labels, np.repeat(plain, 3)[:24])
+    pictures = batches[0]["image"][:3]
+    assert len({x.tobytes() for x in pictures}) > 1  # augmented anew
+
+  def test_an_epoch_is_of_the_examples_named(self, digits):
+    settings = {"batch_size": 5, "image_size": 8, "crop": "none", "flip": False}
+    indices = np.array([3, 700, 11, 40, 1000])
+    named = next(
+      eval_batches(
+        digits, "train", batch_size=5, image_size=8, crop="none", indices=indices
+      )
+    )
+    batches = take(
+      train_batches(digits, "train", seed=1, indices=indices, **settings), 3
+    )
+    for batch in batches:
+      shown = pairs_of(batch)
+      assert shown == pairs_of(named)
 
   def test_a_process_reads_its_own_part_only(self, digits, monkeypatch):
     asked = []

@@ -273,7 +273,10 @@ def test_terms_that_cannot_be_used(settings, message):
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
-    ({"kind": "x"}, "classifier.kind is 'x'.*softmax, sigmoid, additive_angular_margin"),
+    (
+      {"kind": "x"},
+      "classifier.kind is 'x'.*softmax, sigmoid, additive_angular_margin",
+    ),
     ({"kind": "additive_angular_margin", "margin": 4}, "classifier.margin is 4"),
     ({"kind": "additive_angular_margin", "scale": 0}, "classifier.scale is 0"),
     ({"sharpness": 1}, "classifier.sharpness is not a setting.*kind, margin, scale"),
