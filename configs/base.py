@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
   config.pixel_mean = (0.5,)  # of pixels in [0, 1]: one value a channel, or one
   config.pixel_std = (0.25,)
 
+  config.metric = "top1"  # chooses the best checkpoint; or "mean_per_class"
   # What else the best checkpoint is tested on: name → dataset and split.
   config.extra_tests = ConfigDict()
 

@@ -25,12 +25,15 @@ class Dataset:
     builder: The TFDS builder that reads it.
     image_key: The name of its image feature.
     label_key: The name of its label feature.
+    label_set_key: The name of the feature that holds all right classes of an image,
+      where an image may have several.
   """
 
   name: str
   builder: tfds.core.DatasetBuilder
   image_key: str
   label_key: str
+  label_set_key: str | None = None
 
   @property
   def num_classes(self) -> int:
@@ -96,7 +99,8 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
   image_key, label_key = _find_keys(
     name, builder.info.features, builder.info.supervised_keys
   )
-  return Dataset(name, builder, image_key, label_key)
+  label_set_key = _find_label_set(builder.info.features, builder.info.supervised_keys)
+  return Dataset(name, builder, image_key, label_key, label_set_key)
 
 
 def default_data_dir() -> str:
@@ -188,3 +192,14 @@ def _find_keys(name: str, features: tfds.features.FeatureConnector, supervised):
       f"{' and '.join(_IMAGE_DTYPES)}"
     )
   return images[0], labels[0]
+
+
+def _find_label_set(features, supervised) -> str | None:
+  """The supervised label, where it is a sequence of classes."""
+  if not supervised or not isinstance(features, tfds.features.FeaturesDict):
+    return None
+  feature = features.get(supervised[-1])
+  is_set = isinstance(feature, tfds.features.Sequence) and isinstance(
+    feature.feature, tfds.features.ClassLabel
+  )
+  return supervised[-1] if is_set else None

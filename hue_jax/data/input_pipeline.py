@@ -126,7 +126,11 @@ def train_batches(
     num_threads=num_threads,
     prefetch=prefetch,
   )
-  return ({"image": batch, "label": labels} for batch, labels in batches)
+  # Of an image with several right classes, its one label is learned.
+  return (
+    {"image": batch, "label": labels if labels.ndim == 1 else labels[:, 0]}
+    for batch, labels in batches
+  )
 
 
 def eval_batches(
@@ -162,7 +166,9 @@ def eval_batches(
   Returns:
     An iterator of the batches of `train_batches` with two more entries: 'mask',
     float32 [local_batch], is 1 for an example and 0 for padding; 'index', int32
-    [local_batch], is the example's index in the split and -1 for padding. All
+    [local_batch], is the example's index in the split and -1 for padding; and, of a
+    data set whose images have several right classes, 'label_set', uint8 [local_batch,
+    num_classes], is 1 for these. All
     processes get equally many batches, and zeros pad the last.
 
   Raises:
@@ -202,11 +208,22 @@ def eval_batches(
   num_read = num_steps if len(rows(num_steps - 1)) else num_steps - 1
   loader = Loader(dataset, source, plan, decode, lambda batch, _: batch)
   batches = loader.batches(range(num_read), local_batch=local_batch)
-  nothing = np.zeros([0, image_size, image_size, channels], np.uint8), []
-  return (
+  no_labels = [] if dataset.label_set_key is None else [1 + dataset.num_classes]
+  nothing = (
+    np.zeros([0, image_size, image_size, channels], np.uint8),
+    np.zeros([0, *no_labels], np.int32),
+  )
+  made = (
     _padded(*next(batches, nothing), rows(step), local_batch)
     for step in range(num_steps)
   )
+  return made if dataset.label_set_key is None else map(_with_label_set, made)
+
+
+def _with_label_set(batch: Batch) -> Batch:
+  """The label and its set, which come from the loader as one row."""
+  rows = batch["label"]
+  return batch | {"label": rows[:, 0], "label_set": rows[:, 1:].astype(np.uint8)}
 
 
 def _checked_indices(indices, num_examples: int) -> np.ndarray:
@@ -226,13 +243,15 @@ def _checked_indices(indices, num_examples: int) -> np.ndarray:
 def _padded(batch, labels, index, length: int) -> Batch:
   missing = length - len(index)
   return {
-    "image": np.concatenate([batch, np.zeros([missing, *batch.shape[1:]], np.uint8)])
-    if missing
-    else batch,
-    "label": np.array([*labels, *[0] * missing], np.int32),
+    "image": _with_zero_rows(batch, missing) if missing else batch,
+    "label": _with_zero_rows(np.asarray(labels, np.int32), missing),
     "mask": np.repeat(np.float32([1, 0]), [len(index), missing]),
     "index": np.array([*index, *[-1] * missing], np.int32),
   }
+
+
+def _with_zero_rows(array, count: int) -> np.ndarray:
+  return np.concatenate([array, np.zeros([count, *array.shape[1:]], array.dtype)])
 
 
 def _check_sizes(

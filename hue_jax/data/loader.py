@@ -44,6 +44,9 @@ class Loader:
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the images and labels of each step.
 
+    Labels are [n], or, of a data set with label sets, [n, 1 + num_classes]: the label,
+    and 1 for each class of the set.
+
     Args:
       steps: The steps; each but the last has `local_batch` examples.
       local_batch: The size of a batch.
@@ -71,7 +74,7 @@ class Loader:
         batch, labels = next(iterator)
       except tf.errors.OpError as error:
         raise read_errors.get(step) or self._culprit(step) or error from error
-      self._check_labels(step, labels)
+      self._check_labels(step, labels if labels.ndim == 1 else labels[:, 0])
       yield batch, labels.astype(np.int32)
 
   def _read_with(self, read_errors: dict[int, InputError]):
@@ -106,8 +109,19 @@ class Loader:
       image_key: tf.io.FixedLenFeature([], tf.string),
       label_key: tf.io.FixedLenFeature([], tf.int64),
     }
+    set_key = self.dataset.label_set_key
+    if set_key is None:
+      parsed = tf.io.parse_example(serialized, features)
+      return parsed[image_key], parsed[label_key]
+    features[set_key] = tf.io.RaggedFeature(tf.int64)
     parsed = tf.io.parse_example(serialized, features)
-    return parsed[image_key], parsed[label_key]
+    # The label, and 1 for each class of the set: one row an image, as labels are.
+    sets = tf.reduce_max(
+      tf.one_hot(parsed[set_key].to_tensor(-1), self.dataset.num_classes), axis=1
+    )
+    return parsed[image_key], tf.concat(
+      [parsed[label_key][:, tf.newaxis], tf.cast(sets, tf.int64)], axis=1
+    )
 
   def _decode_example(self, contents, is_jpeg, uniforms, label):
     return self.decode(contents, is_jpeg, uniforms), uniforms, label

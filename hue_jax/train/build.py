@@ -111,7 +111,9 @@ def load_trained(workdir: str) -> Trained:
   initial_state = build(config, num_train_steps=1, warmup_steps=0).initial_state
   if not (folder / "checkpoints").exists():
     raise InputError(f"workdir {workdir} holds no checkpoint.")
-  with Checkpoints(folder, keep=config.keep_checkpoints) as checkpoints:
+  with Checkpoints(
+    folder, keep=config.keep_checkpoints, metric=config.get("metric", "top1")
+  ) as checkpoints:
     state = checkpoints.restore_best(initial_state)
   if not state.step:
     raise InputError(f"workdir {workdir} holds no checkpoint that is whole.")

@@ -23,8 +23,8 @@ from orbax.checkpoint.checkpoint_managers import (
 from hue_jax.errors import InputError
 from hue_jax.train.state import TrainState
 
-# The metrics of a checkpoint that was not evaluated: below every other.
-_NOT_EVALUATED = {"top1": -1.0}
+# The metric of a checkpoint that was not evaluated: below every other.
+_NOT_EVALUATED = -1.0
 
 
 class Checkpoints:
@@ -33,20 +33,21 @@ class Checkpoints:
   Use as a context manager: leaving waits for what is being written.
   """
 
-  def __init__(self, workdir: epath.Path, *, keep: int):
+  def __init__(self, workdir: epath.Path, *, keep: int, metric: str = "top1"):
     """Opens, or makes, the folder `checkpoints` of the workdir.
 
     Args:
       workdir: of the run.
-      keep: how many of the last to keep; the best by `top1` of its metrics is kept
-        besides.
+      keep: how many of the last to keep; the best is kept besides.
+      metric: by which it is the best.
     """
-    best = BestN(get_metric_fn=_validation_top1, n=1)
+    self._metric = metric
+    best = BestN(get_metric_fn=self._goodness, n=1)
     self._manager = ocp.CheckpointManager(
       workdir / "checkpoints",
       options=ocp.CheckpointManagerOptions(
         preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
-        best_fn=_validation_top1,
+        best_fn=self._goodness,
         enable_async_checkpointing=True,
       ),
       item_names=("state", "digest"),
@@ -76,7 +77,7 @@ class Checkpoints:
         state=ocp.args.StandardSave(arrays),
         digest=ocp.args.JsonSave({"sha256": _digest(arrays)}),
       ),
-      metrics=metrics or _NOT_EVALUATED,
+      metrics=metrics or {self._metric: _NOT_EVALUATED},
     )
 
   def restore_last(self, state: TrainState) -> TrainState:
@@ -108,8 +109,11 @@ class Checkpoints:
     self._manager.wait_until_finished()
     steps = sorted(self._manager.all_steps(), reverse=True)
     # A stable sort: of equals the last comes first.
-    steps.sort(key=lambda step: -_validation_top1(self._manager.metrics(step)))
+    steps.sort(key=lambda step: -self._goodness(self._manager.metrics(step)))
     return self._restore_first(steps, state)
+
+  def _goodness(self, metrics: dict[str, Any]) -> float:
+    return float(metrics[self._metric])
 
   def _restore_first(self, candidates, state):
     """The first candidate that is whole; those before it are put aside."""
@@ -176,7 +180,3 @@ def _digest(arrays) -> str:
     sha.update(f"{jax.tree_util.keystr(path)}{leaf.dtype}{leaf.shape}".encode())
     sha.update(leaf.tobytes())
   return sha.hexdigest()
-
-
-def _validation_top1(metrics: dict[str, Any]) -> float:
-  return float(metrics["top1"])

@@ -23,6 +23,9 @@ from hue_jax.train.objective import check_classifier, check_terms
 from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, OPTIMIZERS
 from hue_jax.train.parallel import AXIS, FORMS
 
+# By which the best checkpoint is chosen: of all images, or the mean of the classes.
+METRICS = ("top1", "mean_per_class")
+
 # More images make a picture that TensorBoard cannot show at its size.
 _MOST_COLORED = 64
 
@@ -62,6 +65,7 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
   check_one_of("schedule", config.schedule, LEARNING_RATE_SCHEDULES)
   check_one_of("crop", config.crop, CROPS)
   check_one_of("channels", config.channels, (1, 3))
+  check_one_of("metric", config.metric, METRICS)
   check_one_of("parallel", config.parallel, FORMS)
   for name in ("pixel_mean", "pixel_std"):
     _check_pixels(name, config[name], config.channels)

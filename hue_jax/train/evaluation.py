@@ -27,6 +27,6 @@ def evaluate(
   """
   means = Means()
   for batch in batches:
-    arrays = {name: batch[name] for name in ("image", "label", "mask")}
+    arrays = {name: array for name, array in batch.items() if name != "index"}
     means.add(parallel.first(eval_step(state, parallel.shard(arrays))))
   return means.compute()

@@ -30,6 +30,7 @@ from hue_jax.train.preemption import Preempted, Watch
 from hue_jax.train.report import Means, Report
 from hue_jax.train.state import TrainState
 from hue_jax.train.step import make_eval_step, make_train_step
+from hue_jax.train.transfer import transfer
 
 
 class TrainingDiverged(RuntimeError):
@@ -55,8 +56,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
   workdir = epath.Path(workdir).expanduser().resolve()
   run = set_up(config)
   settings.claim_workdir(config, workdir)
-  with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-    state = _restored(checkpoints, run)
+  with _checkpoints(config, workdir) as checkpoints:
+    state, origin = _restored_or_transferred(checkpoints, run)
     with (
       Report(
         workdir, first_step=int(state.step), num_train_steps=run.num_train_steps
@@ -64,8 +65,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       Watch() as watch,
     ):
       report.note(f"{run.describe()}  workdir {workdir}")
-      if state.step:
-        report.note(f"going on from step {int(state.step)}")
+      report.note(origin)
       train_steps(run, state, checkpoints, report, watch)
       return _evaluate_best(run, checkpoints, report, start)
 
@@ -90,7 +90,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
   run = set_up(config)
   settings.claim_workdir(config, workdir)
   with (
-    Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints,
+    _checkpoints(config, workdir) as checkpoints,
     Report(workdir, first_step=0, num_train_steps=run.num_train_steps) as report,
   ):
     return _evaluate_best(run, checkpoints, report, start)
@@ -143,18 +143,24 @@ class Run:
 
   def eval_batches(self, split: str):
     """This process's part of a split, in order."""
-    return _eval_batches(
-      self.config,
-      self.dataset,
-      split,
-      batch_size=self.config.eval_batch_size or self.config.batch_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+    return _eval_batches(self.config, self.dataset, split, **self._eval_part())
+
+  def _eval_part(self):
+    return {
+      "batch_size": self.config.eval_batch_size or self.config.batch_size,
+      "process_index": jax.process_index(),
+      "process_count": jax.process_count(),
+    }
 
   def evaluate(self, state: Any, split: str) -> dict[str, float]:
     """Means over the examples of a split, of a replicated state."""
     return evaluate(self.eval_step, state, self.eval_batches(split), self.parallel)
+
+  def evaluate_on(self, name: str, split: str, state: Any) -> dict[str, float]:
+    """Means over the examples of a split of another data set of the same classes."""
+    dataset = open_dataset(name, self.config.data_dir)
+    batches = _eval_batches(self.config, dataset, split, **self._eval_part())
+    return evaluate(self.eval_step, state, batches, self.parallel)
 
   def report_evaluation(
     self, report: Report, state: Any, step: int, name: str
@@ -337,6 +343,10 @@ class _Progress:
     self._means.add(sums)
 
 
+def _checkpoints(config, workdir):
+  return Checkpoints(workdir, keep=config.keep_checkpoints, metric=config.metric)
+
+
 def _restored(checkpoints, run):
   state = checkpoints.restore_last(run.initial_state)
   if jax.process_count() > 1:
@@ -346,12 +356,31 @@ def _restored(checkpoints, run):
   return state
 
 
+def _restored_or_transferred(checkpoints, run):
+  """The state to go on from, and where it comes from."""
+  state, config = _restored(checkpoints, run), run.config
+  if state.step:
+    return state, f"going on from step {int(state.step)}"
+  if not config.init_from:
+    return state, "starting from new weights"
+  found = transfer(
+    state,
+    settings.build_model(config),
+    config.init_from,
+    model_name=config.model,
+    image_size=config.image_size,
+  )
+  text = found.describe(config.init_from)
+  return jax.device_get(found.state), f"starting from {text}"
+
+
 def _evaluate_best(run, checkpoints, report, start):
   state = checkpoints.restore_best(run.initial_state)
   if not state.step:
     raise InputError("the workdir holds no checkpoint that is whole.")
   step = int(state.step)
-  means = run.report_evaluation(report, run.parallel.replicate(state), step, "test")
+  state = run.parallel.replicate(state)
+  means = run.report_evaluation(report, state, step, "test")
   result = {
     "task": run.config.dataset,
     "model": model_label(run.config),
@@ -365,8 +394,12 @@ def _evaluate_best(run, checkpoints, report, start):
     "test_loss": means["cross_entropy"],
   }
   for name, value in means.items():
-    if name.startswith("hue"):
+    if name.startswith(("hue", "mean_per_class")):
       result[f"test_{name}"] = value
+  for name, test in run.config.extra_tests.items():
+    means = run.evaluate_on(test.dataset, test.split, state)
+    report.evaluation(step, name, means)
+    result[f"{name}_top1"] = means["top1"]
   return result | {
     "seed": run.config.seed,
     "devices": jax.device_count(),

@@ -32,11 +32,15 @@ class Means:
       self._averages[name] = average
 
   def compute(self) -> dict[str, float]:
-    """The means; NaN where nothing counted."""
-    return {
-      name: float(average.compute()) if average.count > 0 else math.nan
-      for name, average in self._averages.items()
-    }
+    """The means; NaN where nothing counted; of a vector, the mean of its means."""
+    return {name: _mean(average) for name, average in self._averages.items()}
+
+
+def _mean(average):
+  counts = average.count > 0
+  if not counts.any():
+    return math.nan
+  return float(np.mean(average.total[counts] / average.count[counts]))
 
 
 class Report:
@@ -170,8 +174,8 @@ def _summary(means):
   """The metrics of one report as text, in the order in which they were measured."""
   parts = [f"loss {means['loss']:.4f}"]
   for name, value in means.items():
-    if name in ("top1", "top5"):
-      parts.append(f"{name} {100 * value:.2f} %")
+    if name in ("top1", "top5", "mean_per_class"):
+      parts.append(f"{name.replace('_', ' ')} {100 * value:.2f} %")
     elif name.startswith("hue_error_degrees/"):
       parts.append(f"{name.removeprefix('hue_error_degrees/')} error {value:.1f}°")
     elif name.startswith("hue/"):

@@ -4,9 +4,11 @@ They run on one device and name the axis of their collectives; `parallel.py` map
 them over devices. With `axis_name=None` they are ordinary functions for `jax.jit`.
 
 A batch is `{"image": uint8 [batch, height, width, channels], "label": int32
-[batch]}`, and for evaluation `"mask": float32 [batch]`, 0 for padding.
+[batch]}`, and for evaluation `"mask": float32 [batch]`, 0 for padding, and where an
+image has several right classes, `"label_set": uint8 [batch, classes]`, 1 for these.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -153,9 +155,31 @@ def make_eval_step(
       memory=state.memory,
       axis_name=axis_name,
     )
-    return _psum(_sum_examples(evaluated.measured), axis_name)
+    measured = evaluated.measured
+    if "label_set" in batch:
+      measured = _of_label_sets(measured, evaluated.scores, batch["label_set"])
+    sums = _sum_examples(measured)
+    sums["mean_per_class"] = _sum_by_class(
+      measured["top1"], batch["label"], objective.num_classes
+    )
+    return _psum(sums, axis_name)
 
   return eval_step
+
+
+def _of_label_sets(measured, scores, label_set):
+  """Right is a prediction among the classes of the image, if it has any."""
+  chosen = jnp.argmax(scores, axis=-1, keepdims=True)
+  right = jnp.take_along_axis(label_set, chosen, axis=-1)[:, 0].astype(jnp.float32)
+  weights = measured["top1"].weights * label_set.any(axis=-1)
+  return measured | {"top1": Measured(right, weights)}
+
+
+def _sum_by_class(measured, labels, num_classes):
+  values, weights = measured
+  by_class = functools.partial(jax.ops.segment_sum, num_segments=num_classes)
+  total = by_class(jnp.where(weights > 0, values * weights, 0), labels)
+  return total, by_class(weights, labels)
 
 
 def normalize(
