@@ -1,13 +1,16 @@
 """Trains or evaluates an image classifier on one-hot + activation hue loss.
 
 python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
+python main.py --list
 """
 
 import sys
+from functools import partial
 
 import jax
 from absl import app, flags, logging
 
+from configs import benchmark
 from hue_jax.errors import InputError
 from hue_jax.train import command, distributed, loop
 from hue_jax.train.preemption import Preempted
@@ -48,4 +51,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=command.parse_flags)
+  app.run(main, flags_parser=partial(command.parse_flags, listing=benchmark.listing))

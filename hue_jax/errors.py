@@ -1,5 +1,6 @@
 """The one kind of error that a user's input causes, and checks that raise it."""
 
+import difflib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +23,15 @@ def check_one_of(name: str, value: Any, accepted: Iterable[Any]) -> None:
     raise InputError(
       f"{name} is {value!r}; it must be one of {', '.join(map(str, accepted))}."
     )
+
+
+def check_name(what: str, name: str, known: Iterable[str]) -> None:
+  """Raises an InputError with the nearest known names unless the name is known."""
+  known = list(known)
+  if name not in known:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise InputError(f"{what} is {name!r}; it must be one of {', '.join(known)}.{hint}")
 
 
 def check_number(

@@ -42,7 +42,7 @@ _IMAGE_SIZES = {
   "efficientnet_lite2": 260,
 }
 # Pixels were mapped to (p − 127) / 128.
-_PIXEL_MEAN, _PIXEL_STD = (127 / 255,), (128 / 255,)
+PIXEL_MEAN, PIXEL_STD = (127 / 255,), (128 / 255,)
 
 
 def published_names() -> tuple[str, ...]:
@@ -68,8 +68,8 @@ def load_published(name: str) -> Published:
     model=model,
     variables=import_state_dict(model, read_state_dict(_weights_file(name))),
     image_size=_IMAGE_SIZES[name],
-    pixel_mean=_PIXEL_MEAN,
-    pixel_std=_PIXEL_STD,
+    pixel_mean=PIXEL_MEAN,
+    pixel_std=PIXEL_STD,
   )
 
 

@@ -1,13 +1,12 @@
 """The table of networks, and what can be asked of one before it has weights."""
 
 import dataclasses
-import difflib
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, check_name
 from hue_jax.models import efficientnet_lite, resnet
 
 _MODELS = {**resnet.VARIANTS, **efficientnet_lite.VARIANTS}
@@ -36,10 +35,7 @@ def create_model(name: str, *, num_classes: int, **options) -> nn.Module:
     InputError: an unknown name, an option that the network lacks, or a value that
       it cannot take.
   """
-  if name not in _MODELS:
-    near = difflib.get_close_matches(name, _MODELS, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise InputError(f"model is {name!r}; known models are {', '.join(_MODELS)}.{hint}")
+  check_name("model", name, _MODELS)
   if num_classes < 1:
     raise InputError(f"num_classes is {num_classes}; it must be at least 1.")
   module, arguments = _MODELS[name]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from absl import app, flags
@@ -19,15 +20,21 @@ def define_config() -> flags.FlagHolder[ConfigDict]:
   )
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
+def parse_flags(
+  arguments: list[str], *, listing: Callable[[], str] | None = None
+) -> list[str]:
   """As absl does it, and with one line for a setting that cannot be.
 
   Args:
     arguments: of the command line.
+    listing: what `--list` prints, in place of everything else.
 
   Returns:
     What are not flags.
   """
+  if listing is not None and "--list" in arguments[1:]:
+    print(listing())
+    sys.exit(0)
   try:
     try:
       return flags.FLAGS(arguments)

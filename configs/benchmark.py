@@ -1,0 +1,153 @@
+"""Any task with any network, by name.
+
+    python main.py --config=configs/benchmark.py:cars196,resnet18,hue --workdir=DIR
+    python main.py --config=configs/benchmark.py:digits,resnet14,one_hot,k=10 …
+    python main.py --list
+
+After the colon: the task, the network, and then in any order an objective (hue, if none
+is named; label smoothing is the recipe's, where the objective has none), a recipe (the task's own, if none is named), k=IMAGES_OF_A_CLASS or
+fraction=PART of the training images, form=FORM of the hue term (of `base.hue_terms`),
+and from=SOURCE, weights to start from, which makes the recipe fine_tune.
+"""
+
+from configs import base, recipes, tasks
+from hue_jax.errors import InputError, check_name
+from hue_jax.models import create_model, model_names, tap_shapes
+from hue_jax.models.published import PIXEL_MEAN, PIXEL_STD, published_names
+
+OBJECTIVES = ("one_hot", "smoothing", "hue", "hue_smoothing")
+
+# Of a layer that the hue loss looks at; less only of images that are small themselves.
+_LEAST_SIDE = 7
+
+
+def get_config(names: str = ""):
+  """The configuration of a task and a network; see above."""
+  task_name, network, chosen = _read(names)
+  config = base.get_config()
+  task = tasks.set_task(config, task_name)
+  config.model = network
+  config.model_options = model_options(network, config.image_size)
+  source = chosen.get("from", "")
+  default = "fine_tune" if source else task.recipe
+  recipes.set_recipe(config, chosen.get("recipe", default))
+  config.init_from = source
+  if source in published_names():
+    config.pixel_mean, config.pixel_std = PIXEL_MEAN, PIXEL_STD
+    config.channels = 3  # gray is repeated: the network has seen color
+  config.train_per_class = _number("k", chosen, int, 0)
+  config.train_fraction = _number("fraction", chosen, float, 1.0)
+  objective = chosen.get("objective", "hue")
+  if objective.startswith("hue"):
+    form = chosen.get("form") or _form(config)
+    config.hue.terms = base.hue_terms(form, hue_tap(config))
+  if objective.endswith("smoothing"):
+    config.label_smoothing = 0.1
+  return config
+
+
+def model_options(network: str, image_size: int):
+  """Options with which a network keeps layers of some size for small images."""
+  small = image_size < 64
+  if network in ("resnet8", "resnet14", "resnet20"):
+    return {"stem": "small", "width": 16}
+  if network.startswith(("resnet", "densenet")):
+    return {"stem": "small" if small else "imagenet"}
+  if network.startswith("efficientnet_b"):
+    return {"stem_strides": 1 if small else 2, "drop_path_rate": 0.0}
+  if network.startswith("vgg"):
+    return {"hidden": 0 if small else 4096}
+  if network.startswith("vit"):
+    # At least 14 × 14 patches, or as many as there are pixels.
+    return {"patch_size": 16 if image_size >= 224 else max(1, image_size // 14)}
+  if network.startswith("convnext"):
+    return {"patch_size": 1 if small else 4}
+  return {}
+
+
+def hue_tap(config) -> str:
+  """The last layer of at least 7 × 7 positions, or of half an image's side."""
+  model = create_model(
+    config.model, num_classes=config.num_classes, **config.model_options
+  )
+  shape = (config.image_size, config.image_size, config.channels)
+  least = min(_LEAST_SIDE, max(config.image_size // 2, 1))
+  planes = [
+    tap
+    for tap, layer in tap_shapes(model, shape).items()
+    if len(layer) == 3 and min(layer[:2]) >= least
+  ]
+  if not planes:
+    raise InputError(
+      f"network {config.model} has no layer of {least} × {least} positions for images "
+      f"of {config.image_size} pixels."
+    )
+  return planes[-1]
+
+
+def _form(config):
+  """Prototypes of the batch, where it holds a few images of each class."""
+  return "sectors" if config.batch_size >= 4 * config.num_classes else "memory"
+
+
+def _read(names):
+  """The task, the network and what else is chosen."""
+  task, network, *rest = [*names.split(","), "", ""][: max(2, names.count(",") + 1)]
+  check_name("the task, after the colon of --config,", task, tasks.TASKS)
+  check_name("the network, after the task,", network, model_names())
+  chosen = {}
+  for word in rest:
+    name, equals, value = word.partition("=")
+    if equals:
+      check_name(f"{word!r}: what is set", name, ("k", "fraction", "form", "from"))
+    elif word in OBJECTIVES:
+      name, value = "objective", word
+    else:
+      check_name(
+        "an objective or recipe, after the network,",
+        word,
+        (*OBJECTIVES, *recipes.RECIPES),
+      )
+      name, value = "recipe", word
+    if name in chosen:
+      raise InputError(f"{name} is named twice: {chosen[name]!r} and {value!r}.")
+    chosen[name] = value
+  return task, network, chosen
+
+
+def _number(name, chosen, kind, default):
+  value = chosen.get(name, default)
+  try:
+    return kind(value)
+  except ValueError:
+    raise InputError(f"{name} is {value!r}; it must be a number.") from None
+
+
+def listing() -> str:
+  """The tasks, networks, objectives and recipes as text."""
+  rows = [
+    f"  {name:14s} {task.title}, {task.num_classes} classes, {task.image_size} px, "
+    f"{task.recipe}, {task.metric}"
+    for name, task in tasks.TASKS.items()
+  ]
+  recipe_rows = [
+    f"  {name:22s} {(recipe.__doc__ or '').splitlines()[0]}"
+    for name, recipe in recipes.RECIPES.items()
+  ]
+  return "\n".join(
+    [
+      "--config=configs/benchmark.py:TASK,NETWORK[,OBJECTIVE][,RECIPE][,k=…]",
+      "",
+      "Tasks (classes, pixels, usual recipe, metric):",
+      *rows,
+      "",
+      "Networks:",
+      *(f"  {name}" for name in model_names()),
+      "",
+      "Objectives:",
+      f"  {', '.join(OBJECTIVES)}",
+      "",
+      "Recipes:",
+      *recipe_rows,
+    ]
+  )
