@@ -7,9 +7,25 @@ import jax
 import jax.numpy as jnp
 
 from hue_jax.errors import InputError, check_name
-from hue_jax.models import efficientnet_lite, resnet
+from hue_jax.models import (
+  convnext,
+  densenet,
+  efficientnet,
+  inception,
+  resnet,
+  vgg,
+  vit,
+)
 
-_MODELS = {**resnet.VARIANTS, **efficientnet_lite.VARIANTS}
+_MODELS = {
+  **resnet.VARIANTS,
+  **efficientnet.VARIANTS,
+  **vgg.VARIANTS,
+  **densenet.VARIANTS,
+  **inception.VARIANTS,
+  **vit.VARIANTS,
+  **convnext.VARIANTS,
+}
 
 
 def model_names() -> tuple[str, ...]:
@@ -25,7 +41,7 @@ def create_model(name: str, *, num_classes: int, **options) -> nn.Module:
     num_classes: outputs of the head.
     **options: fields of the network's module, such as `stem`, `width`, `dtype` and
       `axis_name` of `hue_jax.models.resnet.ResNet`, or `dropout_rate` of
-      `hue_jax.models.efficientnet_lite.EfficientNetLite`.
+      `hue_jax.models.efficientnet.EfficientNet`.
 
   Returns:
     A Flax module: `module.apply(variables, images, train=…)` gives float32 logits

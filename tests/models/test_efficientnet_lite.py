@@ -14,7 +14,7 @@ import pytest
 
 from hue_jax.errors import InputError
 from hue_jax.models import create_model, model_names, tap_shapes
-from hue_jax.models.efficientnet_lite import EfficientNetLite, InvertedBottleneck
+from hue_jax.models.efficientnet import EfficientNet, InvertedBottleneck
 
 _PARAMETERS = {
   "efficientnet_lite0": 4_652_008,
@@ -25,7 +25,7 @@ _PARAMETERS = {
 
 def _small(**options):
   """Ten blocks, three of them with a shortcut."""
-  return EfficientNetLite(num_classes=10, width=0.25, depth=0.5, **options)
+  return EfficientNet(lite=True, num_classes=10, width=0.25, depth=0.5, **options)
 
 
 def _init(model, images):
@@ -281,4 +281,4 @@ def test_bad_options_are_told():
   with pytest.raises(InputError, match=r"drop_path_rate is -0\.1"):
     create_model("efficientnet_lite0", num_classes=10, drop_path_rate=-0.1)
   with pytest.raises(InputError, match=r"width is 0.*above 0"):
-    EfficientNetLite(num_classes=10, width=0.0)
+    EfficientNet(lite=True, num_classes=10, width=0.0)

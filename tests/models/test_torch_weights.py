@@ -238,7 +238,7 @@ def test_another_network_is_told_in_one_line_of_bounded_length(small):
   model = create_model("efficientnet_lite0", num_classes=1000)
   with pytest.raises(
     InputError,
-    match=r"EfficientNetLite .*247 missing \(.* and 239 more\); "
+    match=r"EfficientNet .*247 missing \(.* and 239 more\); "
     r"102 left over \(.* and 94 more\)\.$",
   ) as error:
     import_state_dict(model, state_dict)

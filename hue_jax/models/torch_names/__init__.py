@@ -9,13 +9,31 @@ from types import ModuleType
 import flax.linen as nn
 
 from hue_jax.errors import InputError
-from hue_jax.models.efficientnet_lite import EfficientNetLite
+from hue_jax.models.convnext import ConvNeXt
+from hue_jax.models.densenet import DenseNet
+from hue_jax.models.efficientnet import EfficientNet
+from hue_jax.models.inception import InceptionV3
 from hue_jax.models.resnet import ResNet
-from hue_jax.models.torch_names import efficientnet, resnet
+from hue_jax.models.torch_names import (
+  convnext,
+  densenet,
+  efficientnet,
+  inception,
+  resnet,
+  vgg,
+  vit,
+)
+from hue_jax.models.vgg import VGG
+from hue_jax.models.vit import ViT
 
 _TABLES = {
   ResNet: resnet,
-  EfficientNetLite: efficientnet,
+  EfficientNet: efficientnet,
+  VGG: vgg,
+  DenseNet: densenet,
+  InceptionV3: inception,
+  ViT: vit,
+  ConvNeXt: convnext,
 }
 
 

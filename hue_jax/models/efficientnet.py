@@ -1,7 +1,9 @@
-"""EfficientNet-Lite0, 1 and 2: EfficientNets without squeeze-and-excitation.
+"""EfficientNet-B0 to B3, and EfficientNet-Lite0 to 2.
 
-ReLU6 in place of swish; stem and top are not widened, first and last stage not
-deepened. Padding is TensorFlow's "SAME", with which the published weights were made.
+The Lite variants have no squeeze-and-excitation, and ReLU6 in place of swish; their
+stem and top are not widened, their first and last stage not deepened. Padding is
+TensorFlow's "SAME", with which the authors' weights were made, or that of PyTorch, for
+weights that were trained there.
 
 Sources: Tan and Le, "EfficientNet", ICML 2019; the Lite variants were published by
 their authors in 2020 (github.com/tensorflow/tpu, efficientnet/lite).
@@ -16,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import check_number
+from hue_jax.errors import check_integer, check_number, check_one_of
 from hue_jax.models.taps import hand_out
 
 # He initialization by fan-out keeps the variance of gradients over the layers. Flax
@@ -27,6 +29,9 @@ _depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 _STEM_FEATURES = 32
 _TOP_FEATURES = 1280
+_SQUEEZE_RATIO = 0.25  # of the channels that come into a block
+
+PADDINGS = ("same", "symmetric")
 
 
 class Stage(NamedTuple):
@@ -50,6 +55,23 @@ STAGES = (
 )
 
 
+class SqueezeExcitation(nn.Module):
+  """Channels weighted by what their means say."""
+
+  features: int
+  conv: Callable[..., nn.Module]
+  activation: Callable
+
+  @nn.compact
+  def __call__(self, x):
+    means = jnp.mean(x, axis=(1, 2), keepdims=True)
+    squeezed = self.conv(self.features, (1, 1), use_bias=True, name="reduce")(means)
+    weights = self.conv(x.shape[-1], (1, 1), use_bias=True, name="expand")(
+      self.activation(squeezed)
+    )
+    return x * nn.sigmoid(weights)
+
+
 class InvertedBottleneck(nn.Module):
   """1×1 expansion, depthwise convolution, 1×1 projection; a shortcut where it fits."""
 
@@ -58,15 +80,17 @@ class InvertedBottleneck(nn.Module):
   strides: int
   expansion: int
   drop_path_rate: float
+  squeezes: bool
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
+  activation: Callable
 
   @nn.compact
   def __call__(self, x, *, train):
     residual, width = x, x.shape[-1] * self.expansion
     if self.expansion > 1:
       x = self.conv(width, (1, 1), name="expand_conv")(x)
-      x = nn.relu6(self.norm(name="expand_norm")(x))
+      x = self.activation(self.norm(name="expand_norm")(x))
     x = self.conv(
       width,
       (self.kernel_size, self.kernel_size),
@@ -75,7 +99,14 @@ class InvertedBottleneck(nn.Module):
       kernel_init=_depthwise_init,
       name="depthwise_conv",
     )(x)
-    x = nn.relu6(self.norm(name="depthwise_norm")(x))
+    x = self.activation(self.norm(name="depthwise_norm")(x))
+    if self.squeezes:
+      x = SqueezeExcitation(
+        max(1, int(residual.shape[-1] * _SQUEEZE_RATIO)),
+        conv=self.conv,
+        activation=self.activation,
+        name="squeeze",
+      )(x)
     x = self.conv(self.features, (1, 1), name="project_conv")(x)
     x = self.norm(name="project_norm")(x)
     if x.shape != residual.shape:
@@ -85,15 +116,19 @@ class InvertedBottleneck(nn.Module):
     return residual + drop(x, deterministic=not train)
 
 
-class EfficientNetLite(nn.Module):
-  """EfficientNet-Lite with the taps stem, stage1 … stage7, top and features.
+class EfficientNet(nn.Module):
+  """EfficientNet with the taps stem, stage1 … stage7, top and features.
 
-  `top` is the 1×1 convolution to 1280 channels, of which `features` is the mean.
+  `top` is the last 1×1 convolution, of which `features` is the mean.
 
   Attributes:
     num_classes: outputs of the head.
-    width: factor of the channels of the stages, rounded to multiples of 8.
+    width: factor of the channels, rounded to multiples of 8.
     depth: factor of the blocks of the stages, rounded up.
+    lite: whether it is of the Lite variants.
+    padding: "same" as TensorFlow has it, or "symmetric" as PyTorch.
+    epsilon: of batch norm; PyTorch's own trainings have 1e-5.
+    stem_strides: 2; 1 keeps the resolution of small images.
     dropout_rate: of the features, in training.
     drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / n, in
       training.
@@ -106,6 +141,10 @@ class EfficientNetLite(nn.Module):
   num_classes: int
   width: float = 1.0
   depth: float = 1.0
+  lite: bool = False
+  padding: str = "same"
+  epsilon: float = 1e-3
+  stem_strides: int = 2
   dropout_rate: float = 0.0
   drop_path_rate: float = 0.0
   dtype: Any = jnp.float32
@@ -116,6 +155,9 @@ class EfficientNetLite(nn.Module):
       check_number(name, getattr(self, name), above=0)
     for name in ("dropout_rate", "drop_path_rate"):
       check_number(name, getattr(self, name), at_least=0, below=1)
+    check_number("epsilon", self.epsilon, above=0)
+    check_one_of("padding", self.padding, PADDINGS)
+    check_integer("stem_strides", self.stem_strides, at_least=1)
     super().__post_init__()
 
   @nn.compact
@@ -123,18 +165,26 @@ class EfficientNetLite(nn.Module):
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
     """Logits of the images, in float32; `train` takes the batch's own statistics."""
-    conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
+    conv = partial(
+      _symmetric_conv if self.padding == "symmetric" else nn.Conv,
+      use_bias=False,
+      dtype=self.dtype,
+      kernel_init=_kernel_init,
+    )
+    activation = nn.relu6 if self.lite else nn.swish
     norm = partial(
       nn.BatchNorm,
       use_running_average=not train,
       momentum=0.99,
-      epsilon=1e-3,
+      epsilon=self.epsilon,
       dtype=self.dtype,
       axis_name=self.axis_name if train else None,
     )
     x = jnp.asarray(images, self.dtype)
-    x = conv(_STEM_FEATURES, (3, 3), 2, name="stem_conv")(x)
-    x = hand_out(self, "stem", nn.relu6(norm(name="stem_norm")(x)))
+    x = conv(
+      self._widened(_STEM_FEATURES), (3, 3), self.stem_strides, name="stem_conv"
+    )(x)
+    x = hand_out(self, "stem", activation(norm(name="stem_norm")(x)))
     blocks_before, num_blocks = 0, sum(self.stage_sizes)
     for number, (stage, size) in enumerate(
       zip(STAGES, self.stage_sizes, strict=True), start=1
@@ -146,14 +196,16 @@ class EfficientNetLite(nn.Module):
           strides=stage.strides if index == 0 else 1,
           expansion=stage.expansion,
           drop_path_rate=self.drop_path_rate * blocks_before / num_blocks,
+          squeezes=not self.lite,
           conv=conv,
           norm=norm,
+          activation=activation,
           name=f"stage{number}_block{index + 1}",
         )(x, train=train)
         blocks_before += 1
       x = hand_out(self, f"stage{number}", x)
-    x = conv(_TOP_FEATURES, (1, 1), name="top_conv")(x)
-    x = hand_out(self, "top", nn.relu6(norm(name="top_norm")(x)))
+    x = conv(self._widened(_TOP_FEATURES), (1, 1), name="top_conv")(x)
+    x = hand_out(self, "top", activation(norm(name="top_norm")(x)))
     x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
@@ -162,11 +214,20 @@ class EfficientNetLite(nn.Module):
   @property
   def stage_sizes(self) -> tuple[int, ...]:
     """Blocks of each stage."""
-    last = len(STAGES) - 1
+    fixed = (0, len(STAGES) - 1) if self.lite else ()
     return tuple(
-      stage.repeats if number in (0, last) else math.ceil(stage.repeats * self.depth)
+      stage.repeats if number in fixed else math.ceil(stage.repeats * self.depth)
       for number, stage in enumerate(STAGES)
     )
+
+  def _widened(self, features):
+    return features if self.lite else _rounded(features * self.width)
+
+
+def _symmetric_conv(features, kernel_size, strides=1, **kwargs):
+  """Pads (k − 1) / 2 on both sides."""
+  padding = [((k - 1) // 2, (k - 1) // 2) for k in kernel_size]
+  return nn.Conv(features, kernel_size, strides, padding=padding, **kwargs)
 
 
 def _rounded(features: float) -> int:
@@ -176,7 +237,11 @@ def _rounded(features: float) -> int:
 
 
 VARIANTS = {
-  "efficientnet_lite0": (EfficientNetLite, {"width": 1.0, "depth": 1.0}),
-  "efficientnet_lite1": (EfficientNetLite, {"width": 1.0, "depth": 1.1}),
-  "efficientnet_lite2": (EfficientNetLite, {"width": 1.1, "depth": 1.2}),
+  "efficientnet_b0": (EfficientNet, {"width": 1.0, "depth": 1.0}),
+  "efficientnet_b1": (EfficientNet, {"width": 1.0, "depth": 1.1}),
+  "efficientnet_b2": (EfficientNet, {"width": 1.1, "depth": 1.2}),
+  "efficientnet_b3": (EfficientNet, {"width": 1.2, "depth": 1.4}),
+  "efficientnet_lite0": (EfficientNet, {"lite": True, "width": 1.0, "depth": 1.0}),
+  "efficientnet_lite1": (EfficientNet, {"lite": True, "width": 1.0, "depth": 1.1}),
+  "efficientnet_lite2": (EfficientNet, {"lite": True, "width": 1.1, "depth": 1.2}),
 }
