@@ -84,13 +84,11 @@ class BlockB(Block):
   @nn.compact
   def __call__(self, x):
     halved = {"strides": 2, "padded": False}
+    single = self.layer(384, (3, 3), name="branch3x3", **halved)(x)
     double = self.chain(x, "branch3x3dbl", (64, 1, 1), (96, 3, 3))
-    branches = [
-      self.layer(384, (3, 3), name="branch3x3", **halved)(x),
-      self.layer(96, (3, 3), name="branch3x3dbl_3", **halved)(double),
-      nn.max_pool(x, (3, 3), (2, 2)),
-    ]
-    return jnp.concatenate(branches, axis=-1)
+    double = self.layer(96, (3, 3), name="branch3x3dbl_3", **halved)(double)
+    pooled = nn.max_pool(x, (3, 3), (2, 2))
+    return jnp.concatenate([single, double, pooled], axis=-1)
 
 
 class BlockC(Block):
@@ -137,11 +135,9 @@ class BlockE(Block):
 
   @nn.compact
   def __call__(self, x):
-    three = self.chain(x, "branch3x3", (384, 1, 1))
-    branches = [
-      self.single(x, "branch1x1", 320),
-      *self._split(three, "branch3x3_2"),
-    ]
+    branches = [self.single(x, "branch1x1", 320)]
+    single = self.chain(x, "branch3x3", (384, 1, 1))
+    branches += self._split(single, "branch3x3_2")
     double = self.chain(x, "branch3x3dbl", (448, 1, 1), (384, 3, 3))
     branches += self._split(double, "branch3x3dbl_3")
     branches.append(self.single(self.average(x), "branch_pool", 192))

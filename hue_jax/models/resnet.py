@@ -1,7 +1,8 @@
 """ResNet-18, 34, 50, 101 and 152, ResNet-8, 14 and 20, and a stem for small images.
 
 The layout is that of torchvision ("v1.5": the 3×3 convolution of a bottleneck
-carries the stride), and so are the parameter counts.
+carries the stride; the paper's first 1×1 does by an option), and so are the parameter
+counts.
 
 Sources: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016;
 the last batch norm of a block starts at zero as in Goyal et al., "Accurate, Large
@@ -51,14 +52,16 @@ class Bottleneck(nn.Module):
   strides: int
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
+  stride_in_1x1: bool = False
   expansion = 4
 
   @nn.compact
   def __call__(self, x):
     residual = x
-    x = self.conv(self.features, (1, 1), name="conv1")(x)
+    first, second = (self.strides, 1) if self.stride_in_1x1 else (1, self.strides)
+    x = self.conv(self.features, (1, 1), first, name="conv1")(x)
     x = nn.relu(self.norm(name="norm1")(x))
-    x = self.conv(self.features, (3, 3), self.strides, name="conv2")(x)
+    x = self.conv(self.features, (3, 3), second, name="conv2")(x)
     x = nn.relu(self.norm(name="norm2")(x))
     x = self.conv(self.features * self.expansion, (1, 1), name="conv3")(x)
     x = self.norm(name="norm3", scale_init=nn.initializers.zeros)(x)
@@ -84,6 +87,8 @@ class ResNet(nn.Module):
     stage_sizes: blocks a stage.
     stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride 2), or
       "small" (3×3 convolution of stride 1) for images of 8 to 64 pixels.
+    stride_in_1x1: whether the first convolution of a bottleneck carries the stride, as
+      in the paper and in Keras.
     width: channels of the first stage's 3×3 convolutions; doubled at every stage.
     dtype: type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
@@ -95,6 +100,7 @@ class ResNet(nn.Module):
   block: type[nn.Module]
   stage_sizes: Sequence[int]
   stem: str = "imagenet"
+  stride_in_1x1: bool = False
   width: int = 64
   dtype: Any = jnp.float32
   axis_name: str | None = None
@@ -104,6 +110,8 @@ class ResNet(nn.Module):
       raise InputError(f"stem is {self.stem!r}; it must be one of {', '.join(STEMS)}.")
     if not isinstance(self.width, int) or self.width < 1:
       raise InputError(f"width is {self.width!r}; it must be an integer of at least 1.")
+    if self.stride_in_1x1 and self.block is not Bottleneck:
+      raise InputError("stride_in_1x1 is True; only networks of bottlenecks have that.")
     super().__post_init__()
 
   @nn.compact
@@ -128,9 +136,12 @@ class ResNet(nn.Module):
     x = hand_out(self, "stem", nn.relu(norm(name="stem_norm")(x)))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    block = self.block
+    if self.stride_in_1x1:
+      block = partial(block, stride_in_1x1=True)
     for stage, size in enumerate(self.stage_sizes, start=1):
       for index in range(size):
-        x = self.block(
+        x = block(
           features=self.width * 2 ** (stage - 1),
           strides=2 if stage > 1 and index == 0 else 1,
           conv=_explicitly_padded(conv),
