@@ -5,9 +5,11 @@
     python main.py --list
 
 After the colon: the task, the network, and then in any order an objective (hue, if none
-is named; label smoothing is the recipe's, where the objective has none), a recipe (the task's own, if none is named), k=IMAGES_OF_A_CLASS or
-fraction=PART of the training images, form=FORM of the hue term (of `base.hue_terms`),
-and from=SOURCE, weights to start from, which makes the recipe fine_tune.
+is named; label smoothing is the recipe's, where the objective has none), a recipe (the
+task's own, if none is named), k=IMAGES_OF_A_CLASS or fraction=PART of the training
+images, size=PIXELS in place of the task's, form=FORM of the hue term (of
+`base.hue_terms`), and from=SOURCE, weights to start from, which makes the recipe
+fine_tune.
 """
 
 from configs import base, recipes, tasks
@@ -16,6 +18,8 @@ from hue_jax.models import create_model, model_names, tap_shapes
 from hue_jax.models.published import PIXEL_MEAN, PIXEL_STD, published_names
 
 OBJECTIVES = ("one_hot", "smoothing", "hue", "hue_smoothing")
+
+_SETTINGS = ("k", "fraction", "size", "form", "from")
 
 # Of a layer that the hue loss looks at; less only of images that are small themselves.
 _LEAST_SIDE = 7
@@ -26,6 +30,7 @@ def get_config(names: str = ""):
   task_name, network, chosen = _read(names)
   config = base.get_config()
   task = tasks.set_task(config, task_name)
+  config.image_size = _number("size", chosen, int, task.image_size)
   config.model = network
   config.model_options = model_options(network, config.image_size)
   source = chosen.get("from", "")
@@ -54,7 +59,7 @@ def model_options(network: str, image_size: int):
   if network.startswith(("resnet", "densenet")):
     return {"stem": "small" if small else "imagenet"}
   if network.startswith("efficientnet_b"):
-    return {"stem_strides": 1 if small else 2, "drop_path_rate": 0.0}
+    return {"stem_strides": 1 if small else 2}
   if network.startswith("vgg"):
     return {"hidden": 0 if small else 4096}
   if network.startswith("vit"):
@@ -99,7 +104,7 @@ def _read(names):
   for word in rest:
     name, equals, value = word.partition("=")
     if equals:
-      check_name(f"{word!r}: what is set", name, ("k", "fraction", "form", "from"))
+      check_name(f"{word!r}: what is set", name, _SETTINGS)
     elif word in OBJECTIVES:
       name, value = "objective", word
     else:

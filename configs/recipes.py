@@ -94,8 +94,7 @@ def rsb_a2(config):
   _resnet_strikes_back(config, learning_rate=5e-3, magnitude=7.0)
   config.image_size = 224
   config.repeats = 3
-  if "drop_path_rate" in config.model_options:
-    config.model_options.drop_path_rate = 0.05
+  config.model_options.drop_path_rate = 0.05
   _length(config, epochs=300, warmup=5, batch_size=2048)
 
 
@@ -118,6 +117,8 @@ def simple_vit_s16_90ep(config):
   Beyer et al., "Better plain ViT baselines for ImageNet-1k", 2022. Its decay of 1e-4
   at a learning rate of 1e-3 is one of 0.1 where the decay is times the learning rate.
   """
+  config.model_options.pooling = "mean"
+  config.model_options.position_embedding = "sincos2d"
   _inception_crop(config)
   _large_run(config)
   config.optimizer = "adamw"

@@ -180,7 +180,7 @@ TASKS = {
     45,
     **_THIRDS,
     prepare=(
-      "fetch NWPU-RESISC45.rar, named in tfds.builder('resisc45'), into "
+      "fetch the archive of NWPU-RESISC45, extract it into "
       "DATA_DIR/downloads/manual, then: tfds build resisc45"
     ),
   ),

@@ -158,8 +158,11 @@ def _by_hand(base: str, data_dir: str) -> str:
       ", after fetching ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar by hand "
       f"from image-net.org into {downloads}"
     )
-  if tfds.builder_cls(base).MANUAL_DOWNLOAD_INSTRUCTIONS:
-    return f", after fetching its archives by hand into {downloads}"
+  instructions = tfds.builder_cls(base).MANUAL_DOWNLOAD_INSTRUCTIONS
+  if instructions:
+    return (
+      f", after fetching by hand into {downloads}: {' '.join(instructions.split())}"
+    )
   return ""
 
 
@@ -198,7 +201,7 @@ def _find_label_set(features, supervised) -> str | None:
   """The supervised label, where it is a sequence of classes."""
   if not supervised or not isinstance(features, tfds.features.FeaturesDict):
     return None
-  feature = features.get(supervised[-1])
+  feature = dict(features).get(supervised[-1])
   is_set = isinstance(feature, tfds.features.Sequence) and isinstance(
     feature.feature, tfds.features.ClassLabel
   )

@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, check_number
 from hue_jax.models.taps import hand_out
 
 # He initialization by fan-out keeps the variance of gradients over the layers.
@@ -33,6 +33,7 @@ class BasicBlock(nn.Module):
   strides: int
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
+  drop_path: Callable
   expansion = 1
 
   @nn.compact
@@ -42,7 +43,7 @@ class BasicBlock(nn.Module):
     x = nn.relu(self.norm(name="norm1")(x))
     x = self.conv(self.features, (3, 3), name="conv2")(x)
     x = self.norm(name="norm2", scale_init=nn.initializers.zeros)(x)
-    return nn.relu(x + _shortcut(self, residual, x.shape))
+    return nn.relu(self.drop_path(x) + _shortcut(self, residual, x.shape))
 
 
 class Bottleneck(nn.Module):
@@ -52,6 +53,7 @@ class Bottleneck(nn.Module):
   strides: int
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
+  drop_path: Callable
   stride_in_1x1: bool = False
   expansion = 4
 
@@ -65,7 +67,7 @@ class Bottleneck(nn.Module):
     x = nn.relu(self.norm(name="norm2")(x))
     x = self.conv(self.features * self.expansion, (1, 1), name="conv3")(x)
     x = self.norm(name="norm3", scale_init=nn.initializers.zeros)(x)
-    return nn.relu(x + _shortcut(self, residual, x.shape))
+    return nn.relu(self.drop_path(x) + _shortcut(self, residual, x.shape))
 
 
 def _shortcut(block, residual, shape):
@@ -89,6 +91,8 @@ class ResNet(nn.Module):
       "small" (3×3 convolution of stride 1) for images of 8 to 64 pixels.
     stride_in_1x1: whether the first convolution of a bottleneck carries the stride, as
       in the paper and in Keras.
+    drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / (n − 1),
+      in training.
     width: channels of the first stage's 3×3 convolutions; doubled at every stage.
     dtype: type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
@@ -101,6 +105,7 @@ class ResNet(nn.Module):
   stage_sizes: Sequence[int]
   stem: str = "imagenet"
   stride_in_1x1: bool = False
+  drop_path_rate: float = 0.0
   width: int = 64
   dtype: Any = jnp.float32
   axis_name: str | None = None
@@ -110,6 +115,7 @@ class ResNet(nn.Module):
       raise InputError(f"stem is {self.stem!r}; it must be one of {', '.join(STEMS)}.")
     if not isinstance(self.width, int) or self.width < 1:
       raise InputError(f"width is {self.width!r}; it must be an integer of at least 1.")
+    check_number("drop_path_rate", self.drop_path_rate, at_least=0, below=1)
     if self.stride_in_1x1 and self.block is not Bottleneck:
       raise InputError("stride_in_1x1 is True; only networks of bottlenecks have that.")
     super().__post_init__()
@@ -139,6 +145,7 @@ class ResNet(nn.Module):
     block = self.block
     if self.stride_in_1x1:
       block = partial(block, stride_in_1x1=True)
+    blocks_before, num_blocks = 0, sum(self.stage_sizes)
     for stage, size in enumerate(self.stage_sizes, start=1):
       for index in range(size):
         x = block(
@@ -146,12 +153,23 @@ class ResNet(nn.Module):
           strides=2 if stage > 1 and index == 0 else 1,
           conv=_explicitly_padded(conv),
           norm=norm,
+          drop_path=_drop_path(
+            self.drop_path_rate * blocks_before / max(num_blocks - 1, 1), train
+          ),
           name=f"stage{stage}_block{index + 1}",
         )(x)
+        blocks_before += 1
       x = hand_out(self, f"stage{stage}", x)
     x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)
+
+
+def _drop_path(rate, train):
+  """Stochastic depth: the branch of an image is left out whole."""
+  return lambda x: nn.Dropout(rate, broadcast_dims=(1, 2, 3))(
+    x, deterministic=not train
+  )
 
 
 def _explicitly_padded(conv):

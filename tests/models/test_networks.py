@@ -107,6 +107,7 @@ def test_names_and_shapes_are_those_of_pytorchs_libraries(name):
 # --- Small ones, that compute ------------------------------------------------------
 
 _SMALL = {
+  "resnet18": (8, {"stem": "small", "width": 4}),
   "vgg11": (32, {"width": 4, "hidden": 24}),
   "vgg11_bn": (32, {"width": 4, "hidden": 0}),
   "densenet121": (
@@ -220,7 +221,9 @@ def _is_normalized_away(path, name):
   return name == "vgg11_bn" or "qkv" in jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "vit_ti16", "convnext_t"])
+@pytest.mark.parametrize(
+  "name", ["resnet18", "efficientnet_b0", "vit_ti16", "convnext_t"]
+)
 def test_blocks_are_left_out_in_training_alone(name):
   side, model = _small(name, drop_path_rate=0.5)
   images = _images(side, count=8)

@@ -1,0 +1,201 @@
+"""Every task with networks, on mocked examples in the real features of its builder."""
+
+import inspect
+import re
+import sys
+
+import pytest
+from etils import epath
+from mock_tasks import builder_of, split_names, write_mocked
+
+from configs import base, benchmark, recipes, tasks
+from hue_jax.data.datasets import open_dataset
+from hue_jax.errors import InputError
+from hue_jax.models import model_names
+from hue_jax.train import loop
+from hue_jax.train.config import build_model, check_config
+
+# Those that TFDS has no builder of, for hue_jax.data.prepare makes them.
+_OURS = ("digits", "elpv", "openclipart", "folder")
+_OF_TFDS = tuple(name for name in tasks.TASKS if name not in _OURS)
+
+
+@pytest.mark.parametrize("name", _OF_TFDS)
+def test_classes_and_splits_are_those_of_tfds(name, tmp_path):
+  task = tasks.TASKS[name]
+  builder = builder_of(task.dataset, str(tmp_path))
+  label = builder.info.features["label"]
+  assert task.num_classes == label.num_classes
+  image = builder.info.features["image"]
+  assert task.channels == image.shape[-1]
+  if image.shape[0] is not None and task.recipe == "small_image":
+    assert task.image_size == image.shape[0]
+  # What is prepared is not here, nor the numbers of its examples; the names of its
+  # splits are in the code that makes them.
+  code = inspect.getsource(sys.modules[type(builder).__module__])
+  for split in split_names(task):
+    constant = rf"tfds\.Split\.{split.upper()}\b"
+    assert re.search(rf"""{constant}|['"]{split}['"]|\b{split}=""", code), split
+  by_hand = bool(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)
+  assert by_hand == bool(task.prepare)
+
+
+def test_train_and_validation_splits_do_not_meet():
+  for name, task in tasks.TASKS.items():
+    if task.validation.startswith("train"):
+      assert task.train.endswith("]"), name
+      end = re.search(r":(\d+)%\]", task.train)[1]
+      start = re.search(r"\[(\d+)%:", task.validation)[1]
+      assert end == start, name
+    assert task.test not in (task.train, task.validation)
+
+
+def _run(name, network, data_dir, workdir, size):
+  config = benchmark.get_config(f"{name},{network},hue,size={size}")
+  config.data_dir = str(data_dir)
+  config.batch_size = config.eval_batch_size = 16
+  config.num_train_steps = 2
+  config.eval_image_size = 0
+  config.num_colored_images = 0
+  config.validation_split = config.train_split = "train"
+  config.test_split = re.match(r"[a-z]+", config.test_split)[0]
+  if network == "resnet18":
+    config.model_options.width = 16
+  assert config.hue.terms
+  result = loop.train(config, str(workdir))
+  assert result["step"] == 2
+  assert 0 <= result["test_top1"] <= 1
+  assert result["test_loss"] > 0
+  for test in config.extra_tests:
+    assert 0 <= result[f"{test}_top1"] <= 1
+  assert (epath.Path(workdir) / "checkpoints" / "2").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("name", _OF_TFDS)
+def test_every_task_trains_evaluates_and_saves(name, network, tmp_path):
+  task = tasks.TASKS[name]
+  write_mocked(task.dataset, str(tmp_path), split_names(task))
+  for dataset, split in task.extra_tests.values():
+    write_mocked(dataset, str(tmp_path), {split})
+  # Photographs smaller than they are trained: what is long is to compile.
+  _run(name, network, tmp_path, tmp_path / "run", min(task.image_size, 32))
+
+
+_SIZES = {"inception_v3": 75, "vgg": 32, "vit": 16, "densenet": 16, "convnext": 16}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "network",
+  [
+    "resnet8",
+    "resnet50",
+    "efficientnet_lite0",
+    "vgg11_bn",
+    "densenet121",
+    "inception_v3",
+    "vit_ti16",
+    "convnext_t",
+  ],
+)
+def test_every_kind_of_network_trains_evaluates_and_saves(network, tmp_path):
+  sizes = [size for start, size in _SIZES.items() if network.startswith(start)]
+  _run("digits", network, tmp_path, tmp_path / "run", *(sizes or [8]))
+
+
+@pytest.mark.parametrize("network", model_names())
+def test_every_network_has_a_hue_tap_at_its_size(network):
+  config = benchmark.get_config(f"imagenet,{network},hue")
+  (term,) = config.hue.terms.values()
+  assert term.tap != "features"
+  assert build_model(config).num_classes == 1000
+
+
+class _Facts:
+  """A data set as the checks see it."""
+
+  def __init__(self, task):
+    self.name, self.num_classes = task.dataset, task.num_classes
+
+  def num_examples(self, split):
+    return 50_000
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_recipes_pass_the_checks(recipe):
+  network = "vit_s16" if "vit" in recipe else "resnet50"
+  for name in ("imagenet", "cars196") if recipe != "small_image" else ("cifar10",):
+    config = benchmark.get_config(f"{name},{network},hue,{recipe}")
+    check_config(config, _Facts(tasks.TASKS[name]))
+    plain = base.get_config()
+    assert config.to_dict() != plain.to_dict()
+
+
+def test_recipes_are_what_their_papers_say():
+  config = benchmark.get_config("imagenet,resnet50,one_hot,goyal90")
+  assert config.learning_rate * config.batch_size / 256 == pytest.approx(0.4)
+  assert (config.schedule, config.num_epochs) == ("step", 90)
+  config = benchmark.get_config("imagenet,resnet50,one_hot,rsb_a3")
+  assert config.learning_rate * config.batch_size / 256 == pytest.approx(8e-3)
+  assert (config.image_size, config.eval_image_size) == (160, 224)
+  config = benchmark.get_config("imagenet,resnet50,one_hot,rsb_a2")
+  assert config.learning_rate * config.batch_size / 256 == pytest.approx(5e-3)
+  assert (config.repeats, config.randaugment.magnitude) == (3, 7.0)
+  config = benchmark.get_config("imagenet,vit_s16,one_hot,simple_vit_s16_90ep")
+  assert config.learning_rate * config.batch_size / 256 == pytest.approx(1e-3)
+  assert config.model_options.pooling == "mean"
+  assert config.hue.terms.to_dict() == {}
+
+
+def test_what_is_named_is_set():
+  config = benchmark.get_config("digits,resnet14,hue_smoothing,k=10,form=position")
+  assert config.train_per_class == 10
+  assert config.label_smoothing == 0.1
+  assert set(config.hue.terms) == {"position"}
+  assert config.hue.terms.position.tap == "stage2"
+  config = benchmark.get_config(
+    "elpv,efficientnet_lite0,from=efficientnet_lite0,fraction=0.5"
+  )
+  assert config.init_from == "efficientnet_lite0"
+  assert config.channels == 3
+  assert config.layer_decay < 1
+  assert config.train_fraction == 0.5
+  assert config.metric == "mean_per_class"
+
+
+@pytest.mark.parametrize(
+  ("names", "told"),
+  [
+    ("", r"the task, after the colon of --config, is ''; it must be one of imagenet"),
+    ("digit,resnet8", r"is 'digit'.*Did you mean digits\?"),
+    ("digits,resnet9", r"the network, after the task, is 'resnet9'.*Did you mean"),
+    ("digits,resnet8,hues", r"an objective or recipe.*'hues'.*Did you mean hue"),
+    ("digits,resnet8,k=ten", r"k is 'ten'; it must be a number"),
+    ("digits,resnet8,n=10", r"'n=10': what is set is 'n'; it must be one of k, frac"),
+    ("digits,resnet8,hue,one_hot", r"objective is named twice: 'hue' and 'one_hot'"),
+    ("digits,vgg16,hue", r"8 × 8 pixels; VGG takes sides of at least 32"),
+    ("digits,resnet8,form=sector", r"hue term.*'sector'.*sectors, memory, position"),
+  ],
+)
+def test_names_that_cannot_be_used_are_told(names, told):
+  with pytest.raises(InputError, match=told):
+    benchmark.get_config(names)
+
+
+def test_data_that_are_fetched_by_hand_are_told_with_the_steps(tmp_path):
+  for name, archive in (
+    ("imagenet", "ILSVRC2012_img_train.tar"),
+    ("resisc45", "extract it to the manual_dir"),
+  ):
+    with pytest.raises(InputError, match="is not prepared in") as error:
+      open_dataset(tasks.TASKS[name].dataset, str(tmp_path))
+    assert archive in str(error.value)
+    assert "tfds build" in str(error.value)
+
+
+def test_the_list_names_everything():
+  text = benchmark.listing()
+  for name in (*tasks.TASKS, *model_names(), *recipes.RECIPES, *benchmark.OBJECTIVES):
+    assert re.search(rf"(^|\s){name}\b", text), name
