@@ -135,6 +135,9 @@ def listing() -> str:
     f"{task.recipe}, {task.metric}"
     for name, task in tasks.TASKS.items()
   ]
+  prepare_rows = [
+    f"  {name:14s} {task.prepare}" for name, task in tasks.TASKS.items() if task.prepare
+  ]
   recipe_rows = [
     f"  {name:22s} {(recipe.__doc__ or '').splitlines()[0]}"
     for name, recipe in recipes.RECIPES.items()
@@ -145,6 +148,9 @@ def listing() -> str:
       "",
       "Tasks (classes, pixels, usual recipe, metric):",
       *rows,
+      "",
+      "How their data are prepared (the others: tfds build DATASET):",
+      *prepare_rows,
       "",
       "Networks:",
       *(f"  {name}" for name in model_names()),

@@ -1,6 +1,8 @@
 """Eight virtual CPU devices, and every jaxtyping annotation checked at run time."""
 
+import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Optimization level 0: the tests compile much and compute little.
@@ -9,6 +11,29 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("hue_jax", "beartype.beartype")
+
+
+def _mapped_regions() -> int:
+  """Memory regions of this process; 0 where the system does not tell."""
+  try:
+    return Path("/proc/self/maps").read_bytes().count(b"\n")
+  except OSError:
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def _compiled_programs_are_let_go():
+  """Frees JAX's compiled programs before Linux's limit of mapped regions is near.
+
+  Each program on the CPU maps a few, a worker compiles thousands, and a map that is
+  refused (vm.max_map_count, 65,530 by default) ends the process.
+  """
+  yield
+  if _mapped_regions() > 20_000:
+    jax.clear_caches()
+    gc.collect()

@@ -12,33 +12,63 @@ _MARKERS = "osD^vP*X<>"
 
 
 def gains(studies: Sequence[Analysis], theme: Theme) -> Figure:
-  """Gain in test accuracy of every objective over the baseline, one panel a study."""
-  columns = min(len(studies), 3)
-  rows = -(-len(studies) // columns)
-  tallest = max(len(_against_baseline(study)) for study in studies)
-  figure, axes = new_axes(
-    theme, rows, columns, (3.6 * columns + 1.2, rows * (0.26 * tallest + 0.9))
+  """Gain in accuracy of the objectives that all studies have, study by study."""
+  common = set.intersection(
+    *({c.objective for c in _against_baseline(study)} for study in studies)
   )
-  for axis, study in zip(axes, studies, strict=False):
-    contrasts = _against_baseline(study)
-    places = np.arange(len(contrasts))[::-1]
-    axis.axvline(0, color=theme.faint, linewidth=0.8)
-    for place, contrast in zip(places, contrasts, strict=True):
+  return _forest(
+    [
+      (study, [c for c in _against_baseline(study) if c.objective in common])
+      for study in studies
+    ],
+    theme,
+  )
+
+
+def gains_of(study: Analysis, theme: Theme) -> Figure:
+  """Gain in accuracy of every objective of one study."""
+  return _forest([(study, _against_baseline(study))], theme)
+
+
+def _forest(groups, theme):
+  """A line an interval, under the names of their studies, along one axis of gains."""
+  rows = sum(1 + len(contrasts) for _, contrasts in groups)
+  figure, (axis,) = new_axes(theme, 1, 1, (7.2, 0.21 * rows + 0.7))
+  axis.axvline(0, color=theme.faint, linewidth=0.8)
+  names = []
+  for study, contrasts in groups:
+    axis.text(
+      0,
+      -len(names),
+      without_math(f"  {_told(study)}"),
+      transform=axis.get_yaxis_transform(),
+      color=theme.ink,
+      fontsize=8,
+      fontweight="bold",
+      va="center",
+      bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1},
+    )
+    names.append("")
+    for contrast in contrasts:
       gain = contrast.test or contrast.validation
       low, high = gain.paired.t_interval
       color = theme.series[0] if low > 0 else theme.series[1] if high < 0 else theme.ink
-      axis.plot([low, high], [place, place], color=color, linewidth=1.4)
-      axis.plot(gain.paired.mean, place, "o", color=color, markersize=4)
-    axis.set_yticks(places, [without_math(c.objective) for c in contrasts])
-    axis.set_ylim(-0.7, len(contrasts) - 0.3)
-    axis.grid(visible=False, axis="y")
-    axis.grid(axis="x", color=theme.faint, alpha=0.25, linewidth=0.6)
-    title = f"{study.title}, n = {len(study.seeds)}"
-    axis.set_title(without_math(title), fontsize=9, color=theme.ink, loc="left")
-    axis.set_xlabel("gain in accuracy, points", fontsize=8)
-  for axis in axes[len(studies) :]:
-    axis.set_visible(False)
+      axis.plot([low, high], [-len(names)] * 2, color=color, linewidth=1.4)
+      axis.plot(gain.paired.mean, -len(names), "o", color=color, markersize=4)
+      names.append(without_math(contrast.objective))
+  axis.set_yticks(-np.arange(len(names)), names)
+  axis.tick_params(axis="y", length=0)
+  axis.set_ylim(0.7 - len(names), 0.7)
+  axis.grid(visible=False, axis="y")
+  axis.grid(axis="x", color=theme.faint, alpha=0.25, linewidth=0.6)
+  axis.set_xlabel("gain in accuracy over the baseline, points", fontsize=8)
   return figure
+
+
+def _told(study):
+  """A study in a line."""
+  accuracy = study.baseline_accuracy["test" if study.reads_test else "validation"]
+  return f"{study.title}: {len(study.seeds)} seeds, {study.baseline} {accuracy:.2f} %"
 
 
 def learning_curves(study: Analysis, theme: Theme) -> Figure:

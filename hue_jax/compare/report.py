@@ -83,14 +83,25 @@ def _num_forms(searches: Sequence[Analysis]) -> int:
   return len(forms)
 
 
+_INTERVALS = (
+  "with the 95 % interval of the mean over paired seeds. Blue lies above 0, orange "
+  "below."
+)
+
+
 def _pictures(studies: Sequence[Analysis], folder: Path) -> dict[str, Picture]:
   drawn = {
     "gains": (
-      "Gain in accuracy of every objective over the baseline, in points, with the 95 % "
-      "interval of the mean over paired seeds. Blue lies above 0, orange below.",
+      f"Gain in accuracy over the baseline, in points, {_INTERVALS}",
       lambda theme: figures.gains(studies, theme),
     )
   }
+  if len(studies) > 1:
+    for study in studies:
+      drawn[f"{study.title} gains"] = (
+        f"{study.title}: gain of every objective over the baseline, {_INTERVALS}",
+        lambda theme, study=study: figures.gains_of(study, theme),
+      )
   for study in studies:
     drawn[f"{study.title} curves"] = (
       f"{study.title}: left, validation accuracy during training, mean over seeds, and "
