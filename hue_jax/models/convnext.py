@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import check_integer, check_number
+from hue_jax.models.depthwise import depthwise_conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import hand_out
 
@@ -33,6 +34,7 @@ class Block(nn.Module):
       (7, 7),
       padding=3,
       feature_group_count=width,
+      conv_general_dilated=depthwise_conv,
       dtype=self.dtype,
       kernel_init=_kernel_init,
       name="depthwise_conv",

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import check_integer, check_number, check_one_of
+from hue_jax.models.depthwise import depthwise_conv
 from hue_jax.models.taps import hand_out
 
 # He initialization by fan-out keeps the variance of gradients over the layers. Flax
@@ -96,6 +97,7 @@ class InvertedBottleneck(nn.Module):
       (self.kernel_size, self.kernel_size),
       self.strides,
       feature_group_count=width,
+      conv_general_dilated=depthwise_conv,
       kernel_init=_depthwise_init,
       name="depthwise_conv",
     )(x)

@@ -123,6 +123,8 @@ def test_activations_keep_their_scale_at_the_start():
     strides=1,
     expansion=6,
     drop_path_rate=0.0,
+    squeezes=False,
+    activation=nn.relu6,
     conv=partial(nn.Conv, use_bias=False),
     norm=partial(nn.BatchNorm, use_running_average=False),
   )
@@ -210,6 +212,8 @@ def test_stochastic_depth_leaves_a_block_out_or_makes_up_for_it():
       strides=1,
       expansion=2,
       drop_path_rate=rate,
+      squeezes=False,
+      activation=nn.relu6,
       conv=partial(nn.Conv, use_bias=False),
       norm=partial(nn.BatchNorm, use_running_average=True),
     )

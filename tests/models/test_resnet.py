@@ -131,7 +131,9 @@ def test_statistics_over_the_axis_are_those_of_the_whole_batch():
 def test_unknown_names_are_answered_with_the_known():
   with pytest.raises(InputError, match=r"'resnet5'.*resnet18, .*mean resnet50"):
     create_model("resnet5", num_classes=10)
-  with pytest.raises(InputError, match=r"no option 'depth'.*axis_name, dtype, stem"):
+  with pytest.raises(
+    InputError, match=r"no option 'depth'.*axis_name, drop_path_rate, dtype, stem"
+  ):
     create_model("resnet18", num_classes=10, depth=3)
   with pytest.raises(InputError, match=r"num_classes is 0"):
     create_model("resnet18", num_classes=0)

@@ -5,7 +5,15 @@ import re
 import numpy as np
 import tensorflow_datasets as tfds
 
+from configs import tasks
 from hue_jax.data import store
+
+# The others have no builder in TFDS, for hue_jax.data.prepare makes them.
+OF_TFDS = tuple(
+  name
+  for name in tasks.TASKS
+  if name not in ("digits", "elpv", "openclipart", "folder")
+)
 
 _SPLIT_NAME = re.compile(r"[a-z]+")
 

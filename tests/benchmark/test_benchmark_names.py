@@ -1,26 +1,20 @@
-"""Every task with networks, on mocked examples in the real features of its builder."""
+"""Benchmark configurations by name: tasks against TFDS, recipes, what is told."""
 
 import inspect
 import re
 import sys
 
 import pytest
-from etils import epath
-from mock_tasks import builder_of, split_names, write_mocked
+from mock_tasks import OF_TFDS, builder_of, split_names
 
 from configs import base, benchmark, recipes, tasks
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 from hue_jax.models import model_names
-from hue_jax.train import loop
 from hue_jax.train.config import build_model, check_config
 
-# Those that TFDS has no builder of, for hue_jax.data.prepare makes them.
-_OURS = ("digits", "elpv", "openclipart", "folder")
-_OF_TFDS = tuple(name for name in tasks.TASKS if name not in _OURS)
 
-
-@pytest.mark.parametrize("name", _OF_TFDS)
+@pytest.mark.parametrize("name", OF_TFDS)
 def test_classes_and_splits_are_those_of_tfds(name, tmp_path):
   task = tasks.TASKS[name]
   builder = builder_of(task.dataset, str(tmp_path))
@@ -48,61 +42,6 @@ def test_train_and_validation_splits_do_not_meet():
       start = re.search(r"\[(\d+)%:", task.validation)[1]
       assert end == start, name
     assert task.test not in (task.train, task.validation)
-
-
-def _run(name, network, data_dir, workdir, size):
-  config = benchmark.get_config(f"{name},{network},hue,size={size}")
-  config.data_dir = str(data_dir)
-  config.batch_size = config.eval_batch_size = 16
-  config.num_train_steps = 2
-  config.eval_image_size = 0
-  config.num_colored_images = 0
-  config.validation_split = config.train_split = "train"
-  config.test_split = re.match(r"[a-z]+", config.test_split)[0]
-  if network == "resnet18":
-    config.model_options.width = 16
-  assert config.hue.terms
-  result = loop.train(config, str(workdir))
-  assert result["step"] == 2
-  assert 0 <= result["test_top1"] <= 1
-  assert result["test_loss"] > 0
-  for test in config.extra_tests:
-    assert 0 <= result[f"{test}_top1"] <= 1
-  assert (epath.Path(workdir) / "checkpoints" / "2").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", ["resnet18", "efficientnet_b0"])
-@pytest.mark.parametrize("name", _OF_TFDS)
-def test_every_task_trains_evaluates_and_saves(name, network, tmp_path):
-  task = tasks.TASKS[name]
-  write_mocked(task.dataset, str(tmp_path), split_names(task))
-  for dataset, split in task.extra_tests.values():
-    write_mocked(dataset, str(tmp_path), {split})
-  # Photographs smaller than they are trained: what is long is to compile.
-  _run(name, network, tmp_path, tmp_path / "run", min(task.image_size, 32))
-
-
-_SIZES = {"inception_v3": 75, "vgg": 32, "vit": 16, "densenet": 16, "convnext": 16}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  "network",
-  [
-    "resnet8",
-    "resnet50",
-    "efficientnet_lite0",
-    "vgg11_bn",
-    "densenet121",
-    "inception_v3",
-    "vit_ti16",
-    "convnext_t",
-  ],
-)
-def test_every_kind_of_network_trains_evaluates_and_saves(network, tmp_path):
-  sizes = [size for start, size in _SIZES.items() if network.startswith(start)]
-  _run("digits", network, tmp_path, tmp_path / "run", *(sizes or [8]))
 
 
 @pytest.mark.parametrize("network", model_names())

@@ -1,0 +1,25 @@
+"""Every kind of network on one task."""
+
+import pytest
+from short_run import check_short_run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("network", "size", "options"),
+  [
+    ("resnet8", 8, {}),
+    ("resnet50", 8, {"width": 16}),
+    ("efficientnet_lite0", 8, {}),
+    ("vgg11_bn", 32, {"width": 8}),
+    ("densenet121", 16, {"growth_rate": 8}),
+    ("inception_v3", 75, {}),
+    ("vit_ti16", 16, {}),
+    ("convnext_t", 16, {}),
+  ],
+)
+def test_every_kind_of_network_trains_evaluates_and_saves(
+  network, size, options, tmp_path
+):
+  names = f"digits,{network},hue,size={size}"
+  check_short_run(names, tmp_path, tmp_path / "run", **options)
