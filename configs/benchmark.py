@@ -30,12 +30,14 @@ def get_config(names: str = ""):
   task_name, network, chosen = _read(names)
   config = base.get_config()
   task = tasks.set_task(config, task_name)
-  config.image_size = _number("size", chosen, int, task.image_size)
+  config.image_size = _size(chosen, task)
   config.model = network
   config.model_options = model_options(network, config.image_size)
   source = chosen.get("from", "")
   default = "fine_tune" if source else task.recipe
   recipes.set_recipe(config, chosen.get("recipe", default))
+  if "size" in chosen:  # also where the recipe has its own
+    config.image_size, config.eval_image_size = _size(chosen, task), 0
   config.init_from = source
   if source in published_names():
     config.pixel_mean, config.pixel_std = PIXEL_MEAN, PIXEL_STD
@@ -118,6 +120,10 @@ def _read(names):
       raise InputError(f"{name} is named twice: {chosen[name]!r} and {value!r}.")
     chosen[name] = value
   return task, network, chosen
+
+
+def _size(chosen, task):
+  return _number("size", chosen, int, task.image_size)
 
 
 def _number(name, chosen, kind, default):

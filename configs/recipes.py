@@ -105,6 +105,7 @@ def _resnet_strikes_back(config, *, learning_rate, magnitude):
   config.optimizer = "lamb"
   config.learning_rate = learning_rate / 8
   config.weight_decay = 0.02
+  config.gradient_clip_norm = 1.0  # as timm's LAMB does
   config.classifier = ConfigDict({"kind": "sigmoid"})
   config.eval_crop_ratio = 0.95
   _mix(config, mixup=0.1, cutmix=1.0)

@@ -16,6 +16,10 @@ SPLIT_LANGUAGE = "'train', 'train[:90%]', 'train[90%:]', 'train[:500]+test[5:10]
 _IMAGE_DTYPES = ("uint8", "uint16")
 
 
+class NotPreparedError(InputError):
+  """A data set that is not there."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
   """A prepared TFDS data set of images with one class label each.
@@ -89,8 +93,8 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
     The data set.
 
   Raises:
-    InputError: If the name is unknown, the data set is not prepared, or it does not
-      have one image and one class label.
+    NotPreparedError: If the name is unknown or the data set is not prepared.
+    InputError: If it does not have one image and one class label.
   """
   data_dir = default_data_dir() if data_dir is None else os.path.expanduser(data_dir)
   if name == "digits":
@@ -120,11 +124,11 @@ def _find_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
   try:
     return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
   except tfds.core.DatasetNotFoundError as error:
-    raise InputError(_not_found(name, data_dir)) from error
+    raise NotPreparedError(_not_found(name, data_dir)) from error
   except ValueError as error:
     if "Parsing builder name" not in str(error):
       raise
-    raise InputError(_not_found(name, data_dir)) from error
+    raise NotPreparedError(_not_found(name, data_dir)) from error
   except Exception as error:
     reason = str(error).strip().splitlines()[0]
     raise InputError(

@@ -15,7 +15,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hue_jax.data.datasets import Dataset, open_dataset
+from hue_jax.data.datasets import Dataset, NotPreparedError, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.sample import class_balanced_sample, random_sample
 from hue_jax.errors import InputError
@@ -66,6 +66,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     ):
       report.note(f"{run.describe()}  workdir {workdir}")
       report.note(origin)
+      for name in run.left_out():
+        dataset = config.extra_tests[name].dataset
+        report.note(f"left out: the extra test {name}; {dataset} is not prepared")
       train_steps(run, state, checkpoints, report, watch)
       return _evaluate_best(run, checkpoints, report, start)
 
@@ -102,6 +105,7 @@ class Run:
 
   config: ConfigDict
   dataset: Dataset
+  extra_tests: dict[str, Dataset]
   objective: Objective
   learning_rate: optax.Schedule
   num_train_steps: int
@@ -156,11 +160,17 @@ class Run:
     """Means over the examples of a split, of a replicated state."""
     return evaluate(self.eval_step, state, self.eval_batches(split), self.parallel)
 
-  def evaluate_on(self, name: str, split: str, state: Any) -> dict[str, float]:
-    """Means over the examples of a split of another data set of the same classes."""
-    dataset = open_dataset(name, self.config.data_dir)
-    batches = _eval_batches(self.config, dataset, split, **self._eval_part())
+  def evaluate_extra(self, name: str, state: Any) -> dict[str, float]:
+    """Means over the examples of an extra test: a data set of the same classes."""
+    split = self.config.extra_tests[name].split
+    batches = _eval_batches(
+      self.config, self.extra_tests[name], split, **self._eval_part()
+    )
     return evaluate(self.eval_step, state, batches, self.parallel)
+
+  def left_out(self) -> list[str]:
+    """Names of the extra tests whose data sets are not prepared."""
+    return sorted(set(self.config.extra_tests) - set(self.extra_tests))
 
   def report_evaluation(
     self, report: Report, state: Any, step: int, name: str
@@ -222,6 +232,7 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   return Run(
     config=config,
     dataset=dataset,
+    extra_tests=_open_extra_tests(config),
     objective=objective,
     learning_rate=learning_rate,
     num_train_steps=num_train_steps,
@@ -233,6 +244,24 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
       functools.partial(_first_images, config, dataset), objective, **pixels
     ),
   )
+
+
+def _open_extra_tests(config):
+  """Data sets by the names of their tests, of those that are prepared."""
+  found = {}
+  for name, test in config.extra_tests.items():
+    try:
+      dataset = open_dataset(test.dataset, config.data_dir)
+    except NotPreparedError:
+      continue
+    dataset.check_split(test.split)
+    if dataset.num_classes != config.num_classes:
+      raise InputError(
+        f"extra_tests.{name}: data set {test.dataset!r} has {dataset.num_classes} "
+        f"classes; num_classes is {config.num_classes}."
+      )
+    found[name] = dataset
+  return found
 
 
 def _train_indices(config, dataset):
@@ -396,10 +425,12 @@ def _evaluate_best(run, checkpoints, report, start):
   for name, value in means.items():
     if name.startswith(("hue", "mean_per_class")):
       result[f"test_{name}"] = value
-  for name, test in run.config.extra_tests.items():
-    means = run.evaluate_on(test.dataset, test.split, state)
+  for name in run.extra_tests:
+    means = run.evaluate_extra(name, state)
     report.evaluation(step, name, means)
     result[f"{name}_top1"] = means["top1"]
+  if run.left_out():
+    result["tests_left_out"] = run.left_out()
   return result | {
     "seed": run.config.seed,
     "devices": jax.device_count(),

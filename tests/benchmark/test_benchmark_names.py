@@ -89,6 +89,8 @@ def test_recipes_are_what_their_papers_say():
 
 
 def test_what_is_named_is_set():
+  config = benchmark.get_config("imagenet,resnet50,hue,rsb_a3,size=128")
+  assert (config.image_size, config.eval_image_size) == (128, 0)
   config = benchmark.get_config("digits,resnet14,hue_smoothing,k=10,form=position")
   assert config.train_per_class == 10
   assert config.label_smoothing == 0.1

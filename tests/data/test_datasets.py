@@ -109,7 +109,7 @@ def test_unknown_split(digits, split):
     ("mnist:1.2.3", "tfds build mnist:1.2.3 --data_dir="),
     ("imagenet2012:5.*.*", "tfds build imagenet2012:5.*.* --data_dir="),
     ("imagenet2012", "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar by hand"),
-    ("resisc45", "fetching its archives by hand into "),
+    ("resisc45", "after fetching by hand into "),
     ("my_birds", "python -m hue_jax.data.prepare"),
   ],
 )

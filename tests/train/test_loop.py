@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from ml_collections import ConfigDict
 from PIL import Image
 
 from hue_jax.color import color_layer
@@ -33,6 +34,24 @@ def _config(data_dir, **settings):
   config.log_every_steps = 2
   config.update_from_flattened_dict(settings)
   return config
+
+
+def _extra_tests(config, **tests):
+  config.extra_tests = ConfigDict(
+    {name: {"dataset": dataset, "split": "test"} for name, dataset in tests.items()}
+  )
+  return config
+
+
+def test_extra_tests_are_read_or_left_out_or_told(data_dir):
+  config = _extra_tests(_config(data_dir), again="digits", gone="imagenet_v2:3.*.*")
+  run = loop.set_up(config)
+  assert run.left_out() == ["gone"]
+  state = run.parallel.replicate(run.initial_state)
+  assert run.evaluate_extra("again", state) == run.evaluate(state, "test")
+  config.num_classes = 4
+  with pytest.raises(InputError, match=r"extra_tests\.again.*10 classes.*is 4\."):
+    loop._open_extra_tests(config)
 
 
 def test_each_example_of_a_split_counts_once(data_dir):
