@@ -62,8 +62,8 @@ def train_batches(
     padding: For 'pad', the width of the frame in pixels.
     flip: Whether to mirror half of the images.
     randaugment: Operations on each image before it is moved and mirrored.
-    repeats: How often an example stands in the stream before the next one, augmented
-      anew each time.
+    repeats: How often an example stands in the stream, augmented anew each time: two
+      examples alternate so often before the next two.
     channels: 1 or 3; None is what the data set has.
     indices: The examples that make up an epoch, by their indices in the split; all
       if None.
@@ -101,8 +101,9 @@ def train_batches(
   def plan(step):
     first = step * batch_size + process_index * local_batch
     positions = np.arange(first, first + local_batch)
-    examples = indices[order(positions // repeats)]
-    return examples, philox.uniforms(seed, positions, num_uniforms)
+    # Repeats of two examples alternate, for neighbors may be mixed with each other.
+    drawn = 2 * (positions // (2 * repeats)) + positions % 2
+    return indices[order(drawn)], philox.uniforms(seed, positions, num_uniforms)
 
   def decode(contents, is_jpeg, uniforms):
     image = images.train_image(
@@ -114,13 +115,11 @@ def train_batches(
       channels=channels or dataset.channels,
       shape=dataset.image_shape,
     )
-    return randaugment(image, uniforms[first_of_randaugment:])
-
-  def augment(batch, uniforms):
+    image = randaugment(image, uniforms[first_of_randaugment:])
     frame = padding if crop == "pad" else 0
-    return images.shift_and_flip(batch, uniforms, frame, flip)
+    return images.shift_and_flip(image, uniforms, frame, flip)
 
-  batches = Loader(dataset, source, plan, decode, augment).batches(
+  batches = Loader(dataset, source, plan, decode).batches(
     range(start_step, _ENDLESS),
     local_batch=local_batch,
     num_threads=num_threads,
@@ -206,7 +205,7 @@ def eval_batches(
   num_steps = -(-len(indices) // batch_size)
   # Of the last batch, a process may have no rows: then it reads a step less.
   num_read = num_steps if len(rows(num_steps - 1)) else num_steps - 1
-  loader = Loader(dataset, source, plan, decode, lambda batch, _: batch)
+  loader = Loader(dataset, source, plan, decode)
   batches = loader.batches(range(num_read), local_batch=local_batch)
   no_labels = [] if dataset.label_set_key is None else [1 + dataset.num_classes]
   nothing = (

@@ -25,14 +25,12 @@ class Loader:
       numbers for each, float32 [n, num_uniforms].
     decode: For an encoded image, whether it is a JPEG, and its random numbers, the
       image: a TensorFlow graph.
-    augment: For a batch of images and random numbers, the augmented batch: likewise.
   """
 
   dataset: Dataset
   source: RecordSource
   plan: Callable[[int], tuple[np.ndarray, np.ndarray]]
   decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-  augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
   def batches(
     self,
@@ -64,7 +62,7 @@ class Loader:
     data = data.map(read, _PARALLEL_READS, deterministic=True).unbatch()
     threads = num_threads or tf.data.AUTOTUNE
     data = data.map(plain(self._decode_example), threads, deterministic=True)
-    data = data.batch(local_batch).map(plain(self._augment_batch)).prefetch(prefetch)
+    data = data.batch(local_batch).prefetch(prefetch)
     options = tf.data.Options()
     if num_threads is not None:
       options.threading.private_threadpool_size = num_threads
@@ -124,10 +122,7 @@ class Loader:
     )
 
   def _decode_example(self, contents, is_jpeg, uniforms, label):
-    return self.decode(contents, is_jpeg, uniforms), uniforms, label
-
-  def _augment_batch(self, batch, uniforms, labels):
-    return self.augment(batch, uniforms), labels
+    return self.decode(contents, is_jpeg, uniforms), label
 
   def _culprit(self, step: int) -> InputError | None:
     """Finds what a step failed on, by decoding its records one at a time."""

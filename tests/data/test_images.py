@@ -52,7 +52,7 @@ def test_decoding_a_window_equals_decoding_then_cropping(
   for top, left, height, width in windows:
     window = tf.constant([top, left, height, width], tf.int32)
     np.testing.assert_array_equal(
-      images.decode_jpeg_window(contents, window),
+      images.decode_jpeg_window(contents, SHAPE, window),
       whole[top : top + height, left : left + width],
     )
 
@@ -219,16 +219,27 @@ def test_shift_and_flip_by_the_numbers():
   batch = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 2), np.uint8)
   # The whole range is down to -1, not moved, and one to the right and mirrored.
   numbers = np.array([[0, 0.5, 0.9], [0.5, 0.5, 0.9], [0.5, 0.0, 0.1]], np.float32)
-  found = images.shift_and_flip(tf.constant(batch), numbers, 1, True).numpy()
   expected = batch.copy()
   expected[0, 1:], expected[0, 0] = batch[0, :-1], 0
   moved = np.zeros_like(batch[2])
   moved[:, 1:] = batch[2][:, :-1]
   expected[2] = moved[:, ::-1]
-  np.testing.assert_array_equal(found, expected)
-  np.testing.assert_array_equal(
-    images.shift_and_flip(tf.constant(batch), numbers, 0, False), batch
-  )
+  for image, uniforms, result in zip(batch, numbers, expected, strict=True):
+    image = tf.constant(image)
+    found = images.shift_and_flip(image, uniforms, 1, True)
+    np.testing.assert_array_equal(found, result)
+    np.testing.assert_array_equal(
+      images.shift_and_flip(image, uniforms, 0, False), image
+    )
+
+
+@pytest.mark.parametrize("shape", [(97, 64, 3), (20, 131, 1), (1, 7, 3)])
+@pytest.mark.parametrize("size", [(64, 64), (31, 190)])
+def test_resize_has_the_bytes_of_the_operation_it_stands_for(shape, size):
+  image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+  expected = tf.image.resize(image, size, method="bicubic", antialias=True)
+  found = images.resize(tf.constant(image), *size)
+  np.testing.assert_array_equal(found, np.clip(np.round(expected), 0, 255))
 
 
 def _ideal_windows(shape, rng, count):

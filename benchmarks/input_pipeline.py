@@ -1,0 +1,330 @@
+"""Times the training input pipeline of each recipe beside plain TFDS pipelines.
+
+    python benchmarks/input_pipeline.py [--data_dir=DIR] [--recipes goyal90 …]
+      [--rounds=7] [--images=2048] [--batch_size=128]
+
+The data are made on the spot: photographs that come with scikit-image and scikit-learn,
+cut into 1,024 JPEGs of 500 × 375 pixels and about 100 kB, as ImageNet's are, and into
+PNGs of 32 × 32 for the recipe of small images. They are imported from files as a user
+imports them.
+
+The plain pipelines are those of flax's ImageNet example, restated: TFDS reads, a buffer
+of 16 batches shuffles, TensorFlow's stateful random numbers choose crop and mirror
+image, and the host normalizes to float32. "without antialiasing" is what that example
+does; "same augmentation" smooths before it makes smaller, as hue_jax does. RandAugment
+and repeats are hue_jax's own in all three, for the example has neither. What hue_jax
+does on the accelerator (to float and normalized, mixing, erasing) is not in its figure.
+
+All alternate, in one process, so that what else the machine does falls on each. A ratio
+is that of hue_jax's images a second to the plain pipeline's in the same round.
+"""
+
+import argparse
+import contextlib
+import datetime
+import functools
+import hashlib
+import itertools
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import skimage
+import sklearn.datasets
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from hue_jax.data import prepare, sources
+from hue_jax.data.datasets import open_dataset
+from hue_jax.data.input_pipeline import train_batches
+from hue_jax.data.randaugment import RandAugment
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from configs import base, recipes, tasks  # noqa: E402  (not installed: a folder here)
+
+_OURS, _SAME, _ALIASED = "hue_jax", "same augmentation", "without antialiasing"
+_THREADS = (1, 8)  # With so many, batches must have the same bytes.
+_LABELS = 8
+
+
+def main():
+  """Prints tables in Markdown; the exit status is 1 if bytes depend on threads."""
+  arguments = _arguments()
+  with contextlib.ExitStack() as stack:
+    data_dir = arguments.data_dir or stack.enter_context(tempfile.TemporaryDirectory())
+    print(f"{_conditions(arguments)}\n")
+    for name in ("photographs", "thumbnails"):
+      print(f"- {write_data(data_dir, name, arguments.examples)}")
+    print("\n| recipe | pipeline | median, images/s | min – max | ratio | min – max |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    same = {}
+    for recipe in arguments.recipes:
+      settings = settings_of(recipe, arguments.batch_size)
+      rates = _rates(data_dir, settings, arguments)
+      _print_rows(f"{recipe}, {settings['image_size']} px", rates)
+      same[recipe] = _same_bytes(data_dir, settings)
+  threads = " and ".join(map(str, _THREADS))
+  print(f"\nBatches of hue_jax with {threads} threads:")
+  for recipe, equal in same.items():
+    print(f"- {recipe}: {'equal bytes' if equal else 'bytes DIFFER'}")
+  sys.exit(0 if all(same.values()) else 1)
+
+
+# --- What is timed --------------------------------------------------------------
+
+
+def settings_of(recipe, batch_size):
+  """The arguments of `train_batches` that a recipe determines, but for the data."""
+  config = base.get_config()
+  tasks.set_task(config, "cifar10" if recipe == "small_image" else "imagenet")
+  recipes.set_recipe(config, recipe)
+  return {
+    "batch_size": batch_size,
+    "image_size": config.image_size,
+    "crop": config.crop,
+    "padding": config.padding,
+    "flip": config.flip,
+    "randaugment": RandAugment(**config.randaugment),
+    "repeats": config.repeats,
+  }
+
+
+def plain_batches(dataset, settings, antialias):
+  """What a user of TFDS writes, after flax's ImageNet example: a tf.data.Dataset."""
+  size, batch_size = settings["image_size"], settings["batch_size"]
+  randaugment = settings["randaugment"]
+  mean, std = (np.float32(x) * 255 for x in _MEAN_AND_STD)
+
+  def augmented(example):
+    if settings["crop"] == "random_resized":
+      image = _inception_crop(example["image"], size, antialias)
+    else:
+      image = _pad_crop(example["image"], size, settings["padding"])
+    if randaugment.num_ops:
+      image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+      image = randaugment(image, tf.random.uniform([randaugment.num_uniforms]))
+    if settings["flip"]:
+      image = tf.image.random_flip_left_right(image)
+    image = (tf.cast(image, tf.float32) - mean) / std
+    return {"image": image, "label": example["label"]}
+
+  encoded = {"image": tfds.decode.SkipDecoding()}
+  data = dataset.builder.as_dataset(split="train", decoders=encoded)
+  data = data.repeat().shuffle(16 * batch_size, seed=0)
+  if settings["repeats"] > 1:
+    again = lambda x: tf.data.Dataset.from_tensors(x).repeat(settings["repeats"])  # noqa: E731
+    data = data.flat_map(again)
+  data = data.map(augmented, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+  return data.prefetch(tf.data.AUTOTUNE)
+
+
+_MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _inception_crop(contents, size, antialias):
+  begin, extent, _ = tf.image.sample_distorted_bounding_box(
+    tf.image.extract_jpeg_shape(contents),
+    tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+    aspect_ratio_range=(3 / 4, 4 / 3),
+    area_range=(0.08, 1.0),
+    max_attempts=10,
+    min_object_covered=0.1,
+    use_image_if_no_bounding_boxes=True,
+  )
+  window = tf.concat([begin[:2], extent[:2]], 0)
+  image = tf.image.decode_and_crop_jpeg(contents, window, channels=3)
+  image = tf.image.resize(image, [size, size], method="bicubic", antialias=antialias)
+  return tf.ensure_shape(image, [size, size, 3])
+
+
+def _pad_crop(contents, size, padding):
+  image = tf.io.decode_image(contents, 3, expand_animations=False)
+  image = tf.ensure_shape(image, [size, size, 3])
+  padded = tf.image.pad_to_bounding_box(
+    image, padding, padding, size + 2 * padding, size + 2 * padding
+  )
+  return tf.image.random_crop(padded, [size, size, 3])
+
+
+def _pipelines(data_dir, settings):
+  """Functions that start each pipeline afresh, by its name."""
+  small = settings["crop"] != "random_resized"
+  dataset = open_dataset("thumbnails" if small else "photographs", data_dir)
+  ours = functools.partial(train_batches, dataset, "train", seed=0, **settings)
+
+  def plain(antialias):
+    return plain_batches(dataset, settings, antialias).as_numpy_iterator()
+
+  pipelines = {_OURS: ours, _SAME: functools.partial(plain, True)}
+  if not small:  # There is nothing to resize.
+    pipelines[_ALIASED] = functools.partial(plain, False)
+  return pipelines
+
+
+# --- Timing ---------------------------------------------------------------------
+
+
+def _rates(data_dir, settings, arguments):
+  """Images a second of each pipeline in each round."""
+  pipelines = _pipelines(data_dir, settings)
+  rates = {name: [] for name in pipelines}
+  # The first round finds files, libraries and clocks cold, and is not counted.
+  for round_number in range(-1, arguments.rounds):
+    # First in one round, last in the next.
+    for name in list(pipelines)[:: 1 if round_number % 2 else -1]:
+      rate = _images_per_second(pipelines[name](), settings, arguments)
+      if round_number >= 0:
+        rates[name].append(rate)
+  return rates
+
+
+def _images_per_second(batches, settings, arguments):
+  """The steady state: buffers are filled and threads are chosen before it begins."""
+  batch_size = settings["batch_size"]
+  small = settings["crop"] != "random_resized"
+  num_batches = -(-arguments.images * (_SMALL_FACTOR if small else 1) // batch_size)
+  for _ in range(max(4, num_batches // 4)):
+    next(batches)
+  start = time.perf_counter()
+  for _ in range(num_batches):
+    next(batches)
+  return num_batches * batch_size / (time.perf_counter() - start)
+
+
+_SMALL_FACTOR = 16  # So much faster are small images, at the least.
+
+
+def _print_rows(recipe, rates):
+  for name, values in rates.items():
+    row = f"| {recipe} | {name} | {statistics.median(values):.0f} | {_range(values, 0)}"
+    if name == _OURS:
+      print(f"{row} | | |")
+    else:
+      ratios = [a / b for a, b in zip(rates[_OURS], values, strict=True)]
+      print(f"{row} | {statistics.median(ratios):.2f} | {_range(ratios, 2)} |")
+  sys.stdout.flush()
+
+
+def _range(values, digits):
+  return f"{min(values):.{digits}f} – {max(values):.{digits}f}"
+
+
+def _same_bytes(data_dir, settings, num_batches=3):
+  """Whether a pipeline's first batches do not depend on the number of threads."""
+  ours = _pipelines(data_dir, settings)[_OURS]
+  digests = set()
+  for threads in _THREADS:
+    sha = hashlib.sha256()
+    for batch in itertools.islice(ours(num_threads=threads), num_batches):
+      sha.update(batch["image"].tobytes() + batch["label"].tobytes())
+    digests.add(sha.hexdigest())
+  return len(digests) == 1
+
+
+# --- Data -----------------------------------------------------------------------
+
+
+def write_data(data_dir, name, num_examples):
+  """Imports photographs from files, unless that is done; says what they are.
+
+  Args:
+    data_dir: the folder of prepared data sets.
+    name: "photographs", JPEGs of 500 × 375, or "thumbnails", PNGs of 32 × 32.
+    num_examples: how many.
+  """
+  width, height = (500, 375) if name == "photographs" else (32, 32)
+  if not (Path(data_dir) / name).exists():
+    pictures = _cut_pictures(num_examples, width, height)
+    with tempfile.TemporaryDirectory() as folder:
+      if name == "photographs":
+        for i, picture in enumerate(pictures):
+          path = Path(folder) / "train" / f"class{i % _LABELS}" / f"{i:05d}.jpg"
+          path.parent.mkdir(parents=True, exist_ok=True)
+          # These photographs are smoother than ImageNet's: at quality 90, their files
+          # have half the size.
+          picture.save(path, quality=97)
+        source = sources.read_folder(folder, 0.0, 0.0, 0)
+      else:
+        path = Path(folder) / "thumbnails.npz"
+        pixels = np.stack([np.asarray(picture) for picture in pictures])
+        np.savez(path, x_train=pixels, y_train=np.arange(num_examples) % _LABELS)
+        source = sources.read_npz(str(path), 0.0, 0.0, 0)
+      prepare.prepare(source, name, data_dir)
+  split = open_dataset(name, data_dir).builder.info.splits["train"]
+  kilobytes = split.num_bytes / split.num_examples / 1000
+  pixels = f"{width} × {height} pixels"
+  return f"{name}: {split.num_examples} of {pixels}, {kilobytes:.1f} kB each"
+
+
+def _cut_pictures(count, width, height):
+  """Parts of photographs, at different places and scales."""
+  folder = Path(skimage.__file__).parent / "data"
+  photographs = [Image.open(folder / name).convert("RGB") for name in _PHOTOGRAPHS]
+  photographs += map(Image.fromarray, sklearn.datasets.load_sample_images().images)
+  rng = np.random.default_rng(0)
+  for i in range(count):
+    whole = photographs[i % len(photographs)]
+    scale = rng.uniform(0.6, 1) * min(whole.width / width, whole.height / height)
+    left = rng.uniform(0, whole.width - scale * width)
+    top = rng.uniform(0, whole.height - scale * height)
+    box = (left, top, left + scale * width, top + scale * height)
+    yield whole.resize((width, height), Image.Resampling.BICUBIC, box)
+
+
+_PHOTOGRAPHS = (
+  "astronaut.png",
+  "chelsea.png",
+  "coffee.png",
+  "motorcycle_left.png",
+  "motorcycle_right.png",
+  "hubble_deep_field.jpg",
+)
+
+
+# --- The command ----------------------------------------------------------------
+
+
+def _conditions(arguments):
+  return (
+    f"{datetime.date.today()}; {_processor()}, {os.cpu_count()} cores; "
+    f"Python {platform.python_version()}, tensorflow {tf.__version__}, "
+    f"tensorflow-datasets {tfds.__version__}, numpy {np.__version__}; "
+    f"batches of {arguments.batch_size}, {arguments.rounds} rounds of "
+    f"{arguments.images} images ({_SMALL_FACTOR} times as many small ones)"
+  )
+
+
+def _processor():
+  """The name of the processor, where the system tells it."""
+  try:
+    with open("/proc/cpuinfo") as lines:
+      return next(line for line in lines if "model name" in line).split(": ")[1].strip()
+  except (OSError, StopIteration):
+    return platform.processor() or platform.machine()
+
+
+def _arguments():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--data_dir", help="where to keep the data (nowhere)")
+  names = list(recipes.RECIPES)
+  parser.add_argument("--recipes", nargs="+", choices=names, default=names)
+  for name, default in (
+    ("batch_size", 128),
+    ("images", 2048),
+    ("rounds", 7),
+    ("examples", 1024),
+  ):
+    parser.add_argument(f"--{name}", type=int, default=default)
+  return parser.parse_args()
+
+
+if __name__ == "__main__":
+  main()
