@@ -14,7 +14,7 @@ from short_run import check_short_run
     ("vgg11_bn", 32, {"width": 8}),
     ("densenet121", 16, {"growth_rate": 8}),
     ("inception_v3", 75, {}),
-    ("vit_ti16", 16, {}),
+    ("vit_ti16", 8, {}),
     ("convnext_t", 16, {}),
   ],
 )
