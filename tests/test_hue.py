@@ -2,7 +2,6 @@
 
 import colorsys
 import functools
-import inspect
 import subprocess
 import sys
 
@@ -11,11 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 import hue_jax
 from hue_jax import hue
+from tests.helpers.everywhere_finite import (
+  CONSTANT,
+  FINITE,
+  assert_finite,
+  assert_finite_and_alike_by_vmap_and_pmap,
+  assert_full_precision,
+  unchecked,
+)
 
 _SCALARS = (
   hue_jax.hue_angle,
@@ -174,60 +179,6 @@ def test_bfloat16_gives_nearly_float32s_values():
   assert np.abs(turned).max() > 1e-4
 
 
-_FINITE = arrays(
-  np.float32,
-  5,
-  elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
-  | st.sampled_from([0.0, 1.0, -1.0, 3e38, -3e38, 1e-38, 1e-45]),
-)
-_CONSTANT = st.floats(width=32, allow_nan=False, allow_infinity=False).map(
-  lambda value: np.full(5, value, np.float32)
-)
-
-
-def assert_finite(function, vector):
-  """Value and gradient are finite in float32 and bfloat16."""
-  for dtype in (jnp.float32, jnp.bfloat16):
-    activation = jnp.asarray(vector).astype(dtype)
-    if not jnp.isfinite(activation).all():  # beyond bfloat16
-      continue
-    value, gradient = function(activation)
-    assert jnp.isfinite(value), (dtype, vector, value)
-    assert jnp.isfinite(gradient).all(), (dtype, vector, gradient)
-
-
-# One for each of eight devices.
-EXTREME = np.array(
-  [
-    [0, 0, 0, 0, 0],
-    [3e38, 3e38, 3e38, 3e38, 3e38],
-    [3e38, -3e38, 3e38, -3e38, 3e38],
-    [1e-45, 0, -1e-45, 3e-45, 1e-40],
-    [1e-45, 3e38, 0, -1e-38, 1],
-    [-2.5, -2.5, -2.5, -2.5, -2.5],
-    [1e-38, 0, 0, 0, 0],
-    [1e-19, -1e-20, 1e-21, 1e19, -1e20],
-  ],
-  np.float32,
-)
-
-
-def assert_finite_and_alike_by_vmap_and_pmap(function):
-  """Values and gradients of `EXTREME`; `function` returns both."""
-  for dtype, rounding in ((jnp.float32, 1e-4), (jnp.bfloat16, 2**-7)):
-    activations = jnp.asarray(EXTREME).astype(dtype)
-    assert jnp.isfinite(activations).all()
-    by_vmap = jax.jit(jax.vmap(function))(activations)
-    by_pmap = jax.pmap(function)(activations)
-    for one, other in zip(by_vmap, by_pmap, strict=True):
-      one, other = (np.asarray(x, np.float64).reshape(8, -1) for x in (one, other))
-      assert np.isfinite(one).all()
-      assert np.isfinite(other).all()
-      # Of the largest entry of each vector: in the others, terms may cancel.
-      largest = np.abs(one).max(axis=-1, keepdims=True)
-      assert (np.abs(one - other) <= rounding * largest).all()
-
-
 @pytest.mark.parametrize("function", _SCALARS)
 def test_extremes_are_finite_by_vmap_of_grad_and_pmap_of_grad(function):
   assert_finite_and_alike_by_vmap_and_pmap(jax.value_and_grad(function))
@@ -238,13 +189,13 @@ _VALUE_AND_GRAD = {f.__name__: jax.jit(jax.value_and_grad(f)) for f in _SCALARS}
 
 @pytest.mark.parametrize("name", _VALUE_AND_GRAD)
 @settings(max_examples=60, deadline=None)
-@given(vector=_FINITE | _CONSTANT)
+@given(vector=FINITE | CONSTANT)
 def test_value_and_gradient_are_finite_for_every_finite_input(name, vector):
   assert_finite(_VALUE_AND_GRAD[name], vector)
 
 
 @settings(max_examples=60, deadline=None)
-@given(vector=_FINITE | _CONSTANT)
+@given(vector=FINITE | CONSTANT)
 def test_each_lies_in_its_range(vector):
   found = {name: call(vector)[0] for name, call in _VALUE_AND_GRAD.items()}
   assert 0 <= found["hue_angle"] < np.float32(2 * np.pi)
@@ -271,15 +222,6 @@ def test_a_small_negative_angle_is_0_and_not_2_pi():
   assert (wrapped < np.float32(2 * np.pi)).all()
   assert np.abs(_turned(wrapped, angles)).max() < 1e-6
   np.testing.assert_allclose(wrapped[3], 2 * np.pi - 0.1, rtol=1e-6)
-
-
-def assert_full_precision(function, *arguments):
-  """Every product of the lowered function asks for float32 factors."""
-  text = jax.jit(function).lower(*arguments).as_text()
-  products = [line for line in text.splitlines() if "dot_general" in line]
-  assert products
-  for line in products:
-    assert "precision = [HIGHEST, HIGHEST]" in line
 
 
 def test_the_projection_asks_for_full_precision():
@@ -546,11 +488,6 @@ def test_vectors_that_span_no_plane_besides_gray_are_refused():
 def test_a_sample_that_spans_no_plane_has_no_principal_plane(sample):
   with pytest.raises(ValueError, match="span no plane"):
     hue_jax.principal_plane(sample)
-
-
-def unchecked(function):
-  """The function without the tests' check of its annotations."""
-  return inspect.unwrap(function)
 
 
 def test_a_plane_of_another_shape_is_refused():

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from test_hue import (
-  _CONSTANT,
-  _FINITE,
+
+import hue_jax
+from tests.helpers.everywhere_finite import (
+  CONSTANT,
+  FINITE,
   assert_finite,
   assert_finite_and_alike_by_vmap_and_pmap,
   assert_full_precision,
   unchecked,
 )
-
-import hue_jax
 
 # Much faster than one operation after another, each compiled by itself.
 _hue_loss = jax.jit(hue_jax.hue_loss, static_argnames=("axis", "epsilon"))
@@ -84,7 +84,7 @@ def test_it_is_0_at_the_target_and_2_opposite(num_classes):
 
 
 @settings(max_examples=60, deadline=None)
-@given(vector=_FINITE | _CONSTANT, target=st.floats(-10, 10, width=32))
+@given(vector=FINITE | CONSTANT, target=st.floats(-10, 10, width=32))
 def test_it_lies_between_0_and_2(vector, target):
   assert 0 <= _hue_loss(vector, target) <= 2
 
@@ -103,7 +103,7 @@ _VALUE_AND_GRAD = {
 
 @pytest.mark.parametrize("name", _VALUE_AND_GRAD)
 @settings(max_examples=60, deadline=None)
-@given(vector=_FINITE | _CONSTANT)
+@given(vector=FINITE | CONSTANT)
 def test_value_and_gradient_are_finite_for_every_finite_input(name, vector):
   assert_finite(_VALUE_AND_GRAD[name], vector)
 

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from imagenet_records import write_imagenet2012
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
 from hue_jax.errors import InputError
 from hue_jax.train import distributed
+from tests.helpers.imagenet_records import write_imagenet2012
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SMALL = (

@@ -5,13 +5,13 @@ import re
 import sys
 
 import pytest
-from mock_tasks import OF_TFDS, builder_of, split_names
 
 from configs import base, benchmark, recipes, tasks
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 from hue_jax.models import model_names
 from hue_jax.train.config import build_model, check_config
+from tests.helpers.mock_tasks import OF_TFDS, builder_of, split_names
 
 
 @pytest.mark.parametrize("name", OF_TFDS)

@@ -1,7 +1,8 @@
 """Every kind of network on one task."""
 
 import pytest
-from short_run import check_short_run
+
+from tests.helpers.short_run import check_short_run
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """Every task of TFDS with two networks, on mocked examples in their features."""
 
 import pytest
-from mock_tasks import OF_TFDS, split_names, write_mocked
-from short_run import check_short_run
 
 from configs import tasks
 from hue_jax.models import efficientnet
+from tests.helpers.mock_tasks import OF_TFDS, split_names, write_mocked
+from tests.helpers.short_run import check_short_run
 
 
 @pytest.fixture

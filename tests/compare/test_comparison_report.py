@@ -6,13 +6,13 @@ import re
 
 import numpy as np
 import pytest
-from planted_study import settings_of, write_study
-from small_study import small_settings
 
 from hue_jax.compare.analysis import analyze
 from hue_jax.compare.cost import measure_costs, read_costs
 from hue_jax.compare.report import write_report
 from hue_jax.errors import InputError
+from tests.helpers.planted_study import settings_of, write_study
+from tests.helpers.small_study import small_settings
 
 _SECTORS = {"terms": {"t": {"kind": "angular_consistency", "tap": "stage3"}}}
 _OBJECTIVES = {

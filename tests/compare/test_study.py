@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from planted_study import settings_of
-from small_study import SECTORS, digits_task, small_settings, small_workdir
 
 from hue_jax.compare import records, study
 from hue_jax.compare.augment import shift_and_flip
@@ -22,6 +20,13 @@ from hue_jax.compare.study import jobs_of, likeness_order, run_study
 from hue_jax.compare.task import Examples, Task, class_balanced, load_task
 from hue_jax.compare.training import Trainer
 from hue_jax.errors import InputError
+from tests.helpers.planted_study import settings_of
+from tests.helpers.small_study import (
+  SECTORS,
+  digits_task,
+  small_settings,
+  small_workdir,
+)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data_sets import image_features, write_images
-from imagenet_records import write_imagenet2012
 
 from hue_jax.data.datasets import open_dataset
+from tests.helpers.data_sets import image_features, write_images
+from tests.helpers.imagenet_records import write_imagenet2012
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data_sets import write_images
 from sklearn.datasets import load_digits
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
+from tests.helpers.data_sets import write_images
 
 
 def test_digits_are_those_of_scikit_learn(digits, reference):

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_sets import image_features, write_images
 from PIL import Image
 
 from hue_jax.data import images
@@ -14,6 +13,7 @@ from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.randaugment import RandAugment
 from hue_jax.errors import InputError
+from tests.helpers.data_sets import image_features, write_images
 
 CROPS = ["random_resized", "pad", "none"]
 _STRONG = RandAugment(num_ops=2, magnitude=9, magnitude_std=0.5)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from data_sets import image_features, write_images
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.errors import InputError
+from tests.helpers.data_sets import image_features, write_images
 
 
 def test_every_class_has_its_number(digits, reference):

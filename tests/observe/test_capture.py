@@ -12,12 +12,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_network import small_network, small_sample
 
 from hue_jax.errors import InputError
 from hue_jax.observe import capture as capturing
 from hue_jax.observe.capture import capture
 from hue_jax.observe.store import open_store, sample_positions
+from tests.helpers.small_network import small_network, small_sample
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ _SCRIPT = """
   if len(sys.argv) > 5:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{sys.argv[5]}", 2, int(sys.argv[6]))
-  from small_network import small_network, small_sample
+  from tests.helpers.small_network import small_network, small_sample
   from hue_jax.data.datasets import open_dataset
   from hue_jax.observe import capture as capturing
   capturing._BATCHES_BETWEEN_MARKS = 1

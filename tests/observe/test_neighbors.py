@@ -448,12 +448,12 @@ def test_two_processes_return_what_one_returns(tmp_path):
     process, port, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     jax.distributed.initialize(f"localhost:{port}", 2, process)
     assert len(jax.devices()) == 4
-    from test_neighbors import search_example
+    from tests.observe.test_neighbors import search_example
     found = search_example("jax")
     np.savez(f"{out}/{process}.npz", ids=found.ids, distances=found.distances)
   """
   port = _free_port()
-  arguments = [str(port), str(tmp_path), str(pathlib.Path(__file__).parent)]
+  arguments = [str(port), str(tmp_path), str(pathlib.Path(__file__).parents[2])]
   processes = [_start(script, str(i), *arguments, devices=2) for i in range(2)]
   assert [process.wait(timeout=120) for process in processes] == [0, 0]
   expected = search_example("faiss")

@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import pytest
-from planted import colored, planted_layer, planted_matches
 
 from hue_jax.observe.matches import Votes, count_votes, layer_facts, vote
 from hue_jax.observe.observations import (
@@ -16,6 +15,7 @@ from hue_jax.observe.observations import (
 )
 from hue_jax.observe.plane import direction, radius
 from hue_jax.observe.resampling import bootstrap, measure, resample
+from tests.helpers.planted_layers import colored, planted_layer, planted_matches
 
 LABELS = np.repeat(np.arange(4), 15)
 NUM_IMAGES = len(LABELS)

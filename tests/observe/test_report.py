@@ -21,21 +21,7 @@ from hue_jax.observe.report import write_report
 from hue_jax.observe.results import Viewer
 from hue_jax.observe.run import observe
 from hue_jax.pages.figures import DARK, save
-
-HOSTILE = (
-  "<script>alert(1)</script>",
-  "\"&'",
-  "$x_1$",
-  "</script>",
-  "é–中",
-  "a" * 60,
-)
-
-
-def hostile(observed):
-  """The same results, of classes with names that are markup."""
-  names = HOSTILE + observed["results"].class_names[len(HOSTILE) :]
-  return dataclasses.replace(observed["results"], class_names=names)
+from tests.helpers.hostile_names import HOSTILE, hostile
 
 
 class _Page(html.parser.HTMLParser):

@@ -11,9 +11,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from test_report import HOSTILE, hostile
 
 from hue_jax.observe.report import write_report
+from tests.helpers.hostile_names import HOSTILE, hostile
 
 
 @pytest.fixture(scope="module")

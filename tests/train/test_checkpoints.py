@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
-from small import flat, small_objective, small_state
 
 from hue_jax.errors import InputError
 from hue_jax.train.checkpoints import Checkpoints
+from tests.helpers.small_training import flat, small_objective, small_state
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import (
-  IMAGE_SHAPE,
-  NUM_CLASSES,
-  PIXELS,
-  flat,
-  small_batch,
-  small_objective,
-  small_state,
-)
 
 from hue_jax import hue
 from hue_jax.errors import InputError
@@ -23,6 +14,15 @@ from hue_jax.train.mixing import Mixing, mix
 from hue_jax.train.parallel import AXIS, create_parallel
 from hue_jax.train.step import make_train_step
 from hue_jax.train.terms import Given, Mixed
+from tests.helpers.small_training import (
+  IMAGE_SHAPE,
+  NUM_CLASSES,
+  PIXELS,
+  flat,
+  small_batch,
+  small_objective,
+  small_state,
+)
 
 _KEY = jax.random.key(3)
 

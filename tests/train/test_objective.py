@@ -5,12 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import NUM_CLASSES, PIXELS, small_batch, small_objective, small_state
 
 import hue_jax
 from hue_jax.errors import InputError
 from hue_jax.train.objective import check_terms
 from hue_jax.train.step import make_train_step
+from tests.helpers.small_training import (
+  NUM_CLASSES,
+  PIXELS,
+  small_batch,
+  small_objective,
+  small_state,
+)
 
 _SHAPES = {
   "stage2": (3, 4, 6),

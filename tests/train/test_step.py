@@ -5,15 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import (
-  NUM_CLASSES,
-  PIXELS,
-  flat,
-  small_batch,
-  small_model,
-  small_objective,
-  small_state,
-)
 
 from hue_jax.train.optimizer import (
   create_optimizer,
@@ -22,6 +13,15 @@ from hue_jax.train.optimizer import (
 )
 from hue_jax.train.parallel import AXIS, create_parallel
 from hue_jax.train.step import make_eval_step, make_train_step, normalize
+from tests.helpers.small_training import (
+  NUM_CLASSES,
+  PIXELS,
+  flat,
+  small_batch,
+  small_model,
+  small_objective,
+  small_state,
+)
 
 
 def _run(form, devices, num_steps, objective, *, synchronized=True):

@@ -5,15 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import (
-  IMAGE_SHAPE,
-  NUM_CLASSES,
-  PIXELS,
-  flat,
-  small_batch,
-  small_model,
-  small_state,
-)
 
 from hue_jax import losses
 from hue_jax.errors import InputError
@@ -22,6 +13,15 @@ from hue_jax.train.objective import check_classifier, check_terms, create_object
 from hue_jax.train.parallel import AXIS, create_parallel
 from hue_jax.train.step import make_eval_step, make_train_step
 from hue_jax.train.terms import KINDS
+from tests.helpers.small_training import (
+  IMAGE_SHAPE,
+  NUM_CLASSES,
+  PIXELS,
+  flat,
+  small_batch,
+  small_model,
+  small_state,
+)
 
 _SHAPES = {"stage2": (3, 4, 6), "features": (6,)}
 _LABELS = jnp.array([0, 1, 2, 3, 4, 1, 1])

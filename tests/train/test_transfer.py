@@ -5,14 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from small import (
-  IMAGE_SHAPE,
-  PIXELS,
-  small_batch,
-  small_model,
-  small_objective,
-  small_state,
-)
 
 from hue_jax.errors import InputError
 from hue_jax.models import create_model
@@ -23,6 +15,14 @@ from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.state import create_state
 from hue_jax.train.step import make_train_step
 from hue_jax.train.transfer import transfer
+from tests.helpers.small_training import (
+  IMAGE_SHAPE,
+  PIXELS,
+  small_batch,
+  small_model,
+  small_objective,
+  small_state,
+)
 
 _SIZE = IMAGE_SHAPE[0]
 
