@@ -11,6 +11,15 @@ os.environ["XLA_FLAGS"] = (
   + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 
+# What was compiled once is read by the other workers, by processes that tests start,
+# and by the next run of the tests.
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR",
+  str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
