@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from hue_jax.compare.statistics import median_interval
 from hue_jax.errors import InputError, check_integer
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.pages import provenance
 from hue_jax.pages.files import json_text, write_text
+from hue_jax.progress import track
 from hue_jax.train.objective import check_terms, create_objective
 from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.state import create_state
@@ -79,12 +79,12 @@ def measure_costs(
   baseline = settings["baseline"]
   names = [name for name in settings["objectives"] if name != baseline]
   steps = {}
-  for name in tqdm([baseline, *names], desc="compile", unit="objective"):
+  for name in track([baseline, *names], title="compile", unit="objectives"):
     steps[name] = _Step(cost, settings["objectives"][name], name)
   rng = np.random.default_rng(0)
   seconds = {name: [] for name in steps}
   ratios = {name: [] for name in names}
-  for _ in tqdm(range(cost["repeats"]), desc="time", unit="round"):
+  for _ in track(range(cost["repeats"]), title="time", unit="rounds"):
     for name in rng.permutation(names).tolist():
       pair = {x: steps[x].time() for x in rng.permutation([name, baseline]).tolist()}
       ratios[name].append(pair[name] / pair[baseline])

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 import hue_jax
 from hue_jax.compare import records
@@ -25,6 +24,7 @@ from hue_jax.compare.settings import check_objectives, check_settings
 from hue_jax.compare.task import Task, load_task
 from hue_jax.compare.training import Trainer
 from hue_jax.pages.files import json_text, write_text
+from hue_jax.progress import Progress
 
 STUDY_FILE = "study.json"
 
@@ -55,12 +55,12 @@ def run_study(
   path = workdir / records.FILE
   jobs = missing(settings, records.read(path))
   with (
-    tqdm(total=len(jobs), unit="run", desc=settings["title"], smoothing=0.1) as bar,
+    Progress(len(jobs), unit="runs", title=settings["title"]) as progress,
     _runner(settings, workdir, len(jobs)) as run,
   ):
     for record in run(jobs):
       records.append(path, record)
-      bar.update()
+      progress.update()
   return runs_of(settings, records.read(path))
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from hue_jax.data.near_duplicates import (
   clusters,
@@ -19,6 +18,7 @@ from hue_jax.data.near_duplicates import (
 )
 from hue_jax.data.sources import Source
 from hue_jax.errors import InputError, check_integer, check_number
+from hue_jax.progress import Progress
 
 FOLDER = "/usr/share/openclipart/png"
 DESCRIPTION = (
@@ -72,7 +72,7 @@ def read_openclipart(
   skipped: collections.Counter[str] = collections.Counter()
   drawn = {}
   total = sum(min(len(paths), per_class) for paths in files.values())
-  with tqdm(total=total, desc="reading", unit=" pictures", file=sys.stderr) as progress:
+  with Progress(total, title="reading", unit="pictures") as progress:
     for number, (category, paths) in enumerate(files.items()):
       order = np.random.Philox(key=[seed, number]).random_raw(len(paths))
       in_turn = (paths[i] for i in np.argsort(order, kind="stable"))

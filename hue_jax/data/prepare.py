@@ -18,11 +18,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
-import tqdm
 
 from hue_jax.data import elpv, openclipart, sources, store
 from hue_jax.data.datasets import default_data_dir, registered_names
 from hue_jax.errors import InputError
+from hue_jax.progress import Progress
 
 _KINDS = {
   "idx": "the four IDX files of MNIST and its kin, gzipped or not",
@@ -103,7 +103,7 @@ def prepare(
       "keeps it"
     )
   total = sum(len(labels) for labels in source.labels.values())
-  with tqdm.tqdm(total=total, unit=" images", desc=name, file=sys.stderr) as progress:
+  with Progress(total, unit="images", title=name) as progress:
     return store.write_dataset(
       data_dir,
       base,
@@ -241,7 +241,7 @@ def _features(source: sources.Source) -> tfds.features.FeaturesDict:
   return tfds.features.FeaturesDict({"image": image, "label": label})
 
 
-def _counted(examples: Iterator, progress: tqdm.tqdm) -> Iterator:
+def _counted(examples: Iterator, progress: Progress) -> Iterator:
   for example in examples:
     yield example
     progress.update()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +9,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.input_pipeline import eval_batches
 from hue_jax.errors import InputError, check_integer, check_one_of
 from hue_jax.observe.networks import Network
 from hue_jax.observe.store import Identity, Store, create_store, open_store
+from hue_jax.progress import Progress
 
 DTYPES = ("float16", "float32")
 
@@ -157,13 +156,12 @@ def _fill(store: Store, network: Network, sample: Sample, batch_size: int):
   )
   vectors_of = _gather_vectors(network, store.taps)
   all_positions = {tap: store.positions(tap) for tap in store.taps}
-  with tqdm(
-    total=store.num_images,
+  with Progress(
+    store.num_images,
     initial=store.num_done,
-    desc=f"capturing {network.name}",
-    unit="image",
-    file=sys.stderr,
-    disable=jax.process_index() > 0,
+    title=f"capturing {network.name}",
+    unit="images",
+    silent=jax.process_index() > 0,
   ) as progress:
     first = store.num_done
     batches = sample.batches(network, batch_size, first)

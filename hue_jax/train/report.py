@@ -1,7 +1,6 @@
 """What a run tells while it runs: the terminal, on standard error, and TensorBoard."""
 
 import math
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,8 @@ from clu import metrics as clu_metrics
 from etils import epath
 from jaxtyping import UInt8
 from tqdm import tqdm
+
+from hue_jax.progress import Progress
 
 
 class Means:
@@ -62,25 +63,25 @@ class Report:
     self._writer = metric_writers.AsyncMultiWriter(writers)
     self._num_train_steps = num_train_steps
     self._clock = _Clock()
-    self._bar = tqdm(
-      total=num_train_steps,
+    # A file or a pipe gets the lines of `train` and `evaluation`.
+    self._progress = Progress(
+      num_train_steps,
       initial=first_step,
-      unit="step",
-      file=sys.stderr,
-      dynamic_ncols=True,
-      disable=not (self._speaks and sys.stderr.isatty()),
+      unit="steps",
+      silent=not self._speaks,
+      lines=False,
     )
 
   def __enter__(self):
     return self
 
   def __exit__(self, *_):
-    self._bar.close()
+    self._progress.close()
     self._writer.close()
 
   def step_done(self, num_images: int) -> None:
     """Moves the progress line on by a step of so many images."""
-    self._bar.update()
+    self._progress.update()
     self._clock.count(num_images)
 
   def pause(self) -> None:
@@ -104,7 +105,7 @@ class Report:
     scalars["train/learning_rate"] = learning_rate
     scalars["train/images_per_second"] = images_per_second
     self._writer.write_scalars(step, scalars)
-    left = _duration((self._num_train_steps - step) / steps_per_second)
+    left = tqdm.format_interval((self._num_train_steps - step) / steps_per_second)
     rate = f"lr {learning_rate:.3g}  {images_per_second:,.0f} images/s  {left} left"
     self._say(step, "train", f"{_summary(means)}  {rate}")
 
@@ -136,7 +137,7 @@ class Report:
   def note(self, text: str) -> None:
     """Says a line on the terminal."""
     if self._speaks:
-      tqdm.write(text, file=sys.stderr)
+      self._progress.note(text)
 
   def _say(self, step, what, text):
     width = len(str(self._num_train_steps))
@@ -183,9 +184,3 @@ def _summary(means):
     elif name == "cross_entropy":
       parts.append(f"cross entropy {value:.4f}")
   return "  ".join(parts)
-
-
-def _duration(seconds):
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

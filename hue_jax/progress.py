@@ -1,0 +1,128 @@
+"""How far something is: a bar on a terminal, a line now and then anywhere else."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
+
+_Item = TypeVar("_Item")
+
+# Seconds between the lines of a file or a pipe: a tenth of the time that has passed,
+# within these bounds, so that a minute gives a few lines and a week a thousand.
+_SHORTEST, _LONGEST = 10.0, 600.0
+
+
+class Progress:
+  """The progress of something that is counted, on standard error.
+
+  Use as a context manager: leaving ends the bar, or tells in a last line what was done.
+  The time until the first are done is left out of the rate, for it is that of reading
+  and compiling.
+  """
+
+  def __init__(
+    self,
+    total: int,
+    *,
+    unit: str,
+    title: str = "",
+    initial: int = 0,
+    silent: bool = False,
+    lines: bool = True,
+  ):
+    """Starts the clock.
+
+    Args:
+      total: how many there are.
+      unit: what is counted, in the plural.
+      title: what is done with them.
+      initial: how many are done already.
+      silent: whether nothing is said, as by all processes but the first.
+      lines: whether a file or a pipe gets lines; False where others tell there.
+    """
+    terminal = sys.stderr.isatty()
+    self._tells = lines and not silent and not terminal
+    self._title, self._unit, self._total = title, unit, total
+    self._initial = self._done = initial
+    self._start = self._last = time.monotonic()
+    self._first: tuple[int, float] | None = None  # done, and when, at the first update
+    self._bar = tqdm(
+      total=total,
+      initial=initial,
+      desc=title or None,
+      unit=f" {unit}",
+      file=sys.stderr,
+      dynamic_ncols=True,
+      disable=silent or not terminal,
+    )
+
+  def __enter__(self) -> "Progress":
+    """The progress itself."""
+    return self
+
+  def __exit__(self, *_) -> None:
+    """As `close` does."""
+    self.close()
+
+  def close(self) -> None:
+    """Ends the bar, or tells what was done."""
+    self._bar.close()
+    if self._tells:
+      elapsed = tqdm.format_interval(time.monotonic() - self._start)
+      self.note(f"{self._so_far()} in {elapsed}")
+
+  def update(self, count: int = 1) -> None:
+    """Counts so many more as done.
+
+    Args:
+      count: how many.
+    """
+    now = time.monotonic()
+    if self._first is None:
+      self._bar.unpause()
+      self._first = (self._done + count, now)
+    self._done += count
+    self._bar.update(count)
+    wait = min(max((now - self._start) / 10, _SHORTEST), _LONGEST)
+    if self._tells and now - self._last >= wait and self._done < self._total:
+      self._last = now
+      self.note(f"{self._so_far()}{self._rate(now)}")
+
+  def note(self, text: str) -> None:
+    """Writes a line of text to standard error, above the bar where there is one.
+
+    Args:
+      text: the line.
+    """
+    tqdm.write(text, file=sys.stderr)
+
+  def _so_far(self):
+    title = f"{self._title}: " if self._title else ""
+    return f"{title}{self._done:,} of {self._total:,} {self._unit}"
+
+  def _rate(self, now):
+    done, since = self._first
+    if done == self._done:
+      return ""
+    rate = (self._done - done) / (now - since)
+    left = tqdm.format_interval((self._total - self._done) / rate)
+    return f", {rate:.3g} a second, {left} left"
+
+
+def track(items: Sequence[_Item], *, unit: str, title: str = "") -> Iterator[_Item]:
+  """The items, each counted as done when the next one is asked for.
+
+  Args:
+    items: what is gone through.
+    unit: what they are, in the plural.
+    title: what is done with them.
+
+  Yields:
+    The items, in their order.
+  """
+  with Progress(len(items), unit=unit, title=title) as progress:
+    for item in items:
+      yield item
+      progress.update()
