@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ def test_a_pipe_gets_no_bar():
 
 def test_a_terminal_gets_a_bar():
   ours, theirs = pty.openpty()
+  termios.tcsetwinsize(theirs, (24, 80))
   process = subprocess.Popen(
     [sys.executable, "-c", _COUNTS], cwd=_ROOT, stderr=theirs, stdout=theirs
   )
