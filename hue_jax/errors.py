@@ -2,10 +2,12 @@
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
+# Characters of a value in an error.
+_LONGEST = 200
 
 
 class InputError(ValueError):
@@ -20,18 +22,28 @@ def check_one_of(name: str, value: Any, accepted: Iterable[Any]) -> None:
   """Raises an InputError unless the value is among those accepted."""
   accepted = list(accepted)
   if value not in accepted:
-    raise InputError(
-      f"{name} is {value!r}; it must be one of {', '.join(map(str, accepted))}."
-    )
+    refuse(name, value, one_of(accepted))
 
 
 def check_name(what: str, name: str, known: Iterable[str]) -> None:
   """Raises an InputError with the nearest known names unless the name is known."""
   known = list(known)
   if name not in known:
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise InputError(f"{what} is {name!r}; it must be one of {', '.join(known)}.{hint}")
+    raise InputError(
+      f"{what} is {shown(name)}; it must be {one_of(known)}.{nearest(name, known)}"
+    )
+
+
+def one_of(accepted: Iterable[Any]) -> str:
+  """Returns what is accepted, as in "one of batch, memory"; one alone is named."""
+  accepted = list(map(str, accepted))
+  return accepted[0] if len(accepted) == 1 else f"one of {', '.join(accepted)}"
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+  """Returns the question for the nearest known names, with a blank before it, or ""."""
+  near = difflib.get_close_matches(str(name), list(known), n=3)
+  return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def check_number(
@@ -44,36 +56,74 @@ def check_number(
   at_most: int | float | None = None,
 ) -> None:
   """Raises an InputError unless the value is a finite number within the bounds."""
-  bounds = {
-    "at least": at_least,
-    "above": above,
-    "below": below,
-    "at most": at_most,
-  }
-  text = " and ".join(
-    f"{key} {bound}" for key, bound in bounds.items() if bound is not None
-  )
-  number = isinstance(value, (int, float)) and not isinstance(value, bool)
-  if (
-    not number
-    or not math.isfinite(value)
-    or (at_least is not None and value < at_least)
-    or (above is not None and value <= above)
-    or (below is not None and value >= below)
-    or (at_most is not None and value > at_most)
-  ):
-    raise InputError(
-      f"{name} is {value!r}; it must be a finite number {text}.".rstrip()
-    )
+  bounds = {"at_least": at_least, "above": above, "below": below, "at_most": at_most}
+  finite = _is_number(value, numbers.Real) and _is_finite(value)
+  if not (finite and _is_within(value, **bounds)):
+    refuse(name, value, bounded("a finite number", **bounds))
 
 
 def check_integer(
-  name: str, value: Any, *, at_least: int, at_most: int | None = None
+  name: str, value: Any, *, at_least: int | None = None, at_most: int | None = None
 ) -> None:
   """Raises an InputError unless the value is an integer within the bounds."""
-  integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-  if not integer or value < at_least or (at_most is not None and value > at_most):
-    bounds = (
-      f"of at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
-    )
-    raise InputError(f"{name} is {value!r}; it must be an integer {bounds}.")
+  bounds = {"at_least": at_least, "at_most": at_most}
+  if not (_is_number(value, numbers.Integral) and _is_within(value, **bounds)):
+    refuse(name, value, bounded("an integer", **bounds))
+
+
+def refuse(name: str, value: Any, wanted: str) -> NoReturn:
+  """Raises the InputError of a value that is not what is wanted.
+
+  Args:
+    name: The name of that which has the value, in the user's words.
+    value: The value.
+    wanted: What is accepted, as in "a finite number above 0".
+
+  Raises:
+    InputError: Always.
+  """
+  raise InputError(f"{name} is {shown(value)}; it must be {wanted}.")
+
+
+def shown(value: Any) -> str:
+  """Returns a value as an error shows it: on one line, and not a page of it."""
+  text = " ".join(repr(value).split())
+  return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def bounded(
+  what: str,
+  *,
+  at_least: int | float | None = None,
+  above: int | float | None = None,
+  below: int | float | None = None,
+  at_most: int | float | None = None,
+) -> str:
+  """Returns what is accepted with its bounds, as in "an integer from 1 to 3"."""
+  if at_least is not None and at_most is not None:
+    return f"{what} from {at_least} to {at_most}"
+  low = [f"of at least {at_least}"] * (at_least is not None)
+  low += [f"above {above}"] * (above is not None)
+  high = [f"below {below}"] * (below is not None)
+  high += [f"{'' if low else 'of '}at most {at_most}"] * (at_most is not None)
+  return " ".join([what, *([" and ".join(low + high)] if low + high else [])])
+
+
+def _is_number(value, kind):
+  return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_within(value, at_least=None, above=None, below=None, at_most=None):
+  return (
+    (at_least is None or value >= at_least)
+    and (above is None or value > above)
+    and (below is None or value < below)
+    and (at_most is None or value <= at_most)
+  )
+
+
+def _is_finite(value):
+  try:
+    return math.isfinite(value)
+  except OverflowError:  # an integer that no float can hold
+    return False

@@ -205,7 +205,7 @@ def test_a_learned_plane_is_a_parameter_that_learns():
       r"hue.terms.t.tap is 'stage9'.*stage2, point, narrow, features",
     ),
     ({"kind": "color"}, r"hue.terms.t.kind is 'color'.*class_hue, position_hue"),
-    ({"weight": -0.1}, r"hue.terms.t.weight is -0.1; .*finite number at least 0"),
+    ({"weight": -0.1}, r"hue.terms.t.weight is -0.1; .*finite number of at least 0"),
     ({"weight": float("nan")}, r"hue.terms.t.weight is nan"),
     ({"weight": float("inf")}, r"hue.terms.t.weight is inf"),
     ({"weighting": "x"}, r"hue.terms.t.weighting is 'x'.*uniform, activation, chroma"),
