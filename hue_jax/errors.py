@@ -10,12 +10,35 @@ from typing import Any, NoReturn
 _LONGEST = 200
 
 
-class InputError(ValueError):
+class Stopped(Exception):
+  """What stops a command, and is told in one line without a traceback.
+
+  Attributes:
+    word: begins the line.
+    status: the exit status of the command.
+  """
+
+  word = "error"
+  status = 1
+
+  def __init__(self, message: str):
+    """Makes one line of the message, with a full stop.
+
+    Args:
+      message: what happened, perhaps in the words of another library.
+    """
+    lines = (line.strip() for line in str(message).splitlines())
+    text = " ".join(line for line in lines if line)
+    super().__init__(text if text.endswith((".", "?", "!")) else f"{text}.")
+
+
+class InputError(Stopped, ValueError):
   """A setting, file or record that hue_jax cannot use.
 
-  The message is one line that names the thing, the value it has and what is
-  accepted. `main.py` and the command-line modules print it without a traceback.
+  The message names the thing, the value it has and what is accepted.
   """
+
+  status = 2
 
 
 def check_one_of(name: str, value: Any, accepted: Iterable[Any]) -> None:

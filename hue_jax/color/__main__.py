@@ -10,6 +10,7 @@ full at its 99th percentile over all images.
 """
 
 import argparse
+import functools
 import math
 import os
 import sys
@@ -20,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from PIL import Image
 
+from hue_jax import command
 from hue_jax.color.coloring import PLANES, color_layer, plane_of
 from hue_jax.color.contact_sheet import contact_sheet
 from hue_jax.data.image_files import read_image_files
@@ -33,29 +35,28 @@ _MOST_IMAGES = 64
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = _parser().parse_args(arguments)
-  try:
-    out = os.path.expanduser(args.out)
-    _check_out(out)
-    _check_images(args.images)
-    labels = _classes(args.images) if args.plane == "class_means" else None
-    network = load_network(args.network, model=args.model)
-    taps = _taps(network, args.taps)
-    _check_plane(args.plane, network, taps, len(args.images))
-    images = read_image_files(
-      args.images,
-      image_size=network.image_size,
-      crop=network.crop,
-      channels=network.channels,
-    )
-    layers = network.layers(images)
-    colored = color_layers({tap: layers[tap] for tap in taps}, args.plane, labels)
-    shapes = {tap: "x".join(map(str, network.tap_shapes[tap])) for tap in taps}
-    _save(contact_sheet(images, colored, _titles(args.images), captions=shapes), out)
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  return command.run(functools.partial(_color, args))
+
+
+def _color(args: argparse.Namespace) -> None:
+  out = os.path.expanduser(args.out)
+  _check_out(out)
+  _check_images(args.images)
+  labels = _classes(args.images) if args.plane == "class_means" else None
+  network = load_network(args.network, model=args.model)
+  taps = _taps(network, args.taps)
+  _check_plane(args.plane, network, taps, len(args.images))
+  images = read_image_files(
+    args.images,
+    image_size=network.image_size,
+    crop=network.crop,
+    channels=network.channels,
+  )
+  layers = network.layers(images)
+  colored = color_layers({tap: layers[tap] for tap in taps}, args.plane, labels)
+  shapes = {tap: "x".join(map(str, network.tap_shapes[tap])) for tap in taps}
+  _save(contact_sheet(images, colored, _titles(args.images), captions=shapes), out)
   print(f"Wrote {out}: {len(images)} image(s), {', '.join(taps)} of {network.name}")
-  return 0
 
 
 def color_layers(

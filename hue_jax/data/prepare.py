@@ -12,6 +12,7 @@ for TFDS too.
 """
 
 import argparse
+import functools
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
+from hue_jax import command
 from hue_jax.data import elpv, openclipart, sources, store
 from hue_jax.data.datasets import default_data_dir, registered_names
 from hue_jax.errors import InputError
@@ -42,25 +44,24 @@ _DESCRIPTIONS = {
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = _parser().parse_args(arguments)
-  try:
-    data_dir = os.path.abspath(os.path.expanduser(args.data_dir or default_data_dir()))
-    source = _read(args)
-    folder = prepare(
-      source,
-      args.name,
-      data_dir,
-      overwrite=args.overwrite,
-      description=_DESCRIPTIONS.get(args.kind, _LOCAL),
-    )
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  return command.run(functools.partial(_prepare, args))
+
+
+def _prepare(args: argparse.Namespace) -> None:
+  data_dir = os.path.abspath(os.path.expanduser(args.data_dir or default_data_dir()))
+  source = _read(args)
+  folder = prepare(
+    source,
+    args.name,
+    data_dir,
+    overwrite=args.overwrite,
+    description=_DESCRIPTIONS.get(args.kind, _LOCAL),
+  )
   counts = ", ".join(f"{s} {len(labels)}" for s, labels in source.labels.items())
   print(
     f"Wrote {args.name}: {source.num_classes} classes, {counts} examples, in {folder}\n"
     f"Use it with: --config.dataset={args.name} --config.data_dir={data_dir}"
   )
-  return 0
 
 
 def prepare(

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from hue_jax.data.datasets import Dataset, NotPreparedError, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.sample import class_balanced_sample, random_sample
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, Stopped
 from hue_jax.train import config as settings
 from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints
@@ -33,8 +33,10 @@ from hue_jax.train.step import make_eval_step, make_train_step
 from hue_jax.train.transfer import transfer
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(Stopped):
   """A loss or gradient that is not finite."""
+
+  word = "diverged"
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -332,7 +334,10 @@ def train_steps(
       checkpoints.save(run.parallel.first(state), means)
       report.resume()
     if stops and not ends:
-      raise Preempted(f"stopped by SIGTERM after step {step}; the state is saved")
+      raise Preempted(
+        f"stopped by SIGTERM after step {step}; the state is saved; the same command "
+        "goes on."
+      )
 
 
 class _Progress:

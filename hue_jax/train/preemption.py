@@ -6,9 +6,14 @@ import threading
 import jax
 from jax.experimental import multihost_utils
 
+from hue_jax.errors import Stopped
 
-class Preempted(Exception):
+
+class Preempted(Stopped):
   """The run was told to stop, and its state is saved."""
+
+  word = "preempted"
+  status = 143
 
 
 class Watch:

@@ -1,0 +1,78 @@
+"""What every command does: one line for what stops it, an exit status, a result."""
+
+import errno
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from hue_jax.errors import Stopped
+
+# What a machine's disk, folders and limits cause, whatever the program does.
+_OF_THE_MACHINE = frozenset(
+  getattr(errno, name)
+  for name in (
+    "EACCES",
+    "EDQUOT",
+    "EFBIG",
+    "EIO",
+    "EISDIR",
+    "EMFILE",
+    "ENAMETOOLONG",
+    "ENOSPC",
+    "ENOTDIR",
+    "EPERM",
+    "EROFS",
+  )
+)
+
+
+def run(call: Callable[[], Any]) -> int:
+  """Calls a command's function; what stops it becomes one line on standard error.
+
+  Args:
+    call: the function. Its result is not used.
+
+  Returns:
+    The exit status: 0, or that of what stopped it.
+  """
+  try:
+    call()
+  except Stopped as stopped:
+    print(f"{stopped.word}: {stopped}", file=sys.stderr)
+    return stopped.status
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    return 130
+  except OSError as error:
+    if error.errno not in _OF_THE_MACHINE:
+      raise
+    name = "a file" if error.filename is None else error.filename
+    print(f"error: {name} cannot be used: {error.strerror}.", file=sys.stderr)
+    return 2
+  return 0
+
+
+def keep_standard_output() -> TextIO:
+  """Standard output for the result alone: libraries that print write to the error.
+
+  The descriptor itself is exchanged, for some of them print from C++.
+
+  Returns:
+    Where the result goes.
+  """
+  standard_output = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)
+  return standard_output
+
+
+def json_line(result: Mapping[str, Any]) -> str:
+  """One line of JSON, in which a number that is not finite is null."""
+  return json.dumps(
+    {
+      name: None if isinstance(value, float) and not math.isfinite(value) else value
+      for name, value in result.items()
+    }
+  )

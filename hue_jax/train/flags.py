@@ -1,0 +1,265 @@
+"""From the command line to a configuration, and one line for what cannot be.
+
+A command defines its flags, and gives `run` a function of no arguments:
+
+    _CONFIG = flags.define_config()
+    _WORKDIR = flags.define_workdir("Folder of the run.")
+
+    def main():
+      return train(_CONFIG.value, _WORKDIR.value)
+
+    if __name__ == "__main__":
+      flags.run(main, required=(_CONFIG, _WORKDIR))
+
+What takes seconds to import belongs into that function, so that a mistake in a flag is
+told at once.
+"""
+
+import ast
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import tuple_parser
+
+from hue_jax import command
+from hue_jax.errors import InputError
+
+_CONFIG = "config"
+
+
+def define_config(**options) -> flags.FlagHolder[ConfigDict]:
+  """Defines --config, and with it --config.NAME for every setting.
+
+  Args:
+    **options: of ml_collections' `DEFINE_config_file`.
+
+  Returns:
+    The flag, whose value is the configuration.
+  """
+  help_text = "File of the configuration; --config.NAME=VALUE sets a field."
+  return config_flags.DEFINE_config_file(_CONFIG, None, help_text, **options)
+
+
+def define_workdir(help_text: str) -> flags.FlagHolder[str | None]:
+  """Defines --workdir."""
+  return flags.DEFINE_string("workdir", None, help_text)
+
+
+def define_mode(modes: Sequence[str], help_text: str) -> flags.FlagHolder[str]:
+  """Defines --mode, of which the first is the default."""
+  parser = _Parser(flags.EnumParser(list(modes)), f"one of {', '.join(modes)}")
+  return flags.DEFINE(parser, "mode", modes[0], f"<{'|'.join(modes)}>: {help_text}")
+
+
+def run(
+  main: Callable[[], dict[str, Any] | None],
+  *,
+  required: Sequence[flags.FlagHolder],
+  listing: Callable[[], str] | None = None,
+) -> None:
+  """Runs a command and ends the process.
+
+  Of standard output the command has one line, the result as JSON, of the first process.
+
+  Args:
+    main: makes the result.
+    required: flags that must be given.
+    listing: what `--list` prints, in place of everything else.
+  """
+  parse = functools.partial(_parse, required=required, listing=listing)
+  sys.exit(
+    command.run(lambda: app.run(lambda _: _print_result(main), flags_parser=parse))
+  )
+
+
+def _print_result(main):
+  logging.set_verbosity(logging.WARNING)
+  standard_output = command.keep_standard_output()
+  result = main()
+  if jax.process_index() == 0:
+    print(command.json_line(result), file=standard_output, flush=True)
+
+
+def _parse(arguments, required, listing):
+  if listing is not None and "--list" in arguments[1:]:
+    print(listing())
+    sys.exit(0)
+  rest = parse(arguments, flags.FLAGS)
+  if rest[1:]:
+    raise InputError(f"arguments {rest[1:]} are not flags; see --help.")
+  for flag in required:
+    if flag.value is None:
+      raise InputError(f"--{flag.name} is not given; see --help.")
+  return rest
+
+
+def parse(arguments: list[str], flag_values: flags.FlagValues) -> list[str]:
+  """Parses flags as absl does.
+
+  Args:
+    arguments: of the command line, the command's name first.
+    flag_values: the flags, --config among them.
+
+  Returns:
+    The command's name, and what are not flags.
+
+  Raises:
+    InputError: a flag, a setting or a file that cannot be.
+  """
+  try:
+    rest = flag_values(arguments)
+    # Raises what kept the file from being loaded.
+    getattr(flag_values[_CONFIG].value, "seed", None)
+  except Exception as error:
+    raise InputError(_told(error, arguments)) from None
+  return rest
+
+
+# --- Values ---------------------------------------------------------------------
+
+_QUOTES = "'\""
+
+# Stands for the name of the setting, which a parser does not know.
+_SETTING = "the setting"
+
+
+class _Parser(flags.ArgumentParser):
+  """Another parser's values, and an error that says what they are."""
+
+  def __init__(self, parser, accepted, also=None):
+    self._parser, self._accepted, self._also = parser, accepted, also
+
+  def parse(self, argument):
+    for parse in filter(None, (self._parser.parse, self._also)):
+      try:
+        return parse(argument)
+      except (TypeError, ValueError):
+        pass
+    raise InputError(f"{_SETTING} is {argument!r}; it must be {self._accepted}.")
+
+  def flag_type(self):
+    return self._parser.flag_type()
+
+
+class _TupleParser(_Parser, tuple_parser.TupleParser):
+  """For ml_collections, which hands all values of a repeated flag to a TupleParser."""
+
+
+class _DictParser(flags.ArgumentParser):
+  """A group of settings at once."""
+
+  def parse(self, argument):
+    if isinstance(argument, ConfigDict):
+      return argument
+    try:
+      found = ast.literal_eval(argument)
+    except SyntaxError as error:
+      raise ValueError from error
+    if not isinstance(found, dict):
+      raise ValueError
+    return ConfigDict(found)
+
+  def flag_type(self):
+    return "dict"
+
+
+def _whole(text):
+  """The integer that a text such as 64.0 or 1e3 is."""
+  number = float(text)
+  if not number.is_integer():
+    raise ValueError
+  return int(number)
+
+
+_PARSERS = {
+  bool: _Parser(flags.BooleanParser(), "true or false"),
+  float: _Parser(flags.FloatParser(), "a number"),
+  int: _Parser(flags.IntegerParser(), "an integer", _whole),
+  ConfigDict: _Parser(_DictParser(), "settings by name, as in {'width': 16}"),
+  tuple: _TupleParser(
+    tuple_parser.TupleParser(), "a sequence, as in (0.5, 0.25) or ('stem', 'stage1')"
+  ),
+}
+for _type, _parser in _PARSERS.items():
+  config_flags.register_flag_parser_for_type(_type, _parser)
+
+
+# --- Errors ---------------------------------------------------------------------
+
+
+def _told(error, arguments):
+  """What an error of the flags or the configuration's file says, as an InputError."""
+  causes = list(_causes(error))
+  for cause in reversed(causes):
+    if isinstance(cause, InputError):
+      return str(cause).replace(_SETTING, _name(error), 1)
+  file = _config_file(arguments)
+  if isinstance(error, OSError) or _is_of_file(causes, file):
+    return f"--config is {file!r}, which cannot be loaded: {_reason(causes[-1], file)}."
+  if isinstance(error, KeyError | AttributeError):
+    while isinstance(error, Exception):  # ml_collections wraps one in the other
+      error = error.args[0]
+    name, _, hint = error.partition("\n")
+    hint = f"; {hint[0].lower()}{hint[1:]}" if hint else ""
+    return f"the configuration has no setting {name.split()[-1].strip(_QUOTES)}{hint}"
+  text = str(error) or type(error).__name__
+  return text[0].lower() + text[1:]
+
+
+def _causes(error):
+  """An error, and those from which it was made, the first one last."""
+  while error is not None:
+    yield error
+    inner = error.args[0] if error.args else None
+    wrapped = inner if isinstance(inner, Exception) else None
+    error = error.__cause__ or wrapped or error.__context__
+
+
+def _name(error):
+  """The setting's or the flag's name, of absl's error of its value."""
+  name = str(error).removeprefix("flag --").partition("=")[0]
+  setting = name.removeprefix(f"{_CONFIG}.")
+  return setting if setting != name else f"--{name}"
+
+
+def _config_file(arguments):
+  """The value of --config, without what is after the colon."""
+  for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    flag, equals, value = argument.partition("=")
+    if flag in (f"--{_CONFIG}", f"-{_CONFIG}"):
+      return (value if equals else after).partition(":")[0]
+  return ""
+
+
+def _is_of_file(causes, file):
+  """Whether it was raised by the code of a file, or by calling it."""
+  if not os.path.isfile(file):
+    return False
+  frames = [
+    frame for cause in causes for frame in traceback.extract_tb(cause.__traceback__)
+  ]
+  return any(
+    os.path.abspath(frame.filename) == os.path.abspath(file)
+    or frame.line.startswith("config = config_module.get_config(")
+    for frame in frames
+  ) or any(isinstance(cause, SyntaxError) for cause in causes)
+
+
+def _reason(cause, file):
+  lines = str(cause).strip().splitlines() or [""]
+  if isinstance(cause, OSError):
+    return lines[-1].strip()
+  where = [
+    frame.lineno
+    for frame in traceback.extract_tb(cause.__traceback__)
+    if os.path.abspath(frame.filename) == os.path.abspath(file)
+  ]
+  line = f", line {where[-1]}" if where else ""
+  return f"{type(cause).__name__}{line}: {lines[-1].strip()}"

@@ -1,0 +1,168 @@
+"""What users type: every setting of every command, and one line for what cannot be."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags as absl_flags
+from ml_collections import ConfigDict
+
+from hue_jax.errors import InputError
+from hue_jax.train import flags
+
+_ROOT = Path(__file__).resolve().parents[2]
+_FILES = ("base", "digits_hue", "observe_base", "compare_base", "compare_cost")
+
+
+def _parsed(file, *settings):
+  """The configuration that the command line gives."""
+  arguments = ["command", f"--config={_ROOT / 'configs' / file}", *settings]
+  values = absl_flags.FlagValues()
+  holder = flags.define_config(flag_values=values, sys_argv=arguments)
+  assert flags.parse(arguments, values) == ["command"]
+  return holder.value
+
+
+def _settings(file):
+  """Every setting and group of settings of a file, by its name with dots."""
+  config = importlib.import_module(f"configs.{file}").get_config()
+
+  def walk(group, prefix):
+    for name, value in group.items():
+      yield f"{prefix}{name}", group.get_type(name), value
+      if isinstance(value, ConfigDict):
+        yield from walk(value, f"{prefix}{name}.")
+
+  return list(walk(config, ""))
+
+
+_WRONG = {
+  int: ("x", "64.5", "", "nan", "inf", "true", "[1]"),
+  float: ("fast", "", "true", "1,5"),
+  bool: ("perhaps", "2", ""),
+  tuple: ("(1,", "1, 2)"),
+  ConfigDict: ("3", "{", "[1]", ""),
+}
+_RIGHT = {
+  int: {"64": 64, "64.0": 64, "1e3": 1000, "-1": -1},
+  float: {"1": 1.0, "1e-3": 1e-3, ".5": 0.5},
+  bool: {"true": True, "False": False, "1": True, "0": False},
+  str: {"x": "x", "3": "3"},
+  tuple: {"(0.5, 1)": (0.5, 1), "0.5": (0.5,), "stage1": ("stage1",), "()": ()},
+  ConfigDict: {"{'a': 1}": ConfigDict({"a": 1})},
+}
+
+
+@pytest.mark.parametrize("file", _FILES)
+def test_a_value_of_the_wrong_type_is_named_with_its_setting(file):
+  told = 0
+  for name, kind, _ in _settings(file):
+    for value in _WRONG.get(kind, ()):
+      with pytest.raises(InputError) as caught:
+        _parsed(f"{file}.py", f"--config.{name}={value}")
+      message = str(caught.value)
+      assert message.startswith(f"{name} is {value!r}; it must be "), message
+      assert message.endswith(".")
+      assert "\n" not in message
+      told += 1
+  assert told > 30
+
+
+@pytest.mark.parametrize("file", _FILES)
+def test_a_value_of_the_right_type_is_taken(file):
+  for name, kind, _ in _settings(file):
+    for text, value in _RIGHT[kind].items():
+      config = _parsed(f"{file}.py", f"--config.{name}={text}")
+      *groups, last = name.split(".")
+      for group in groups:
+        config = config[group]
+      assert config[last] == value
+      assert type(config[last]) is type(value)
+
+
+@pytest.mark.parametrize("file", _FILES)
+def test_a_setting_that_is_not_there_is_named(file):
+  for name, _, _ in _settings(file):
+    wrong = f"{name}s_"
+    with pytest.raises(InputError, match="has no setting") as caught:
+      _parsed(f"{file}.py", f"--config.{wrong}=1")
+    assert wrong.rpartition(".")[2] in str(caught.value)
+
+
+_CRASHES = """
+def get_config(kind=""):
+  if kind:
+    raise KeyError(kind)
+  return undefined
+"""
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (("none.py",), r"--config is '.*none.py', which cannot be loaded: .*No such file"),
+    (("none.py", "--config.seed=1"), r"none.py', which cannot be loaded: .*No such"),
+    (("../README.md",), r"README.md', which cannot be loaded: SyntaxError"),
+    (("__init__.py",), r"__init__.py', which cannot be loaded: .*no attribute 'get_co"),
+    (("observe_elpv.py:x",), r"observe_elpv.py', which cannot be loaded: TypeError"),
+    (("digits_hue.py:color",), r"the hue term, .* is 'color'; it must be one of"),
+    (("digits_hue.py", "--config.seed"), r"missing value for flag --config.seed"),
+    (("digits_hue.py", "--config.seed.x=1"), r"has no setting seed.x"),
+    (("digits_hue.py", "--sead=1"), r"unknown command line flag 'sead'"),
+  ],
+)
+def test_what_cannot_be_loaded_or_set_is_one_line(arguments, message):
+  with pytest.raises(InputError, match=message) as caught:
+    _parsed(*arguments)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("kind", "message"),
+  [("", "NameError, line 5: .*undefined"), (":x", "KeyError, line")],
+)
+def test_an_error_in_a_users_own_file_says_where(tmp_path, kind, message):
+  (tmp_path / "crashes.py").write_text(_CRASHES)
+  with pytest.raises(InputError, match=f"which cannot be loaded: {message}"):
+    _parsed(f"{tmp_path / 'crashes.py'}{kind}")
+
+
+_DIGITS = "--config=configs/digits_hue.py"
+
+
+@pytest.mark.parametrize(
+  ("command", "message"),
+  [
+    (("main.py", _DIGITS, "--config.flip=perhaps"), "flip is 'perhaps'; it must be"),
+    (("main.py", _DIGITS, "--mode=test"), "--mode is 'test'; it must be one of train"),
+    (("main.py", _DIGITS), "--workdir is not given"),
+    (("main.py", "--workdir=x"), "--config is not given"),
+    (("main.py", "--workdir=x", _DIGITS, "y"), "arguments ['y'] are not flags"),
+    (
+      ("-m", "hue_jax.observe", "--config=configs/observe_elpv.py", "--config.seed=x"),
+      "seed is 'x'; it must be an integer",
+    ),
+    (
+      ("-m", "hue_jax.compare", "--workdir=x", "--mode=report"),
+      "--studies is empty",
+    ),
+  ],
+)
+def test_a_command_tells_it_before_tensorflow_is_loaded(tmp_path, command, message):
+  """A TensorFlow that cannot be imported is not missed."""
+  (tmp_path / "tensorflow").mkdir()
+  (tmp_path / "tensorflow" / "__init__.py").write_text("raise ImportError")
+  done = subprocess.run(
+    [sys.executable, *command],
+    cwd=_ROOT,
+    env=os.environ | {"PYTHONPATH": f"{tmp_path}:{_ROOT}", "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2
+  assert done.stdout == ""
+  assert done.stderr.startswith(f"error: {message}"), done.stderr
+  assert done.stderr.count("\n") == 1
