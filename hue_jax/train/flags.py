@@ -28,8 +28,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
-from hue_jax import command
-from hue_jax.errors import InputError
+from hue_jax import command, settings
+from hue_jax.errors import InputError, refuse
 
 _CONFIG = "config"
 
@@ -54,7 +54,7 @@ def define_workdir(help_text: str) -> flags.FlagHolder[str | None]:
 
 def define_mode(modes: Sequence[str], help_text: str) -> flags.FlagHolder[str]:
   """Defines --mode, of which the first is the default."""
-  parser = _Parser(flags.EnumParser(list(modes)), f"one of {', '.join(modes)}")
+  parser = _Parser(flags.EnumParser(list(modes)), settings.Choice(modes))
   return flags.DEFINE(parser, "mode", modes[0], f"<{'|'.join(modes)}>: {help_text}")
 
 
@@ -131,25 +131,29 @@ _SETTING = "the setting"
 
 
 class _Parser(flags.ArgumentParser):
-  """Another parser's values, and an error that says what they are."""
+  """Another parser's values; what it cannot read is read or refused as a setting is."""
 
-  def __init__(self, parser, accepted, also=None):
-    self._parser, self._accepted, self._also = parser, accepted, also
+  def __init__(self, parser, accepts):
+    self._parser, self._accepts = parser, accepts
 
   def parse(self, argument):
-    for parse in filter(None, (self._parser.parse, self._also)):
-      try:
-        return parse(argument)
-      except (TypeError, ValueError):
-        pass
-    raise InputError(f"{_SETTING} is {argument!r}; it must be {self._accepted}.")
+    try:
+      return self._parser.parse(argument)
+    except (TypeError, ValueError):
+      return self._accepts(_SETTING, argument)
 
   def flag_type(self):
     return self._parser.flag_type()
 
 
-class _TupleParser(_Parser, tuple_parser.TupleParser):
-  """For ml_collections, which hands all values of a repeated flag to a TupleParser."""
+class _TupleParser(tuple_parser.TupleParser):
+  """A tuple, and an error that says how one is written."""
+
+  def parse(self, argument):
+    try:
+      return super().parse(argument)
+    except ValueError:
+      refuse(_SETTING, argument, "a sequence, as in (0.5, 0.25) or ('stem', 'stage1')")
 
 
 class _DictParser(flags.ArgumentParser):
@@ -159,33 +163,20 @@ class _DictParser(flags.ArgumentParser):
     if isinstance(argument, ConfigDict):
       return argument
     try:
-      found = ast.literal_eval(argument)
-    except SyntaxError as error:
-      raise ValueError from error
-    if not isinstance(found, dict):
-      raise ValueError
-    return ConfigDict(found)
+      return ConfigDict(dict(ast.literal_eval(argument).items()))
+    except (AttributeError, SyntaxError, ValueError):
+      refuse(_SETTING, argument, "settings by name, as in {'width': 16}")
 
   def flag_type(self):
     return "dict"
 
 
-def _whole(text):
-  """The integer that a text such as 64.0 or 1e3 is."""
-  number = float(text)
-  if not number.is_integer():
-    raise ValueError
-  return int(number)
-
-
 _PARSERS = {
-  bool: _Parser(flags.BooleanParser(), "true or false"),
-  float: _Parser(flags.FloatParser(), "a number"),
-  int: _Parser(flags.IntegerParser(), "an integer", _whole),
-  ConfigDict: _Parser(_DictParser(), "settings by name, as in {'width': 16}"),
-  tuple: _TupleParser(
-    tuple_parser.TupleParser(), "a sequence, as in (0.5, 0.25) or ('stem', 'stage1')"
-  ),
+  bool: _Parser(flags.BooleanParser(), settings.Flag()),
+  float: _Parser(flags.FloatParser(), settings.Number()),
+  int: _Parser(flags.IntegerParser(), settings.Integer()),
+  tuple: _TupleParser(),
+  ConfigDict: _DictParser(),
 }
 for _type, _parser in _PARSERS.items():
   config_flags.register_flag_parser_for_type(_type, _parser)

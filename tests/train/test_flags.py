@@ -14,7 +14,7 @@ from hue_jax.errors import InputError
 from hue_jax.train import flags
 
 _ROOT = Path(__file__).resolve().parents[2]
-_FILES = ("base", "digits_hue", "observe_base", "compare_base", "compare_cost")
+_FILES = ("base", "observe_base", "compare_base")
 
 
 def _parsed(file, *settings):
@@ -40,18 +40,18 @@ def _settings(file):
 
 
 _WRONG = {
-  int: ("x", "64.5", "", "nan", "inf", "true", "[1]"),
-  float: ("fast", "", "true", "1,5"),
-  bool: ("perhaps", "2", ""),
-  tuple: ("(1,", "1, 2)"),
-  ConfigDict: ("3", "{", "[1]", ""),
+  int: ("x", "64.5", "", "inf"),
+  float: ("fast", "", "1,5"),
+  bool: ("perhaps", "2"),
+  tuple: ("(1,",),
+  ConfigDict: ("3", "{", ""),
 }
 _RIGHT = {
-  int: {"64": 64, "64.0": 64, "1e3": 1000, "-1": -1},
-  float: {"1": 1.0, "1e-3": 1e-3, ".5": 0.5},
-  bool: {"true": True, "False": False, "1": True, "0": False},
-  str: {"x": "x", "3": "3"},
-  tuple: {"(0.5, 1)": (0.5, 1), "0.5": (0.5,), "stage1": ("stage1",), "()": ()},
+  int: {"64": 64, "64.0": 64, "1e3": 1000},
+  float: {"1": 1.0, "1e-3": 1e-3},
+  bool: {"true": True, "0": False},
+  str: {"3": "3"},
+  tuple: {"(0.5, 1)": (0.5, 1), "stage1": ("stage1",)},
   ConfigDict: {"{'a': 1}": ConfigDict({"a": 1})},
 }
 
@@ -68,7 +68,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_setting(file):
       assert message.endswith(".")
       assert "\n" not in message
       told += 1
-  assert told > 30
+  assert told > 40
 
 
 @pytest.mark.parametrize("file", _FILES)
@@ -83,13 +83,17 @@ def test_a_value_of_the_right_type_is_taken(file):
       assert type(config[last]) is type(value)
 
 
-@pytest.mark.parametrize("file", _FILES)
-def test_a_setting_that_is_not_there_is_named(file):
-  for name, _, _ in _settings(file):
-    wrong = f"{name}s_"
-    with pytest.raises(InputError, match="has no setting") as caught:
-      _parsed(f"{file}.py", f"--config.{wrong}=1")
-    assert wrong.rpartition(".")[2] in str(caught.value)
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("learning_rat", r"learning_rat; did you mean \"learning_rate\""),
+    ("hue.term", r"term; did you mean \"terms\""),
+    ("seed.x", r"seed.x\."),
+  ],
+)
+def test_a_setting_that_is_not_there_is_named(name, message):
+  with pytest.raises(InputError, match=f"^the configuration has no setting {message}"):
+    _parsed("base.py", f"--config.{name}=1")
 
 
 _CRASHES = """
@@ -106,11 +110,9 @@ def get_config(kind=""):
     (("none.py",), r"--config is '.*none.py', which cannot be loaded: .*No such file"),
     (("none.py", "--config.seed=1"), r"none.py', which cannot be loaded: .*No such"),
     (("../README.md",), r"README.md', which cannot be loaded: SyntaxError"),
-    (("__init__.py",), r"__init__.py', which cannot be loaded: .*no attribute 'get_co"),
     (("observe_elpv.py:x",), r"observe_elpv.py', which cannot be loaded: TypeError"),
     (("digits_hue.py:color",), r"the hue term, .* is 'color'; it must be one of"),
     (("digits_hue.py", "--config.seed"), r"missing value for flag --config.seed"),
-    (("digits_hue.py", "--config.seed.x=1"), r"has no setting seed.x"),
     (("digits_hue.py", "--sead=1"), r"unknown command line flag 'sead'"),
   ],
 )
