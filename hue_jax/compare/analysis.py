@@ -11,7 +11,13 @@ import numpy as np
 from jaxtyping import Float
 
 from hue_jax.compare import records
-from hue_jax.compare.statistics import Paired, holm, paired, steps_to_reach
+from hue_jax.compare.statistics import (
+  Paired,
+  holm,
+  paired,
+  steps_to_reach,
+  t_interval,
+)
 from hue_jax.compare.study import STUDY_FILE, runs_of
 from hue_jax.errors import InputError
 
@@ -160,7 +166,7 @@ class Analysis:
   observations: Mapping[str, Mapping[str, Mapping[str, tuple[float, Paired]]]]
   num_train_steps: int
   hours: float
-  ended: float
+  ended: int | float
   code: tuple[str, ...]
   device: tuple[str, ...]
 
@@ -356,7 +362,7 @@ def _curve(runs, baseline_runs) -> LearningCurve:
 
 def _band(values):
   """Mean, low and high over seeds, the first axis."""
-  low, high = np.array([paired(column).t_interval for column in values.T]).T
+  low, high = np.array([t_interval(column) for column in values.T]).T
   return values.mean(axis=0), low, high
 
 

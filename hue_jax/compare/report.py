@@ -36,30 +36,50 @@ def write_report(
   folder = Path(folder).expanduser()
   (folder / "figures").mkdir(parents=True, exist_ok=True)
   found = [analyze(workdir) for workdir in workdirs]
-  studies = [study for study in found if study.reads_test]
-  searches = [study for study in found if not study.reads_test]
-  costs = [cost for cost in map(read_costs, workdirs) if cost]
-  content = {
-    "studies": studies,
-    "searches": searches,
-    "objectives": _objectives(studies),
-    "describe": {c.objective: c.describe for s in found for c in s.contrasts},
-    "num_forms": _num_forms(searches),
-    "costs": costs,
-    "made": provenance.today(),
-    "versions": provenance.versions("jax", "flax", "optax", "numpy", "scipy"),
-  }
+  content = _content(found, workdirs)
   write_text(folder / "report.json", json_text(found, indent=1) + "\n")
-  write_text(folder / "report.md", _render("tables.md", autoescape=False, **content))
-  pictures = _pictures(studies or searches, folder / "figures")
+  write_text(folder / "report.md", _tables(content))
+  pictures = _pictures(content["studies"] or content["searches"], folder / "figures")
   style = templates.style()
   page = _render("page.html", **content, pictures=pictures, style=style)
   write_text(folder / "report.html", page)
   return {
     "report": str(folder / "report.html"),
-    "studies": len(studies),
-    "searches": len(searches),
+    "studies": len(content["studies"]),
+    "searches": len(content["searches"]),
     "forms_tried": content["num_forms"],
+  }
+
+
+def report_tables(workdirs: Sequence[str | os.PathLike[str]]) -> str:
+  """The report.md of studies.
+
+  Args:
+    workdirs: as `write_report` takes them.
+
+  Returns:
+    The Markdown.
+  """
+  return _tables(_content([analyze(workdir) for workdir in workdirs], workdirs))
+
+
+def _tables(content):
+  return _render("tables.md", autoescape=False, **content)
+
+
+def _content(found: Sequence[Analysis], workdirs) -> dict[str, Any]:
+  """What the templates show."""
+  studies = [study for study in found if study.reads_test]
+  searches = [study for study in found if not study.reads_test]
+  return {
+    "studies": studies,
+    "searches": searches,
+    "objectives": _objectives(studies),
+    "describe": {c.objective: c.describe for s in found for c in s.contrasts},
+    "num_forms": _num_forms(searches),
+    "costs": [cost for cost in map(read_costs, workdirs) if cost],
+    "made": provenance.today(),
+    "versions": provenance.versions("jax", "flax", "optax", "numpy", "scipy"),
   }
 
 

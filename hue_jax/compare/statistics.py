@@ -9,6 +9,7 @@ from scipy import stats
 
 _DRAWS = 10_000
 _LEVEL = 0.95
+_MOST_SIGNS = 13  # pairs of which SciPy tries all signs, where some are equal or 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +57,11 @@ def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
   if count < 2:
     nothing = (np.nan, np.nan)
     return Paired(count, mean, np.nan, nothing, nothing, higher, lower, np.nan, np.nan)
-  error = float(np.std(differences, ddof=1) / np.sqrt(count))
-  reach = stats.t.ppf((1 + _LEVEL) / 2, count - 1) * error
+  error = _standard_error(differences)
   rng = np.random.default_rng(seed)
   draws = differences[rng.integers(0, count, (_DRAWS, count))].mean(axis=1)
   tails = (50 * (1 - _LEVEL), 50 * (1 + _LEVEL))
   low, high = np.percentile(draws, tails)
-  if higher or lower:
-    wilcoxon_p = float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
-  else:
-    wilcoxon_p = 1.0
   if error:
     t_p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
   else:  # every pair differs by the same
@@ -74,13 +70,48 @@ def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
     count,
     mean,
     error,
-    (mean - reach, mean + reach),
+    t_interval(differences),
     (float(low), float(high)),
     higher,
     lower,
     t_p,
-    wilcoxon_p,
+    _wilcoxon_p(differences),
   )
+
+
+def _wilcoxon_p(differences):
+  """As `stats.wilcoxon` has it; where that tries all signs, all of them at once."""
+  if not differences.any():
+    return 1.0
+  sizes = np.abs(differences)
+  distinct = len(np.unique(sizes[sizes > 0])) == len(sizes)
+  if distinct or len(sizes) > _MOST_SIGNS:
+    return float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+  signed_ranks = np.sign(differences) * stats.rankdata(sizes)
+
+  def positive(signed_ranks, axis):
+    return np.maximum(signed_ranks, 0).sum(axis)
+
+  test = stats.permutation_test((signed_ranks,), positive, permutation_type="samples")
+  return float(test.pvalue)
+
+
+def t_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
+  """95 % interval of the mean, by Student's t.
+
+  Args:
+    values: at least 2.
+
+  Returns:
+    The two ends.
+  """
+  mean = float(np.mean(values))
+  reach = stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * _standard_error(values)
+  return (mean - reach, mean + reach)
+
+
+def _standard_error(values):
+  return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def median_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:

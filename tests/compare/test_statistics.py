@@ -28,6 +28,15 @@ def test_paired_statistics_are_scipys():
   assert found.wilcoxon_p == pytest.approx(pratt.pvalue)
 
 
+def test_few_pairs_of_which_some_are_equal_or_0_are_tested_as_scipy_tests_them():
+  rng = np.random.default_rng(0)
+  for count in [*range(2, 9)] * 2 + [14]:
+    few = rng.integers(-3, 4, count) / 7
+    few[0] = 1 / 7
+    expected = scipy.stats.wilcoxon(few, zero_method="pratt").pvalue
+    assert paired(few).wilcoxon_p == expected, few
+
+
 def test_no_difference_at_all_is_no_effect():
   found = paired(np.zeros(6))
   assert found.t_interval == (0, 0)
