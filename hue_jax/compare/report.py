@@ -174,18 +174,18 @@ def _reference_of(study: Analysis, measure: str) -> float:
   return next((gain.reference for gain in others if gain), math.nan)
 
 
-def _digits(value: float) -> int:
+def _digits(value: int | float) -> int:
   return 2 if abs(value) >= 0.1 or value == 0 else 3
 
 
-def _number(value: float, digits: int | None = None) -> str:
+def _number(value: int | float, digits: int | None = None) -> str:
   if value is None or not math.isfinite(value):
     return "—"
   digits = _digits(value) if digits is None else digits
   return f"{value:.{digits}f}".replace("-", "−")
 
 
-def _signed(value: float, digits: int | None = None) -> str:
+def _signed(value: int | float, digits: int | None = None) -> str:
   if not math.isfinite(value):
     return "—"
   digits = _digits(value) if digits is None else digits
@@ -202,7 +202,7 @@ def _interval(gain: Gain) -> str:
   return f"{_signed(gain.paired.mean, digits)} [{', '.join(values)}]"
 
 
-def _p(value: float) -> str:
+def _p(value: int | float) -> str:
   if not math.isfinite(value):
     return "—"
   return "< 0.001" if value < 0.001 else f"{value:.3f}"
@@ -216,5 +216,5 @@ def _verdict(gain: Gain) -> str:
   return "better" if (low > 0) == (gain.measure.better > 0) else "worse"
 
 
-def _day(seconds: float) -> str:
+def _day(seconds: int | float) -> str:
   return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
