@@ -19,6 +19,10 @@ _MODE = flags.define_mode(
 def main() -> dict[str, Any]:
   """Trains or evaluates; returns the result."""
   distributed.initialize()
+  # Each takes longer to import than what a user may have mistaken takes to tell.
+  from hue_jax.train.config import check_settings
+
+  check_settings(_CONFIG.value)
   from hue_jax.train import loop
 
   modes = {"train": loop.train, "evaluate": loop.evaluate_workdir}

@@ -42,6 +42,9 @@ T = TypeVar("T")
 # The default of a setting that has none.
 REQUIRED = dataclasses.MISSING
 
+# JAX's keys keep 32 bits of a seed: greater ones would repeat the numbers of others.
+MAX_SEED = 2**32 - 1
+
 
 class Accepts:
   """What a setting accepts. To accept something else is to write another of these."""
@@ -206,6 +209,18 @@ class Several(Accepts):
     return f"a sequence{count}, each {self.member}"
 
 
+class Options(Accepts):
+  """Settings by name, which that checks for which they are, as a network's options."""
+
+  def __call__(self, name, value):
+    """Returns a dictionary."""
+    return _mapping(name, value, str(self))
+
+  def __str__(self):
+    """Without the names, which depend on other settings."""
+    return "settings by name"
+
+
 @dataclasses.dataclass(frozen=True)
 class Group(Accepts):
   """A group of settings within another."""
@@ -273,6 +288,11 @@ def integer(default: Any = REQUIRED, *, named: str | None = None, **bounds) -> A
   return setting(default, Integer(**bounds), named=named)
 
 
+def seed(default: Any = REQUIRED, *, named: str | None = None) -> Any:
+  """Declares the seed of random numbers."""
+  return integer(default, at_least=0, at_most=MAX_SEED, named=named)
+
+
 def choice(
   default: Any,
   accepted: Iterable[Any] | Callable[[], Iterable[Any]],
@@ -305,6 +325,11 @@ def several(
 ) -> Any:
   """Declares a sequence, as in `several((0.5,), Number(), lengths=(1, 3))`."""
   return setting(default, Several(member, at_least, lengths), named=named)
+
+
+def options(default: Any = REQUIRED, *, named: str | None = None) -> Any:
+  """Declares settings that are checked elsewhere."""
+  return setting(default, Options(), named=named)
 
 
 def group(cls: type, *, named: str | None = None) -> Any:

@@ -16,11 +16,10 @@ from hue_jax.data import images
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.loader import Loader
 from hue_jax.data.order import ShuffledOrder
-from hue_jax.data.randaugment import RandAugment
+from hue_jax.data.randaugment import augment
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
-
-CROPS = ("random_resized", "pad", "none")
+from hue_jax.preprocessing import CROPS, RandAugment
 
 _ENDLESS = 2**62
 _NO_RANDAUGMENT = RandAugment()
@@ -115,7 +114,7 @@ def train_batches(
       channels=channels or dataset.channels,
       shape=dataset.image_shape,
     )
-    image = randaugment(image, uniforms[first_of_randaugment:])
+    image = augment(randaugment, image, uniforms[first_of_randaugment:])
     frame = padding if crop == "pad" else 0
     return images.shift_and_flip(image, uniforms, frame, flip)
 

@@ -22,65 +22,41 @@ ranges of translation, posterize and solarize are those of "ResNet strikes back"
 (Wightman et al., 2021).
 """
 
-import dataclasses
 import math
 
 import tensorflow as tf
 
-from hue_jax.errors import check_integer, check_number
+from hue_jax.preprocessing import (
+  MAX_MAGNITUDE,
+  UNIFORMS_PER_OPERATION,
+  RandAugment,
+)
 
-_MAX_MAGNITUDE = 10.0
 _GRAY = 128.0
-_UNIFORMS_PER_OPERATION = 3  # Which, its sign, its magnitude.
 
 
-@dataclasses.dataclass(frozen=True)
-class RandAugment:
-  """How images are augmented.
+def augment(settings: RandAugment, image, uniforms):
+  """Augments an image.
 
-  Attributes:
-    num_ops: Operations for each image; 0 for none.
-    magnitude: Their strength, 0 to 10.
-    magnitude_std: Standard deviation of the normal noise that is added to it.
+  Args:
+    settings: What is done, and how much.
+    image: uint8 [height, width, 1 or 3].
+    uniforms: Random numbers in [0, 1), [settings.num_uniforms].
+
+  Returns:
+    uint8 [height, width, channels].
   """
-
-  num_ops: int = 0
-  magnitude: int | float = 0.0
-  magnitude_std: int | float = 0.0
-
-  def __post_init__(self):
-    check_integer("randaugment.num_ops", self.num_ops, at_least=0)
-    check_number(
-      "randaugment.magnitude", self.magnitude, at_least=0, at_most=_MAX_MAGNITUDE
-    )
-    check_number("randaugment.magnitude_std", self.magnitude_std, at_least=0)
-
-  @property
-  def num_uniforms(self) -> int:
-    """How many random numbers an image takes."""
-    return self.num_ops * _UNIFORMS_PER_OPERATION
-
-  def __call__(self, image, uniforms):
-    """Augments an image.
-
-    Args:
-      image: uint8 [height, width, 1 or 3].
-      uniforms: Random numbers in [0, 1), [num_uniforms].
-
-    Returns:
-      uint8 [height, width, channels].
-    """
-    shape = image.shape
-    for index in range(self.num_ops):
-      first = index * _UNIFORMS_PER_OPERATION
-      which, sign, noise = (uniforms[first + i] for i in range(3))
-      # A uniform number of 24 bits can be 0, of which the normal quantile is −∞.
-      normal = tf.math.ndtri(tf.clip_by_value(noise, 2.0**-24, 1 - 2.0**-24))
-      strength = (self.magnitude + self.magnitude_std * normal) / _MAX_MAGNITUDE
-      strength = tf.clip_by_value(strength, 0.0, 1.0)
-      signed = tf.where(sign < 0.5, -strength, strength)
-      image = _apply(image, which, strength, signed)
-    return tf.ensure_shape(image, shape)
+  shape = image.shape
+  for index in range(settings.num_ops):
+    first = index * UNIFORMS_PER_OPERATION
+    which, sign, noise = (uniforms[first + i] for i in range(3))
+    # A uniform number of 24 bits can be 0, of which the normal quantile is −∞.
+    normal = tf.math.ndtri(tf.clip_by_value(noise, 2.0**-24, 1 - 2.0**-24))
+    strength = (settings.magnitude + settings.magnitude_std * normal) / MAX_MAGNITUDE
+    strength = tf.clip_by_value(strength, 0.0, 1.0)
+    signed = tf.where(sign < 0.5, -strength, strength)
+    image = _apply(image, which, strength, signed)
+  return tf.ensure_shape(image, shape)
 
 
 OPERATIONS = (

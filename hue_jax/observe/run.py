@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import open_dataset
-from hue_jax.data.input_pipeline import CROPS
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.errors import InputError, check_integer, check_one_of
 from hue_jax.observe.capture import DTYPES, Sample, capture
@@ -33,6 +32,7 @@ from hue_jax.observe.results import LayerFacts, Observation, Results
 from hue_jax.observe.store import Store
 from hue_jax.observe.viewer import ViewerMaker, choose_images
 from hue_jax.pages import provenance
+from hue_jax.preprocessing import CROPS
 
 
 def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:

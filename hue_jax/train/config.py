@@ -3,6 +3,7 @@
 What a setting means and its default stand in `configs/base.py`.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -14,13 +15,27 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from hue_jax.data.input_pipeline import CROPS
-from hue_jax.data.randaugment import RandAugment
-from hue_jax.errors import InputError, check_integer, check_number, check_one_of
+from hue_jax.errors import InputError
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
+from hue_jax.settings import (
+  REQUIRED,
+  Group,
+  Named,
+  choice,
+  create,
+  flag,
+  group,
+  integer,
+  number,
+  options,
+  seed,
+  setting,
+  text,
+)
 from hue_jax.train.mixing import Mixing
 from hue_jax.train.objective import check_classifier, check_terms
-from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, OPTIMIZERS
+from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, Optimization
 from hue_jax.train.parallel import AXIS, FORMS
 
 # By which the best checkpoint is chosen: of all images, or the mean of the classes.
@@ -53,6 +68,107 @@ class DatasetFacts(Protocol):
     """Examples of a split; InputError for an unknown one."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ExtraTest:
+  """A further data set of the same classes, on which the best checkpoint is tested.
+
+  Attributes:
+    dataset: its name in TFDS.
+    split: of it.
+  """
+
+  dataset: str = text(empty=False)
+  split: str = text(empty=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class HueTerms:
+  """The hue loss, and whether it is on.
+
+  Attributes:
+    enabled: whether the terms count.
+    terms: name → kind and settings.
+  """
+
+  enabled: bool = flag()
+  terms: Mapping[str, Any] = options()
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Pixels, Augmentation, Optimization):
+  """What each setting of a run accepts; `configs/base.py` says what they mean."""
+
+  seed: int = seed()
+
+  dataset: str = text(empty=False)
+  data_dir: str | None = text(None)
+  num_classes: int = integer(at_least=1)
+  train_split: str = text(empty=False)
+  train_per_class: int = integer(at_least=0)
+  train_fraction: int | float = number(above=0, at_most=1)
+  validation_split: str = text()
+  test_split: str = text(empty=False)
+  image_size: int = integer(at_least=1)
+  erase_probability: int | float = number(at_least=0, at_most=1)
+  mixing: Mixing = group(Mixing)
+  eval_image_size: int = integer(at_least=0)
+  metric: str = choice(REQUIRED, METRICS)
+  extra_tests: Mapping[str, ExtraTest] = setting(REQUIRED, Named(Group(ExtraTest)))
+
+  model: str = text(empty=False)
+  model_options: Mapping[str, Any] = options()
+  init_from: str = text()
+  half_precision: bool = flag()
+  sync_batch_norm: bool = flag()
+
+  classifier: Mapping[str, Any] = options()
+  label_smoothing: int | float = number(at_least=0, below=1)
+  terms: Mapping[str, Any] = options()
+  hue: HueTerms = setting(REQUIRED, Group(HueTerms))
+
+  layer_decay: int | float = number(above=0, at_most=1)
+  schedule: str = choice(REQUIRED, LEARNING_RATE_SCHEDULES)
+  num_train_steps: int = integer(at_least=-1)
+  eval_batch_size: int = integer(at_least=0)
+  ema_decay: int | float = number(at_least=0, below=1)
+
+  parallel: str = choice(REQUIRED, FORMS)
+  log_every_steps: int = integer(at_least=1)
+  eval_every_epochs: int | float = number(above=0)
+  num_colored_images: int = integer(at_least=0, at_most=_MOST_COLORED)
+  checkpoint_every_steps: int = integer(at_least=1)
+  keep_checkpoints: int = integer(at_least=1)
+
+
+def check_settings(config: ConfigDict) -> None:
+  """Raises an InputError for the first setting that no data set could bear.
+
+  Args:
+    config: of the fields of `configs/base.py`.
+  """
+  settings = create(Settings, config)
+  _check_divides("batch_size", settings.batch_size)
+  _check_divides("eval_batch_size", settings.eval_batch_size)
+  each = settings.batch_size // jax.device_count()
+  if settings.mixing and each % 2:
+    raise InputError(
+      f"batch_size is {settings.batch_size}, which makes {each} images a device; it "
+      "must make an even number of them, for mixing takes them in pairs."
+    )
+  if settings.train_per_class and settings.train_fraction < 1:
+    raise InputError(
+      f"train_per_class is {settings.train_per_class} and train_fraction is "
+      f"{settings.train_fraction:g}; it must be one of them alone that is set."
+    )
+  shapes = tap_shapes(build_model(config), image_shape(config))
+  check_classifier(config.classifier.to_dict())
+  for name, terms_of in (
+    ("terms", config.terms.to_dict()),
+    ("hue.terms", hue_terms(config)),
+  ):
+    check_terms(terms_of, shapes, num_classes=config.num_classes, setting=name)
+
+
 def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
   """Raises an InputError that names the first setting that cannot be used.
 
@@ -60,96 +176,22 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
     config: of the fields of `configs/base.py`.
     dataset: that `config.dataset` names.
   """
-  _check_numbers(config)
-  check_one_of("optimizer", config.optimizer, OPTIMIZERS)
-  check_one_of("schedule", config.schedule, LEARNING_RATE_SCHEDULES)
-  check_one_of("crop", config.crop, CROPS)
-  check_one_of("channels", config.channels, (1, 3))
-  check_one_of("metric", config.metric, METRICS)
-  check_one_of("parallel", config.parallel, FORMS)
-  for name in ("pixel_mean", "pixel_std"):
-    _check_pixels(name, config[name], config.channels)
-  for name in ("batch_size", "eval_batch_size"):
-    _check_divides(name, config[name])
-  randaugment(config)
-  if mixing(config) and config.batch_size // jax.device_count() % 2:
-    raise InputError(
-      f"batch_size is {config.batch_size}, which makes "
-      f"{config.batch_size // jax.device_count()} images a device; mixing needs pairs, "
-      "so it must be an even number."
-    )
+  check_settings(config)
   if config.num_classes != dataset.num_classes:
     raise InputError(
-      f"num_classes is {config.num_classes}, but data set {dataset.name!r} has "
-      f"{dataset.num_classes} classes."
+      f"num_classes is {config.num_classes}; it must be {dataset.num_classes}, for "
+      f"so many has data set {dataset.name!r}."
     )
   for name in ("train_split", "validation_split", "test_split"):
-    split = config[name]
-    if split and not dataset.num_examples(split):
-      raise InputError(f"{name} is {split!r}, which holds no example.")
-    if not split and name != "validation_split":
-      raise InputError(f"{name} is empty; it must name a split of the data set.")
+    if config[name] and not dataset.num_examples(config[name]):
+      raise InputError(
+        f"{name} is {config[name]!r}, which holds no example; it must hold some."
+      )
   if num_train_steps(config, dataset) < 1:
     raise InputError(
       f"num_epochs is {config.num_epochs:g}, which makes no step of batch_size "
-      f"{config.batch_size}."
+      f"{config.batch_size}; it must make at least one."
     )
-  shapes = tap_shapes(build_model(config), image_shape(config))
-  check_classifier(config.classifier.to_dict())
-  for setting in ("terms", "hue.terms"):
-    check_terms(
-      config[setting].to_dict() if setting == "terms" else hue_terms(config),
-      shapes,
-      num_classes=config.num_classes,
-      setting=setting,
-    )
-
-
-def _check_numbers(config):
-  check_integer("seed", config.seed, at_least=0)
-  for name in (
-    "num_classes",
-    "image_size",
-    "batch_size",
-    "log_every_steps",
-    "checkpoint_every_steps",
-    "keep_checkpoints",
-    "repeats",
-  ):
-    check_integer(name, config[name], at_least=1)
-  for name in ("padding", "eval_batch_size", "eval_image_size", "train_per_class"):
-    check_integer(name, config[name], at_least=0)
-  check_integer(
-    "num_colored_images", config.num_colored_images, at_least=0, at_most=_MOST_COLORED
-  )
-  check_integer("num_train_steps", config.num_train_steps, at_least=-1)
-  for name in ("learning_rate", "num_epochs", "eval_every_epochs"):
-    check_number(name, config[name], above=0)
-  for name in ("weight_decay", "gradient_clip_norm", "warmup_epochs"):
-    check_number(name, config[name], at_least=0)
-  for name in ("momentum", "label_smoothing", "ema_decay"):
-    check_number(name, config[name], at_least=0, below=1)
-  check_number("erase_probability", config.erase_probability, at_least=0, at_most=1)
-  for name in ("train_fraction", "eval_crop_ratio", "layer_decay"):
-    check_number(name, config[name], above=0, at_most=1)
-  if config.train_per_class and config.train_fraction < 1:
-    raise InputError(
-      f"train_per_class is {config.train_per_class} and train_fraction is "
-      f"{config.train_fraction:g}; only one of them may be set."
-    )
-
-
-def _check_pixels(name, values, channels):
-  if len(values) not in (1, channels):
-    raise InputError(
-      f"{name} is {tuple(values)}; images of {channels} channels take 1 or "
-      f"{channels} values."
-    )
-  for value in values:
-    if name == "pixel_std":
-      check_number(name, value, above=0)
-    else:
-      check_number(name, value)
 
 
 def _check_divides(name, batch_size):
@@ -187,12 +229,12 @@ def eval_image_size(config: ConfigDict) -> int:
 
 def randaugment(config: ConfigDict) -> RandAugment:
   """Operations on training images."""
-  return RandAugment(**config.randaugment)
+  return create(RandAugment, config.randaugment, "randaugment")
 
 
 def mixing(config: ConfigDict) -> Mixing:
   """How pairs of training images are mixed."""
-  return Mixing(**config.mixing)
+  return create(Mixing, config.mixing, "mixing")
 
 
 def hue_terms(config: ConfigDict) -> dict[str, dict[str, Any]]:

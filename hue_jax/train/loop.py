@@ -24,6 +24,7 @@ from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.evaluation import evaluate
 from hue_jax.train.objective import Objective
+from hue_jax.train.optimizer import warmup_remark
 from hue_jax.train.parallel import AXIS, Parallel, create_parallel
 from hue_jax.train.pictures import LayerPictures
 from hue_jax.train.preemption import Preempted, Watch
@@ -68,6 +69,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     ):
       report.note(f"{run.describe()}  workdir {workdir}")
       report.note(origin)
+      warmup_steps = settings.steps(config, run.dataset, config.warmup_epochs)
+      if remark := warmup_remark(warmup_steps, run.num_train_steps):
+        report.note(remark)
       for name in run.left_out():
         dataset = config.extra_tests[name].dataset
         report.note(f"left out: the extra test {name}; {dataset} is not prepared")

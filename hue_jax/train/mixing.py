@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from hue_jax.errors import check_number
+from hue_jax.settings import check, number
 from hue_jax.train.terms import Mixed
 
 
@@ -24,14 +24,12 @@ class Mixing:
     probability: that a pair is mixed.
   """
 
-  mixup: int | float = 0.0
-  cutmix: int | float = 0.0
-  probability: int | float = 1.0
+  mixup: int | float = number(0.0, at_least=0)
+  cutmix: int | float = number(0.0, at_least=0)
+  probability: int | float = number(1.0, at_least=0, at_most=1)
 
   def __post_init__(self):
-    check_number("mixing.mixup", self.mixup, at_least=0)
-    check_number("mixing.cutmix", self.cutmix, at_least=0)
-    check_number("mixing.probability", self.probability, at_least=0, at_most=1)
+    check(self, "mixing")
 
   def __bool__(self) -> bool:
     """Whether anything is mixed."""

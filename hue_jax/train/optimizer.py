@@ -1,16 +1,62 @@
 """Optimizers by name, all from Optax, and the schedule of their learning rate."""
 
+import dataclasses
 import re
 
 import jax
 import optax
 from jaxtyping import PyTree
 
+from hue_jax.settings import REQUIRED, choice, integer, number
+
 OPTIMIZERS = ("sgd", "adamw", "lamb")
 LEARNING_RATE_SCHEDULES = ("cosine", "linear", "step")
 
 # Epochs 30, 60 and 80 of 90.
 _STEPS_DOWN = (1 / 3, 2 / 3, 8 / 9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization:
+  """How weights are optimized, of a run as of a study.
+
+  Attributes:
+    optimizer: one of `OPTIMIZERS`.
+    learning_rate: at the end of the warm-up, of batch size 256.
+    momentum: of SGD.
+    weight_decay: of kernels.
+    gradient_clip_norm: largest global norm of the gradient; 0 for no bound.
+    warmup_epochs: in which the learning rate rises from 0.
+    num_epochs: of the run, warm-up included.
+    batch_size: over all devices.
+  """
+
+  optimizer: str = choice(REQUIRED, OPTIMIZERS)
+  learning_rate: int | float = number(above=0)
+  momentum: int | float = number(at_least=0, below=1)
+  weight_decay: int | float = number(at_least=0)
+  gradient_clip_norm: int | float = number(at_least=0)
+  warmup_epochs: int | float = number(at_least=0)
+  num_epochs: int | float = number(above=0)
+  batch_size: int = integer(at_least=1)
+
+
+def warmup_remark(warmup_steps: int, num_train_steps: int) -> str:
+  """What is to be said of a warm-up that takes the whole run; "" of a shorter one.
+
+  Args:
+    warmup_steps: that `warmup_epochs` makes.
+    num_train_steps: length of the run.
+
+  Returns:
+    A line, or none.
+  """
+  if warmup_steps < num_train_steps:
+    return ""
+  return (
+    f"warmup_epochs makes {warmup_steps} steps, and the run has {num_train_steps}: the "
+    "learning rate rises to its end and is never at its full height"
+  )
 
 
 def learning_rate_schedule(

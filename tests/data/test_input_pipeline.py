@@ -11,8 +11,8 @@ from hue_jax.data import images
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.order import ShuffledOrder
-from hue_jax.data.randaugment import RandAugment
 from hue_jax.errors import InputError
+from hue_jax.preprocessing import RandAugment
 from tests.helpers.data_sets import image_features, write_images
 
 CROPS = ["random_resized", "pad", "none"]

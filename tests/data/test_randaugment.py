@@ -1,13 +1,16 @@
 """RandAugment's operations against Pillow's."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from hue_jax.data import randaugment
-from hue_jax.data.randaugment import OPERATIONS, RandAugment, operation
+from hue_jax.data.randaugment import OPERATIONS, augment, operation
 from hue_jax.errors import InputError
+from hue_jax.preprocessing import RandAugment
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +106,9 @@ def test_constant_images_stay_finite():
 
 
 def test_an_image_is_a_function_of_its_numbers(photograph):
-  augment = RandAugment(num_ops=2, magnitude=7, magnitude_std=0.5)
-  assert augment.num_uniforms == 6
-  graph = tf.function(augment)
+  settings = RandAugment(num_ops=2, magnitude=7, magnitude_std=0.5)
+  assert settings.num_uniforms == 6
+  graph = tf.function(functools.partial(augment, settings))
   uniforms = np.random.default_rng(1).random((40, 6), np.float32)
   images = [graph(_tensor(photograph), tf.constant(u)).numpy() for u in uniforms]
   again = [graph(_tensor(photograph), tf.constant(u)).numpy() for u in uniforms]
@@ -114,7 +117,7 @@ def test_an_image_is_a_function_of_its_numbers(photograph):
 
 
 def test_every_operation_is_drawn_and_one_at_a_time(photograph):
-  graph = tf.function(RandAugment(num_ops=1, magnitude=10))
+  graph = tf.function(functools.partial(augment, RandAugment(num_ops=1, magnitude=10)))
   image = _tensor(photograph)
   for index, name in enumerate(OPERATIONS):
     which = (index + 0.5) / len(OPERATIONS)
@@ -124,7 +127,7 @@ def test_every_operation_is_drawn_and_one_at_a_time(photograph):
 
 def test_no_magnitude_and_no_operation_change_little(photograph):
   image = _tensor(photograph)
-  _check(RandAugment()(image, tf.zeros([0])), photograph)
+  _check(augment(RandAugment(), image, tf.zeros([0])), photograph)
   for name in set(OPERATIONS) - {"autocontrast", "equalize"}:
     found = operation(name, image, tf.constant(0.0), tf.constant(0.0))
     _check(found, photograph)

@@ -1,6 +1,8 @@
 """Settings that cannot be used are named before anything is computed."""
 
 import importlib
+import math
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -8,7 +10,21 @@ from etils import epath
 
 from configs import base
 from hue_jax.errors import InputError
+from hue_jax.settings import (
+  Choice,
+  Flag,
+  Group,
+  Integer,
+  Named,
+  Number,
+  Options,
+  Several,
+  Text,
+  create,
+  fields_of,
+)
 from hue_jax.train.config import (
+  Settings,
   build_model,
   check_config,
   claim_workdir,
@@ -16,6 +32,7 @@ from hue_jax.train.config import (
   hue_terms,
   num_train_steps,
 )
+from hue_jax.train.optimizer import warmup_remark
 
 _CONFIGS = ("digits_hue", "fashion_mnist_hue", "cifar10_resnet18_hue", "resnet50_hue")
 
@@ -92,9 +109,9 @@ def test_resnet50_is_the_literatures_recipe():
     ({"crop": "center"}, r"crop is 'center'; .*random_resized, pad, none"),
     ({"parallel": "jit"}, r"parallel is 'jit'; .*pmap, shard_map"),
     ({"channels": 4}, r"channels is 4; .*1, 3"),
-    ({"num_classes": 12}, r"num_classes is 12, but data set 'digits' has 10"),
+    ({"num_classes": 12}, r"num_classes is 12; it must be 10, for .*'digits'"),
     ({"train_split": "training"}, r"no split 'training'.*'train', 'test'"),
-    ({"test_split": ""}, r"test_split is empty"),
+    ({"test_split": ""}, r"test_split is ''; it must be a text that is not empty"),
     ({"train_split": "none"}, r"train_split is 'none', which holds no example"),
     ({"batch_size": 60}, r"batch_size is 60, which 8 devices do not.*multiple of 8"),
     ({"eval_batch_size": 12}, r"eval_batch_size is 12, which 8 devices do not"),
@@ -104,12 +121,13 @@ def test_resnet50_is_the_literatures_recipe():
     ({"weight_decay": -1.0}, r"weight_decay is -1.0; .*at least 0"),
     ({"ema_decay": 1.0}, r"ema_decay is 1.0; .*below 1"),
     ({"label_smoothing": 1.0}, r"label_smoothing is 1.0"),
-    ({"seed": -1}, r"seed is -1"),
-    ({"num_colored_images": -1}, r"num_colored_images is -1; .*integer 0 to 64"),
-    ({"num_colored_images": 65}, r"num_colored_images is 65; .*integer 0 to 64"),
+    ({"mixing": {"mixup": 0.2}, "batch_size": 8}, r"batch_size is 8, .*even number"),
+    ({"train_per_class": 5, "train_fraction": 0.5}, r"only one|one of them alone"),
+    ({"num_colored_images": -1}, r"num_colored_images is -1; .*integer from 0 to 64"),
+    ({"num_colored_images": 65}, r"num_colored_images is 65; .*integer from 0 to 64"),
     ({"num_epochs": 0.001}, r"num_epochs is 0.001, which makes no step"),
-    ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); images of 1 channels"),
-    ({"pixel_std": (0.0,)}, r"pixel_std is 0.0; .*above 0"),
+    ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); it must be 1 value"),
+    ({"pixel_std": (0.0,)}, r"pixel_std\[0\] is 0.0; .*above 0"),
     ({"hue.terms.position.weight": -1.0}, r"hue.terms.position.weight is -1.0"),
     ({"hue.terms.position.tap": "stage5"}, r"tap is 'stage5'; .*stem, stage1, stage2"),
     ({"hue.terms.position.tap": "stage4"}, r"'stage4'.*more than one position"),
@@ -121,6 +139,68 @@ def test_settings_that_cannot_be_used(settings, message):
   with pytest.raises(InputError, match=message) as caught:
     check_config(config, _Facts())
   assert "\n" not in str(caught.value)
+
+
+def test_every_setting_is_declared_once():
+  names = set(base.get_config())
+  assert set(fields_of(Settings)) == names
+  declared = [set(vars(cls).get("__annotations__", ())) for cls in Settings.__mro__]
+  assert sum(map(len, declared)) == len(names)
+
+
+def _refused(accepts):
+  """Values that a declaration does not accept."""
+  match accepts:
+    case Number():
+      yield from (math.nan, math.inf, "fast", None, True, (1.0,))
+      yield from (accepts.at_least - 1,) if accepts.at_least is not None else ()
+      yield from (accepts.at_most + 1,) if accepts.at_most is not None else ()
+      yield from filter(lambda bound: bound is not None, (accepts.above, accepts.below))
+    case Integer():
+      yield from (0.5, "x", None, False, (1,), accepts.at_least - 1)
+      yield from (accepts.at_most + 1,) if accepts.at_most is not None else ()
+    case Choice():
+      yield from ("nonsense", "", None, 7, ("top1",))
+    case Flag():
+      yield from ("perhaps", 1, None)
+    case Text():
+      yield from (3, ("train",), *([] if accepts.empty else [""]))
+    case Several():
+      yield from (0.5, "fast", (math.nan,), ("x",), None)
+    case Group() | Options() | Named():
+      yield from (3, "x", None, (1,))
+    case _:
+      raise NotImplementedError(accepts)
+
+
+def _declared(cls, values, prefix=""):
+  """Every setting with its declaration, and the dictionary in which it stands."""
+  for name, field in fields_of(cls).items():
+    accepts = field.metadata["accepts"]
+    yield f"{prefix}{name}", accepts, values, name
+    if isinstance(accepts, Group):
+      yield from _declared(accepts.cls, values[name], f"{prefix}{name}.")
+
+
+def test_every_setting_refuses_what_it_does_not_accept():
+  values = _config().to_dict()
+  told = 0
+  for name, accepts, here, key in _declared(Settings, values):
+    kept = here[key]
+    for wrong in _refused(accepts):
+      here[key] = wrong
+      with pytest.raises(InputError) as caught:
+        create(Settings, values)
+      message = str(caught.value)
+      assert re.match(rf"{re.escape(name)}(\[0\])? is .*; it must be .*[.?]$", message)
+      told += 1
+    here[key] = kept
+  assert told > 200
+
+
+def test_a_warm_up_of_the_whole_run_is_told():
+  assert warmup_remark(0, 1) == warmup_remark(9, 10) == ""
+  assert "makes 10 steps, and the run has 10" in warmup_remark(10, 10)
 
 
 def test_a_plane_needs_three_channels():

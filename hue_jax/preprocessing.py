@@ -1,0 +1,90 @@
+"""How images come to a network: settings alone, which need no TensorFlow."""
+
+import dataclasses
+
+from hue_jax.errors import InputError
+from hue_jax.settings import (
+  REQUIRED,
+  Number,
+  check,
+  choice,
+  flag,
+  group,
+  integer,
+  number,
+  several,
+)
+
+CROPS = ("random_resized", "pad", "none")
+
+MAX_MAGNITUDE = 10.0
+UNIFORMS_PER_OPERATION = 3  # Which, its sign, its magnitude.
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+  """The numbers that images are made of.
+
+  Attributes:
+    channels: Of the images, 1 or 3.
+    pixel_mean: Of pixels in [0, 1]: one value a channel, or one.
+    pixel_std: Likewise.
+  """
+
+  channels: int = choice(REQUIRED, (1, 3))
+  pixel_mean: tuple[int | float, ...] = several(REQUIRED, Number())
+  pixel_std: tuple[int | float, ...] = several(REQUIRED, Number(above=0))
+
+  def __post_init__(self):
+    for name in ("pixel_mean", "pixel_std"):
+      values = getattr(self, name)
+      if len(values) not in (1, self.channels):
+        accepted = "1 value" if self.channels == 1 else f"1 or {self.channels} values"
+        raise InputError(
+          f"{name} is {values}; it must be {accepted}, for channels is {self.channels}."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RandAugment:
+  """Operations on training images, which `randaugment.augment` carries out.
+
+  Attributes:
+    num_ops: Operations for each image; 0 for none.
+    magnitude: Their strength, 0 to 10.
+    magnitude_std: Standard deviation of the normal noise that is added to it.
+  """
+
+  num_ops: int = integer(0, at_least=0)
+  magnitude: int | float = number(0.0, at_least=0, at_most=MAX_MAGNITUDE)
+  magnitude_std: int | float = number(0.0, at_least=0)
+
+  def __post_init__(self):
+    check(self, "randaugment")
+
+  @property
+  def num_uniforms(self) -> int:
+    """How many random numbers an image takes."""
+    return self.num_ops * UNIFORMS_PER_OPERATION
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """What is done to training images, and what of it evaluation must know.
+
+  Attributes:
+    crop: "random_resized", "pad" or "none".
+    padding: Pixels on each side, for "pad".
+    flip: Whether half of the images are mirrored.
+    repeats: Times that an image stands in the stream, augmented anew.
+    randaugment: Operations on each image.
+    eval_crop_ratio: Of "random_resized": the side of the central crop over the shorter
+      side of the image.
+  """
+
+  crop: str = choice(REQUIRED, CROPS)
+  padding: int = integer(at_least=0)
+  flip: bool = flag()
+  repeats: int = integer(at_least=1)
+  randaugment: RandAugment = group(RandAugment)
+  eval_crop_ratio: int | float = number(above=0, at_most=1)
