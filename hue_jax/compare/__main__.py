@@ -37,7 +37,7 @@ def main() -> dict[str, Any]:
 def _report(studies):
   if not studies:
     raise InputError("--studies is empty; --mode=report needs workdirs of studies.")
-  from hue_jax.compare.report import write_report
+  from hue_jax.compare.study_report import write_report
 
   return write_report(studies, _WORKDIR.value)
 
@@ -46,12 +46,20 @@ def _study():
   if _CONFIG.value is None:
     raise InputError(f"--config is not given; --mode={_MODE.value} needs it.")
   from hue_jax.compare.cost import measure_costs
+  from hue_jax.compare.settings import checked_settings
   from hue_jax.compare.study import run_study
+  from hue_jax.compare.workers import default_workers
 
-  settings = _CONFIG.value.to_dict()
+  settings = checked_settings(_CONFIG.value.to_dict())
   if _MODE.value == "cost":
     return {"objectives": len(measure_costs(settings, _WORKDIR.value))}
-  runs = run_study(settings, _WORKDIR.value)
+  if settings["num_seeds"] < 2:
+    raise InputError(
+      f"num_seeds is {settings['num_seeds']}; it must be at least 2, for the report "
+      "has intervals."
+    )
+  workers = settings["workers"] or default_workers()
+  runs = run_study(settings, _WORKDIR.value, workers=workers)
   return {"runs": len(runs)} | _report([_WORKDIR.value])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hue_jax.compare import records
+from hue_jax.compare import run_records
 from hue_jax.compare.statistics import (
   Paired,
   holm,
@@ -204,7 +204,7 @@ def analyze(workdir: str | os.PathLike[str]) -> Analysis:
     raise InputError(f"{workdir} holds no study ({STUDY_FILE}).")
   settings = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
   by_name = {name: {} for name in settings["objectives"]}
-  for record in runs_of(settings, records.read(folder / records.FILE)):
+  for record in runs_of(settings, run_records.read(folder / run_records.FILE)):
     by_name[record["objective"]][record["seed"]] = record
   seeds = sorted(set.intersection(*(set(found) for found in by_name.values())))
   if len(seeds) < 2:

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.statistics import median_interval
-from hue_jax.errors import InputError, check_integer
+from hue_jax.errors import InputError
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.pages import provenance
 from hue_jax.pages.files import json_text, write_text
@@ -72,10 +73,8 @@ def measure_costs(
   Raises:
     InputError: a setting that cannot be used.
   """
+  settings = checked_settings(settings)
   cost = settings["cost"]
-  for name in ("num_classes", "image_size", "batch_size"):
-    check_integer(f"cost.{name}", cost[name], at_least=1)
-  check_integer("cost.repeats", cost["repeats"], at_least=6)
   baseline = settings["baseline"]
   names = [name for name in settings["objectives"] if name != baseline]
   steps = {}

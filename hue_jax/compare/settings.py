@@ -1,15 +1,36 @@
-"""Checks a study's settings before the first network is trained."""
+"""What the settings of a study accept; `configs/compare_base.py` says their meaning."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from hue_jax.compare.measures.predictions import hierarchy_distances
-from hue_jax.compare.task import Task
-from hue_jax.compare.training import num_train_steps
-from hue_jax.errors import InputError, check_integer, check_number, check_one_of
+from hue_jax.compare.task import ArrayTask
+from hue_jax.compare.trainer import num_train_steps
+from hue_jax.errors import InputError, check_number, check_one_of, refuse
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.preprocessing import Pixels
+from hue_jax.settings import (
+  MAX_SEED,
+  REQUIRED,
+  Accepts,
+  Group,
+  Named,
+  Number,
+  Options,
+  Several,
+  Text,
+  create,
+  flag,
+  integer,
+  options,
+  seed,
+  setting,
+  several,
+  text,
+)
 from hue_jax.train.objective import check_class_order, check_classifier, check_terms
-from hue_jax.train.optimizer import OPTIMIZERS
+from hue_jax.train.optimizer import Optimization
 
 _OF_AN_OBJECTIVE = (
   "label_smoothing",
@@ -20,55 +41,112 @@ _OF_AN_OBJECTIVE = (
 )
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-  """Raises an InputError for the first setting that no data set could bear.
+class Tree(Accepts):
+  """A tree of names, of which the leaves are sequences of names."""
+
+  def __call__(self, name, value):
+    """Returns the tree, its leaves as lists."""
+    if hasattr(value, "items"):
+      return {key: self(f"{name}.{key}", child) for key, child in value.items()}
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+      refuse(name, value, str(self))
+    return list(Several(Text(empty=False))(name, value))
+
+  def __str__(self):
+    """As in `compare_tasks.py`."""
+    return "a tree: name → subtree or list of classes"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+  """What is measured beside the accuracy."""
+
+  num_seeds: int = integer(at_least=0)
+  knn: bool = flag()
+  corrupted_images: int = integer(at_least=0)
+  attacked_images: int = integer(at_least=0)
+  attack_epsilons: tuple[int | float, ...] = several(REQUIRED, Number(above=0))
+  observed_images_per_class: int = integer(at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CostOf:
+  """The network and batch of which a step is timed."""
+
+  model: str = text(empty=False)
+  model_options: Mapping[str, Any] = options()
+  num_classes: int = integer(at_least=1)
+  image_size: int = integer(at_least=1)
+  batch_size: int = integer(at_least=1)
+  repeats: int = integer(at_least=6)  # an interval of the median needs so many
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySettings(Pixels, Optimization):
+  """A study."""
+
+  title: str = text()
+
+  dataset: str = text()
+  data_dir: str | None = text(None)
+  train_split: str = text(empty=False)
+  validation_split: str = text()
+  test_split: str = text(empty=False)
+  read_test: bool = flag()
+  train_per_class: int = integer(at_least=0)
+  image_size: int = integer(at_least=1)
+  padding: int = integer(at_least=0)
+  flip: bool = flag()
+  hierarchy: Mapping[str, Any] = setting(REQUIRED, Tree())
+
+  model: str = text(empty=False)
+  model_options: Mapping[str, Any] = options()
+
+  num_evaluations: int = integer(at_least=1)
+  curve_images: int = integer(at_least=1)
+
+  objectives: Mapping[str, Any] = setting(REQUIRED, Named(Options()))
+  baseline: str = text()
+  contrasts: tuple[tuple[str, ...], ...] = several(
+    REQUIRED, Several(Text(), lengths=(2,))
+  )
+  first_seed: int = seed()
+  num_seeds: int = integer(at_least=1)
+
+  measures: Measures = setting(REQUIRED, Group(Measures))
+  cost: CostOf = setting(REQUIRED, Group(CostOf))
+  workers: int = integer(at_least=0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    check_one_of("baseline", self.baseline, self.objectives)
+    for number, pair in enumerate(self.contrasts):
+      for name in pair:
+        check_one_of(f"contrasts[{number}]", name, self.objectives)
+    if self.first_seed + self.num_seeds - 1 > MAX_SEED:
+      raise InputError(
+        f"num_seeds is {self.num_seeds}; it must be at most "
+        f"{MAX_SEED - self.first_seed + 1}, for first_seed is {self.first_seed} and "
+        f"the greatest seed {MAX_SEED}."
+      )
+
+
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings of a study as plain values of the right types.
 
   Args:
     settings: of the fields of `configs/compare_base.py`.
+
+  Returns:
+    The settings.
+
+  Raises:
+    InputError: a setting that no data set could bear.
   """
-  check_one_of("optimizer", settings["optimizer"], OPTIMIZERS)
-  check_one_of("channels", settings["channels"], (1, 3))
-  for name in (
-    "image_size",
-    "batch_size",
-    "num_seeds",
-    "num_evaluations",
-    "curve_images",
-  ):
-    check_integer(name, settings[name], at_least=1)
-  for name in ("train_per_class", "padding", "first_seed", "workers"):
-    check_integer(name, settings[name], at_least=0)
-  for name in ("learning_rate", "num_epochs"):
-    check_number(name, settings[name], above=0)
-  for name in ("weight_decay", "gradient_clip_norm", "warmup_epochs"):
-    check_number(name, settings[name], at_least=0)
-  check_number("momentum", settings["momentum"], at_least=0, below=1)
-  for name in (
-    "num_seeds",
-    "corrupted_images",
-    "attacked_images",
-    "observed_images_per_class",
-  ):
-    check_integer(f"measures.{name}", settings["measures"][name], at_least=0)
-  for epsilon in settings["measures"]["attack_epsilons"]:
-    check_number("measures.attack_epsilons", epsilon, above=0)
-  for name in ("pixel_mean", "pixel_std"):
-    if len(settings[name]) not in (1, settings["channels"]):
-      raise InputError(
-        f"{name} is {tuple(settings[name])}; images of {settings['channels']} "
-        f"channels take 1 or {settings['channels']} values."
-      )
-  check_one_of("baseline", settings["baseline"], settings["objectives"])
-  for pair in settings["contrasts"]:
-    if len(pair) != 2:
-      raise InputError(
-        f"contrasts has {tuple(pair)}; each of them is two names of objectives."
-      )
-    for name in pair:
-      check_one_of("contrasts", name, settings["objectives"])
+  return dataclasses.asdict(create(StudySettings, settings))
 
 
-def check_objectives(settings: Mapping[str, Any], task: Task) -> None:
+def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
   """Raises an InputError for the first setting that this data set cannot bear.
 
   Args:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from hue_jax.errors import InputError
+from hue_jax.settings import Text
 
 SPLITS = ("train", "validation", "test")
 FILE = "data.npz"
@@ -37,7 +38,7 @@ class Examples:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Task:
+class ArrayTask:
   """A data set in memory.
 
   Attributes:
@@ -91,7 +92,9 @@ def class_balanced(
   return np.sort(np.concatenate(chosen))
 
 
-def load_task(settings: Mapping[str, Any], workdir: str | os.PathLike[str]) -> Task:
+def load_task(
+  settings: Mapping[str, Any], workdir: str | os.PathLike[str]
+) -> ArrayTask:
   """The task of a study: from the workdir, where it is since the first time.
 
   The first time it is read by TFDS, which needs TensorFlow; afterwards, and on any
@@ -129,11 +132,11 @@ def load_task(settings: Mapping[str, Any], workdir: str | os.PathLike[str]) -> T
       f"{', '.join(identity)}. Choose another workdir, or remove the file."
     )
   class_names = tuple(str(name) for name in found["class_names"])
-  return Task(str(settings["dataset"]), class_names, **splits)
+  return ArrayTask(str(settings["dataset"]), class_names, **splits)
 
 
 def write_task(
-  task: Task, settings: Mapping[str, Any], workdir: str | os.PathLike[str]
+  task: ArrayTask, settings: Mapping[str, Any], workdir: str | os.PathLike[str]
 ) -> None:
   """Writes `data.npz`, which `load_task` reads: so arrays of one's own are a task too.
 
@@ -160,11 +163,13 @@ def write_task(
   partial.replace(path)
 
 
-def _read_dataset(settings) -> Task:
+def _read_dataset(settings) -> ArrayTask:
   # TensorFlow, which a study in memory needs this once.
   from hue_jax.data.datasets import open_dataset
   from hue_jax.data.input_pipeline import eval_batches
 
+  for name in ("dataset", *(f"{split}_split" for split in SPLITS)):
+    Text(empty=False)(name, settings[name])
   dataset = open_dataset(settings["dataset"], settings["data_dir"])
 
   def read(split):
@@ -187,7 +192,7 @@ def _read_dataset(settings) -> Task:
     )
 
   splits = {split: read(settings[f"{split}_split"]) for split in SPLITS}
-  return Task(dataset.name, dataset.class_names, **splits)
+  return ArrayTask(dataset.name, dataset.class_names, **splits)
 
 
 def _identity(settings) -> list[str]:

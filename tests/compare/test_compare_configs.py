@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from configs import compare, compare_search, compare_tasks
-from hue_jax.compare.settings import check_objectives, check_settings
-from hue_jax.compare.study import with_class_orders
-from hue_jax.compare.task import Examples, Task
+from hue_jax.compare.class_order import with_class_orders
+from hue_jax.compare.settings import check_objectives, checked_settings
+from hue_jax.compare.task import ArrayTask, Examples
 from hue_jax.errors import InputError
 
 _TASKS = (
@@ -42,14 +42,13 @@ def _blank(settings):
   shape = (len(labels), settings["image_size"], settings["image_size"])
   images = np.zeros((*shape, settings["channels"]), np.uint8)
   examples = Examples(images, labels)
-  return Task(settings["dataset"], tuple(names), examples, examples, examples)
+  return ArrayTask(settings["dataset"], tuple(names), examples, examples, examples)
 
 
 @pytest.mark.parametrize("task", _TASKS)
 @pytest.mark.parametrize("study", [compare, compare_search])
 def test_every_study_can_be_run(study, task):
-  settings = study.get_config(task).to_dict()
-  check_settings(settings)
+  settings = checked_settings(study.get_config(task).to_dict())
   blank = _blank(settings)
   check_objectives(with_class_orders(settings, blank), blank)
   assert settings["read_test"] == (study is compare)
@@ -98,15 +97,18 @@ def test_the_command_runs_and_reports_a_study(tmp_path):
   page = (tmp_path / "study" / "report.html").read_text()
   for objective in ("hue_smoothing", "smoothing"):
     assert f"{objective} − one_hot" in page
-  assert "8/8" in found.stderr  # the bar
+  assert "8 of 8 runs" in found.stderr
 
   wrong = {
-    "--config=configs/compare.py:cats": "'cats'; it must be one of fashion_50",
-    "--mode=report": "--studies is empty",
-    "--mode=cost": "--config is not given",
+    ("--config=configs/compare.py:cats",): "'cats'; it must be one of fashion_50",
+    ("--config=configs/compare.py:digits", "--config.num_seeds=1"): (
+      "num_seeds is 1; it must be at least 2"
+    ),
+    ("--mode=report",): "--studies is empty",
+    ("--mode=cost",): "--config is not given",
   }
-  for argument, message in wrong.items():
-    found = run(argument)
+  for arguments, message in wrong.items():
+    found = run(*arguments)
     assert found.returncode == 2
     assert found.stderr.startswith("error: ")
     assert message in found.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from hue_jax.compare.analysis import analyze
 from hue_jax.compare.cost import measure_costs, read_costs
-from hue_jax.compare.report import write_report
+from hue_jax.compare.study_report import write_report
 from hue_jax.errors import InputError
 from tests.helpers.planted_study import settings_of, write_study
 from tests.helpers.small_study import small_settings

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from hue_jax.compare import records
-from hue_jax.compare.records import Job
-from hue_jax.compare.report import report_tables
+from hue_jax.compare import run_records
+from hue_jax.compare.run_records import Job
 from hue_jax.compare.study import STUDY_FILE, runs_of
+from hue_jax.compare.study_report import report_tables
 
 _FOLDER = Path(__file__).parents[2] / "docs" / "studies"
 _STUDIES = (
@@ -26,11 +26,11 @@ def test_every_recorded_run_has_its_fingerprint():
   count = 0
   for name in _STUDIES:
     settings = json.loads((_FOLDER / name / STUDY_FILE).read_text())
-    found = records.read(_FOLDER / name / records.FILE)
+    found = run_records.read(_FOLDER / name / run_records.FILE)
     for record in found:
       objective = settings["objectives"][record["objective"]]
       job = Job(record["objective"], objective, record["seed"])
-      assert records.fingerprint(settings, job) == record["fingerprint"], name
+      assert run_records.fingerprint(settings, job) == record["fingerprint"], name
     # A study that is run again has nothing to run.
     assert sorted(map(str, runs_of(settings, found))) == sorted(map(str, found))
     count += len(found)

@@ -1,7 +1,11 @@
 """Paired trainings, what is measured of them, and studies that stop and go on."""
 
+import errno
 import json
+import math
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,14 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hue_jax.compare import records, study
+from hue_jax import command
+from hue_jax import settings as declared
+from hue_jax.compare import run_records, workers
 from hue_jax.compare.augment import shift_and_flip
+from hue_jax.compare.class_order import likeness_order
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.measures.predictions import accuracy
-from hue_jax.compare.records import Job
-from hue_jax.compare.study import jobs_of, likeness_order, run_study
-from hue_jax.compare.task import Examples, Task, class_balanced, load_task
-from hue_jax.compare.training import Trainer
+from hue_jax.compare.run_records import Job
+from hue_jax.compare.settings import StudySettings, Tree, checked_settings
+from hue_jax.compare.study import jobs_of, run_study
+from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
+from hue_jax.compare.trainer import Trainer
 from hue_jax.errors import InputError
 from tests.helpers.planted_study import settings_of
 from tests.helpers.small_study import (
@@ -124,7 +132,7 @@ def test_like_classes_are_neighbors_on_the_circle():
   pixels = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 100 + 120
   images = np.round(pixels).astype(np.uint8).reshape(5, 1, 2, 1)
   examples = Examples(np.repeat(images, 3, axis=0), np.repeat(np.arange(5), 3))
-  found = likeness_order(Task("t", tuple("abcde"), examples, examples, examples))
+  found = likeness_order(ArrayTask("t", tuple("abcde"), examples, examples, examples))
   assert found in ([0, 2, 4, 1, 3], [0, 3, 1, 4, 2])
 
 
@@ -231,29 +239,29 @@ def test_everything_is_measured(task):
 def test_a_half_written_line_is_passed_over_and_then_cut_off(tmp_path):
   path = tmp_path / "runs.jsonl"
   record = {"objective": "a", "seed": 1, "fingerprint": "x", "settings": {}}
-  records.append(path, record | {"nothing": float("nan")})
+  run_records.append(path, record | {"nothing": float("nan")})
   with path.open("a") as file:
     file.write('{"objective": "b", "se')
-  assert records.read(path) == [record | {"nothing": None}]
-  records.append(path, record | {"seed": 2})
-  assert [r["seed"] for r in records.read(path)] == [1, 2]
+  assert run_records.read(path) == [record | {"nothing": None}]
+  run_records.append(path, record | {"seed": 2})
+  assert [r["seed"] for r in run_records.read(path)] == [1, 2]
 
 
 def test_a_line_that_is_no_run_is_named(tmp_path):
   (tmp_path / "runs.jsonl").write_text('{"objective": "a"}\n')
   with pytest.raises(InputError, match=r"runs.jsonl line 1 is not a run"):
-    records.read(tmp_path / "runs.jsonl")
+    run_records.read(tmp_path / "runs.jsonl")
 
 
 def test_a_fingerprint_is_of_what_determines_a_run():
   settings = settings_of({})
   job = Job("a", {"label_smoothing": 0.1}, 0)
-  found = records.fingerprint(settings, job)
+  found = run_records.fingerprint(settings, job)
   same = settings | {"title": "other", "num_seeds": 50, "workers": 7}
-  assert records.fingerprint(same, Job("b", {"label_smoothing": 0.1}, 0)) == found
-  assert records.fingerprint(settings | {"image_size": 8}, job) != found
-  assert records.fingerprint(settings, Job("a", {}, 0)) != found
-  assert records.fingerprint(settings, Job("a", job.settings, 1)) != found
+  assert run_records.fingerprint(same, Job("b", {"label_smoothing": 0.1}, 0)) == found
+  assert run_records.fingerprint(settings | {"image_size": 8}, job) != found
+  assert run_records.fingerprint(settings, Job("a", {}, 0)) != found
+  assert run_records.fingerprint(settings, Job("a", job.settings, 1)) != found
 
 
 # --- Studies ----------------------------------------------------------------------
@@ -274,9 +282,9 @@ def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
   assert first[0]["settings"]["learning_rate"] == settings["learning_rate"]
 
   ran = []
-  run = study.Worker.run
+  run = workers.Worker.run
   monkeypatch.setattr(
-    study.Worker, "run", lambda self, job: ran.append(job) or run(self, job)
+    workers.Worker, "run", lambda self, job: ran.append(job) or run(self, job)
   )
   more = settings | {
     "num_seeds": 3,
@@ -332,19 +340,19 @@ def test_a_killed_study_goes_on_with_two_workers(tmp_path):
   ]
   environment = os.environ | {"PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"}
   process = subprocess.Popen(command, env=environment, start_new_session=True)
-  path = tmp_path / records.FILE
+  path = tmp_path / run_records.FILE
   deadline = time.monotonic() + 240
-  while len(records.read(path)) < 3 and time.monotonic() < deadline:
+  while len(run_records.read(path)) < 3 and time.monotonic() < deadline:
     time.sleep(0.2)
   process.kill()  # the parent alone
   process.wait()
   while _is_alive(process.pid) and time.monotonic() < deadline:
     time.sleep(0.2)
   assert not _is_alive(process.pid)
-  before = records.read(path)
+  before = run_records.read(path)
   assert 3 <= len(before) < 8
   subprocess.run(command, env=environment, check=True, timeout=240)
-  after = records.read(path)
+  after = run_records.read(path)
   assert after[: len(before)] == before
   assert len(after) == 8
   # One process makes the same numbers.
@@ -369,18 +377,162 @@ def test_jobs_go_seed_by_seed():
   ]
 
 
+def test_a_study_starts_no_process_unless_asked_to(tmp_path, monkeypatch):
+  settings = small_settings(num_seeds=1, objectives={"one_hot": {}}, workers=0)
+  small_workdir(tmp_path, settings)
+  monkeypatch.setattr(multiprocessing, "get_context", None)
+  assert len(run_study(settings, tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_a_script_that_lacks_what_several_processes_need_is_told(tmp_path):
+  settings = small_settings(workers=2)
+  small_workdir(tmp_path, settings)
+  (tmp_path / "settings.json").write_text(json.dumps(settings, default=list))
+  (tmp_path / "program.py").write_text(
+    "import json, sys\n"
+    "from hue_jax.compare.study import run_study\n"
+    "run_study(json.load(open(sys.argv[1])), sys.argv[2])\n"
+  )
+  found = subprocess.run(
+    [sys.executable, "program.py", "settings.json", "."],
+    cwd=tmp_path,
+    env=os.environ | {"PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=240,
+  )
+  assert found.returncode == 1
+  last = found.stderr.strip().splitlines()[-1]
+  assert "InputError: workers is 2, and one of these processes ended" in last
+  assert '`if __name__ == "__main__":`' in last
+
+
+def test_a_full_disk_is_one_line_and_loses_no_run_but_this(
+  tmp_path, monkeypatch, capsys
+):
+  settings = small_settings(num_seeds=1)
+  small_workdir(tmp_path, settings)
+
+  def full(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  def run():
+    run_study(settings, tmp_path)
+
+  path = tmp_path / run_records.FILE
+  write = os.fsync
+  with monkeypatch.context() as patch:
+    # The first run is written, and of the second one a part.
+    patch.setattr(os, "fsync", lambda file: run_records.read(path) and full(file))
+    assert command.run(run) == 2
+  assert os.fsync is write
+  told = [line for line in capsys.readouterr().err.splitlines() if "small" not in line]
+  assert told == [f"error: {path} cannot be used: No space left on device."]
+  assert command.run(run) == 0
+  assert len(run_records.read(path)) == 2
+
+
+@pytest.mark.parametrize("name", ["study.json", run_records.FILE, "data.npz"])
+def test_a_workdir_that_cannot_be_written_is_told_before_anything_is_trained(
+  name, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(Trainer, "train", None)
+  settings = small_settings()
+  if name != "data.npz":
+    small_workdir(tmp_path, settings)
+  (tmp_path / name).mkdir()
+  assert command.run(lambda: run_study(settings, tmp_path)) == 2
+  error = capsys.readouterr().err
+  assert error.startswith("error: ")
+  assert error.count("\n") == 1
+  assert str(tmp_path / name) in error
+  (tmp_path / "file").touch()
+  assert command.run(lambda: run_study(settings, tmp_path / "file" / "study")) == 2
+
+
+# --- Settings ---------------------------------------------------------------------
+
+_WRONG = {
+  declared.Text: (3, (), None),
+  declared.Flag: ("perhaps", 2, None),
+  declared.Choice: ("x", None, 0.5),
+  declared.Integer: ("fast", 1.5, math.nan, True, None, (), -1),
+  declared.Number: ("fast", math.nan, math.inf, True, None, (), -1),
+  declared.Several: ("x", 3, None),
+  declared.Named: ("x", 3, None, {"": {}}),
+  declared.Options: ("x", 3, None),
+  declared.Group: ("x", 3, None, {"unknown": 1}),
+  Tree: ("x", 3, None, {"a": 3}, {"a": [3]}),
+}
+
+
+def _wrong_values(cls=StudySettings, path=()):
+  """Of every setting of a study: (its name, a value that it does not accept)."""
+  for name, field in declared.fields_of(cls).items():
+    accepts, here = field.metadata["accepts"], (*path, name)
+    for value in _WRONG[type(accepts)]:
+      if value is not None or field.default is not None:
+        yield here, value
+    if isinstance(accepts, declared.Group):
+      yield from _wrong_values(accepts.cls, here)
+
+
+def _with(changed, path, value):
+  name, *rest = path
+  return changed | {name: _with(changed[name], rest, value) if rest else value}
+
+
+def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(Trainer, "train", None)
+  plain = small_settings()
+  assert set(declared.fields_of(StudySettings)) == set(plain)
+  for group in ("measures", "cost"):
+    cls = declared.fields_of(StudySettings)[group].metadata["accepts"].cls
+    assert set(declared.fields_of(cls)) == set(plain[group])
+  wrong = list(_wrong_values())
+  assert len({path for path, _ in wrong}) == len(plain) + 12
+  for path, value in wrong:
+    with pytest.raises(InputError) as error:
+      run_study(_with(plain, path, value), tmp_path)
+    message = str(error.value)
+    assert re.match(rf"(a name in )?{re.escape('.'.join(path))}\b", message), message
+    assert re.search(r"(it must be|is not a setting; .* takes) .*[.?]$", message), (
+      message
+    )
+  for missing in set(plain) - {"data_dir"}:
+    with pytest.raises(InputError, match=rf"^{missing} is not set; it must be .*\.$"):
+      run_study({k: v for k, v in plain.items() if k != missing}, tmp_path)
+  with pytest.raises(InputError, match=r"validation_split is ''; .* not empty"):
+    run_study(plain, tmp_path)
+  with pytest.raises(InputError, match=r"seeds is not a setting.* num_seeds"):
+    run_study(plain | {"seeds": 3}, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
     ({"baseline": "x"}, "baseline is 'x'.*one_hot, smoothing"),
-    ({"optimizer": "x"}, "optimizer is 'x'.*sgd, adamw, lamb"),
     ({"num_seeds": 0}, "num_seeds is 0"),
+    ({"first_seed": 2**32}, "first_seed is 4294967296.* 4294967295"),
+    (
+      {"first_seed": 2**32 - 2, "num_seeds": 3},
+      "num_seeds is 3; it must be at most 2, for first_seed is 4294967294",
+    ),
+    ({"momentum": 1.0}, "momentum is 1.0"),
+    ({"learning_rate": 0.0}, "learning_rate is 0.0"),
     ({"num_epochs": 0.1}, "num_epochs is 0.1, which makes 0 steps of batch_size 20"),
-    ({"contrasts": [["smoothing", "x"]]}, "contrasts is 'x'"),
-    ({"contrasts": [["smoothing"]]}, "each of them is two names"),
-    ({"pixel_mean": (0.1, 0.2)}, "pixel_mean is .*images of 1 channels"),
+    ({"contrasts": [["smoothing", "x"]]}, r"contrasts\[0\] is 'x'"),
+    ({"contrasts": [["smoothing"]]}, r"contrasts\[0\] is .*1 value; .* 2 values"),
+    ({"pixel_mean": (0.1, 0.2)}, "pixel_mean is .*for channels is 1"),
+    ({"pixel_std": (0.0,)}, r"pixel_std\[0\] is 0.0"),
     ({"model": "resnet9"}, "model is 'resnet9'.*Did you mean"),
+    ({"model_options": {"x": 1}}, "has no option 'x'.*width"),
     ({"hierarchy": {"a": ["0"]}}, "hierarchy lacks the classes 1, 2"),
+    ({"hierarchy": {"a": ["x"]}}, "hierarchy has 'x', which is not a class"),
     (
       {"objectives": {"one_hot": {}, "a": {"smoothing": 0.1}}},
       "objectives.a.smoothing is not a setting.*label_smoothing",
@@ -408,7 +560,14 @@ def test_settings_that_cannot_be_used(changes, message, tmp_path):
   small_workdir(tmp_path, settings)
   with pytest.raises(InputError, match=message):
     run_study(settings, tmp_path)
-  assert not (tmp_path / records.FILE).exists()
+  assert not (tmp_path / run_records.FILE).exists()
+
+
+def test_whole_numbers_and_texts_that_read_as_numbers_are_the_same_study():
+  plain = small_settings(num_epochs=30.0, learning_rate=0.5)
+  typed = checked_settings(plain | {"num_epochs": 30, "learning_rate": "5e-1"})
+  job = Job("one_hot", {}, 0)
+  assert run_records.fingerprint(typed, job) == run_records.fingerprint(plain, job)
 
 
 def test_a_study_needs_neither_tensorflow_nor_what_draws():

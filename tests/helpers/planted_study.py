@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from hue_jax.compare import records
-from hue_jax.compare.records import Job
+from hue_jax.compare import run_records
+from hue_jax.compare.run_records import Job
 
 OBSERVED = {"knn_accuracy": ("stage1", "features")}
 CORRUPTIONS = ("noise", "blur", "contrast", "brightness", "pixelation", "translation")
@@ -70,13 +70,13 @@ def write_study(folder, settings, gains, *, spread=0.002, full=True):
       if name == "cosines":
         del test["nll"], test["ece"]
       job = Job(name, objective, seed)
-      records.append(
-        folder / records.FILE,
+      run_records.append(
+        folder / run_records.FILE,
         {
           "objective": name,
           "describe": f"cross_entropy of {name}",
           "seed": seed,
-          "fingerprint": records.fingerprint(settings, job),
+          "fingerprint": run_records.fingerprint(settings, job),
           "code": "0.1.0+abc",
           "device": "cpu",
           "settings": {},

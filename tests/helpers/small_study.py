@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from configs import compare_base
-from hue_jax.compare.task import Examples, Task, write_task
+from hue_jax.compare.task import ArrayTask, Examples, write_task
 
 SECTORS = {"kind": "angular_consistency", "tap": "stage2", "weight": 0.3}
 
@@ -23,7 +23,6 @@ def small_settings(**changes):
   config.num_evaluations = 2
   config.model_options = {"stem": "small", "width": 4}
   config.num_seeds = 2
-  config.workers = 1
   config.measures.knn = False
   config.measures.corrupted_images = 0
   config.measures.attacked_images = 0
@@ -39,7 +38,7 @@ def digits_task():
   images = np.round(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
   parts = (slice(0, 900), slice(900, 1100), slice(1100, None))
   splits = [Examples(images[part], labels[part].astype(np.int32)) for part in parts]
-  return Task("digits", tuple("0123456789"), *splits)
+  return ArrayTask("digits", tuple("0123456789"), *splits)
 
 
 def small_workdir(folder, settings):

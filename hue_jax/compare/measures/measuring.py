@@ -18,8 +18,8 @@ from hue_jax.compare.measures.predictions import (
   mistake_distance,
   negative_log_likelihood,
 )
-from hue_jax.compare.task import Examples, Task, class_balanced
-from hue_jax.compare.training import Trained, Trainer, batched, given
+from hue_jax.compare.task import ArrayTask, Examples, class_balanced
+from hue_jax.compare.trainer import Trainer, Training, batched, given
 from hue_jax.models.batch_statistics import batch_statistics
 from hue_jax.observe.matches import vote
 from hue_jax.observe.neighbors import create_index
@@ -37,7 +37,7 @@ class Measuring:
     trainer: of its networks.
   """
 
-  def __init__(self, settings: Mapping[str, Any], task: Task, trainer: Trainer):
+  def __init__(self, settings: Mapping[str, Any], task: ArrayTask, trainer: Trainer):
     self._settings = settings["measures"]
     first = settings["first_seed"]
     self._seeds = range(first, first + self._settings["num_seeds"])
@@ -49,11 +49,11 @@ class Measuring:
       self._distances = hierarchy_distances(settings["hierarchy"], task.class_names)
     self._attack = jax.jit(self._attacked_scores, static_argnums=4)
 
-  def validation(self, trained: Trained) -> dict[str, Any]:
+  def validation(self, trained: Training) -> dict[str, Any]:
     """Of the validation examples: accuracy, calibration, mistakes."""
     return self._of_predictions(trained, self._task.validation)[0]
 
-  def test(self, trained: Trained, seed: int) -> dict[str, Any]:
+  def test(self, trained: Training, seed: int) -> dict[str, Any]:
     """Of the test examples: the same, and for the first seeds what is asked for."""
     test, settings = self._task.test, self._settings
     measured, features = self._of_predictions(trained, test)

@@ -62,22 +62,35 @@ def key(objective: str, fingerprint: str) -> tuple[str, str]:
   return objective, fingerprint
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+  """Raises an OSError, which names the file, unless lines can be added to it."""
+  with Path(path).open("ab"):
+    pass
+
+
 def append(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
   """Adds a line and has it written to the disk.
 
   Args:
     path: of the file, which need not be there.
     record: numbers, texts, lists and mappings; what is not finite becomes null.
+
+  Raises:
+    OSError: the line cannot be written; it names the file.
   """
   line = json.dumps(_plain(record), allow_nan=False) + "\n"
-  with Path(path).open("r+b" if Path(path).exists() else "w+b") as file:
-    # A line that a killed process left half-written is cut off.
-    data = file.read()
-    file.seek(data.rfind(b"\n") + 1)
-    file.truncate()
-    file.write(line.encode())
-    file.flush()
-    os.fsync(file.fileno())
+  try:
+    with Path(path).open("r+b" if Path(path).exists() else "w+b") as file:
+      # A line that a killed process left half-written is cut off.
+      data = file.read()
+      file.seek(data.rfind(b"\n") + 1)
+      file.truncate()
+      file.write(line.encode())
+      file.flush()
+      os.fsync(file.fileno())
+  except OSError as error:  # of a full disk, it names no file
+    error.filename = str(path)
+    raise
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from hue_jax.compare.augment import shift_and_flip
-from hue_jax.compare.task import Task
+from hue_jax.compare.task import ArrayTask
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.train.objective import Objective, create_objective
@@ -43,7 +43,7 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
+class Training:
   """A network of a study.
 
   Attributes:
@@ -67,7 +67,7 @@ class Trainer:
     task: its data.
   """
 
-  def __init__(self, settings: Mapping[str, Any], task: Task):
+  def __init__(self, settings: Mapping[str, Any], task: ArrayTask):
     self.settings = settings
     self.task = task
     self.model: nn.Module = create_model(
@@ -128,7 +128,7 @@ class Trainer:
       "batch_stats": variables.get("batch_stats", {}),
     }
 
-  def train(self, objective: Objective, seed: int) -> Trained:
+  def train(self, objective: Objective, seed: int) -> Training:
     """Trains a network.
 
     Args:
@@ -156,7 +156,7 @@ class Trainer:
         right = scores.argmax(axis=-1) == some.labels
         curve.accuracy.append(float(right.mean()))
         losses = []
-    return Trained(objective, state, initial, curve)
+    return Training(objective, state, initial, curve)
 
   def predict(
     self,

@@ -1,0 +1,179 @@
+"""Runs the jobs of a study, in this process or in several."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import hue_jax
+from hue_jax.compare import run_records
+from hue_jax.compare.measures.measuring import Measuring
+from hue_jax.compare.run_records import Job
+from hue_jax.compare.task import load_task
+from hue_jax.compare.trainer import Trainer
+from hue_jax.errors import InputError
+
+
+def run_jobs(
+  settings: Mapping[str, Any], workdir: Path, jobs: Sequence[Job], *, workers: int
+) -> Iterator[dict[str, Any]]:
+  """Runs jobs; the processes end when the iterator is closed.
+
+  Args:
+    settings: of the study, with class orders replaced.
+    workdir: of the study, with its data.
+    jobs: what to run.
+    workers: processes, of which 1 is this one.
+
+  Yields:
+    The record of each run, as they finish.
+
+  Raises:
+    InputError: a worker process ended before its run did.
+  """
+  workers = min(workers, len(jobs))
+  if workers > 1:
+    yield from _run_in_processes(settings, workdir, jobs, workers)
+  elif jobs:
+    worker = Worker(settings, workdir)
+    for job in jobs:
+      yield worker.run(job)
+
+
+def default_workers() -> int:
+  """One for each core of a CPU; one for all accelerators."""
+  if jax.default_backend() != "cpu":
+    return 1
+  return len(_cores()) or 1
+
+
+class Worker:
+  """Runs jobs one after another; what is compiled for one serves the next.
+
+  Args:
+    settings: of the study, with class orders replaced.
+    workdir: of the study, with its data.
+  """
+
+  def __init__(self, settings: Mapping[str, Any], workdir: Path):
+    self._settings = settings
+    task = load_task(settings, workdir)
+    self._trainer = Trainer(settings, task)
+    self._measuring = Measuring(settings, task, self._trainer)
+    self._code = code_version()
+
+  def run(self, job: Job) -> dict[str, Any]:
+    """Trains and measures a network."""
+    start = time.perf_counter()
+    objective = self._trainer.objective(job.settings)
+    trained = self._trainer.train(objective, job.seed)
+    train_seconds = time.perf_counter() - start
+    record = {
+      "objective": job.objective,
+      "describe": objective.describe(),
+      "seed": job.seed,
+      "fingerprint": run_records.fingerprint(self._settings, job),
+      "code": self._code,
+      "device": jax.devices()[0].device_kind,
+      "settings": {
+        **run_records.run_settings(self._settings),
+        "objective": job.settings,
+      },
+      "steps": self._trainer.num_train_steps,
+      "curve": dataclasses.asdict(trained.curve),
+      "validation": self._measuring.validation(trained),
+    }
+    if self._settings["read_test"]:
+      record["test"] = self._measuring.test(trained, job.seed)
+    seconds = time.perf_counter() - start
+    return {
+      **record,
+      "train_seconds": train_seconds,
+      "seconds": seconds,
+      "ended": int(time.time()),
+    }
+
+
+def code_version() -> str:
+  """The package's version, and the commit where it is run from a checkout."""
+  folder = Path(hue_jax.__file__).parent
+  try:
+    found = subprocess.run(
+      ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+      cwd=folder,
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return hue_jax.__version__
+  return f"{hue_jax.__version__}+{found}"
+
+
+# --- Processes ------------------------------------------------------------------
+
+
+def _run_in_processes(settings, workdir, jobs, count):
+  context = multiprocessing.get_context("spawn")
+  cores = context.Queue()
+  for core in range(count):
+    cores.put(core)
+  closed, ours = context.Pipe(duplex=False)
+  pool = concurrent.futures.ProcessPoolExecutor(
+    count, context, _start_worker, (settings, workdir, cores, closed)
+  )
+  try:
+    futures = [pool.submit(_run_in_worker, job) for job in jobs]
+    for future in concurrent.futures.as_completed(futures):
+      yield future.result()
+  except BrokenProcessPool:
+    raise InputError(
+      f"workers is {count}, and one of these processes ended before its run did; it "
+      "was killed or out of memory, or the script that calls run_study lacks "
+      'the `if __name__ == "__main__":` that several processes need.'
+    ) from None
+  finally:
+    ours.close()  # ends the workers, whatever they do
+    pool.shutdown(cancel_futures=True)
+
+
+_worker: Worker | None = None
+
+
+def _start_worker(settings, workdir, cores, closed):
+  """Each worker keeps to a core of its own: small networks gain nothing from two."""
+  global _worker
+  threading.Thread(target=_end_with_parent, args=(closed,), daemon=True).start()
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
+  if hasattr(os, "sched_setaffinity"):
+    available = _cores()
+    os.sched_setaffinity(0, {available[cores.get() % len(available)]})
+  _worker = Worker(settings, workdir)
+
+
+def _end_with_parent(closed):
+  """A study that is stopped or killed leaves no worker behind."""
+  parent = multiprocessing.parent_process().sentinel
+  multiprocessing.connection.wait([parent, closed])
+  os._exit(1)
+
+
+def _run_in_worker(job):
+  return _worker.run(job)
+
+
+def _cores() -> list[int]:
+  if hasattr(os, "sched_getaffinity"):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
