@@ -1,7 +1,7 @@
 """Any task with any network, by name.
 
-    python main.py --config=configs/benchmark.py:cars196,resnet18,hue --workdir=DIR
-    python main.py --config=configs/benchmark.py:digits,resnet14,one_hot,k=10 …
+    python main.py --config=configs/benchmark.py:digits,resnet14,hue --workdir=DIR
+    python main.py --config=configs/benchmark.py:pets,resnet18,one_hot,k=10 …
     python main.py --list
 
 After the colon: the task, the network, and then in any order an objective (hue, if none
@@ -16,6 +16,7 @@ from configs import base, recipes, tasks
 from hue_jax.errors import InputError, check_name
 from hue_jax.models import create_model, model_names, tap_shapes
 from hue_jax.models.published import PIXEL_MEAN, PIXEL_STD, published_names
+from hue_jax.settings import Integer, Number
 
 OBJECTIVES = ("one_hot", "smoothing", "hue", "hue_smoothing")
 
@@ -42,8 +43,9 @@ def get_config(names: str = ""):
   if source in published_names():
     config.pixel_mean, config.pixel_std = PIXEL_MEAN, PIXEL_STD
     config.channels = 3  # gray is repeated: the network has seen color
-  config.train_per_class = _number("k", chosen, int, 0)
-  config.train_fraction = _number("fraction", chosen, float, 1.0)
+  config.train_per_class = Integer(at_least=0)("k", chosen.get("k", 0))
+  fraction = Number(above=0, at_most=1)
+  config.train_fraction = fraction("fraction", chosen.get("fraction", 1.0))
   objective = chosen.get("objective", "hue")
   if objective.startswith("hue"):
     form = chosen.get("form") or _form(config)
@@ -86,8 +88,8 @@ def hue_tap(config) -> str:
   ]
   if not planes:
     raise InputError(
-      f"network {config.model} has no layer of {least} × {least} positions for images "
-      f"of {config.image_size} pixels."
+      f"network is {config.model!r}, which has no layer of {least} × {least} positions "
+      f"for images of {config.image_size} pixels; the hue term needs one."
     )
   return planes[-1]
 
@@ -117,21 +119,15 @@ def _read(names):
       )
       name, value = "recipe", word
     if name in chosen:
-      raise InputError(f"{name} is named twice: {chosen[name]!r} and {value!r}.")
+      raise InputError(
+        f"{name} is {value!r} and was {chosen[name]!r} before; it must be named once."
+      )
     chosen[name] = value
   return task, network, chosen
 
 
 def _size(chosen, task):
-  return _number("size", chosen, int, task.image_size)
-
-
-def _number(name, chosen, kind, default):
-  value = chosen.get(name, default)
-  try:
-    return kind(value)
-  except ValueError:
-    raise InputError(f"{name} is {value!r}; it must be a number.") from None
+  return Integer(at_least=1)("size", chosen.get("size", task.image_size))
 
 
 def listing() -> str:
@@ -140,6 +136,9 @@ def listing() -> str:
     f"  {name:14s} {task.title}, {task.num_classes} classes, {task.image_size} px, "
     f"{task.recipe}, {task.metric}"
     for name, task in tasks.TASKS.items()
+  ]
+  gone_rows = [
+    f"  {name:14s} {task.gone}" for name, task in tasks.TASKS.items() if task.gone
   ]
   prepare_rows = [
     f"  {name:14s} {task.prepare}" for name, task in tasks.TASKS.items() if task.prepare
@@ -157,6 +156,9 @@ def listing() -> str:
       "",
       "How their data are prepared (the others: tfds build DATASET):",
       *prepare_rows,
+      "",
+      "Whose source is known to be gone (`tfds build` alone does not bring them):",
+      *gone_rows,
       "",
       "Networks:",
       *(f"  {name}" for name in model_names()),

@@ -33,7 +33,8 @@ class Task:
     pixel_mean: of pixels in [0, 1].
     pixel_std: likewise.
     extra_tests: name → (data set, split) on which the result is tested besides.
-    prepare: command or steps that bring the data.
+    prepare: command or steps that bring the data, where `tfds build` alone does not.
+    gone: where TFDS fetches the data from and no longer finds them.
   """
 
   title: str
@@ -51,6 +52,7 @@ class Task:
   pixel_std: tuple[float, ...] = _IMAGENET_STD
   extra_tests: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
   prepare: str = ""
+  gone: str = ""
 
 
 def _small(title, dataset, num_classes, image_size, **fields):
@@ -148,14 +150,40 @@ TASKS = {
   ),
   "mnist": _small("MNIST", "mnist", 10, 28, flip=False, **_gray(0.1307, 0.3081)),
   "fashion_mnist": _small(
-    "Fashion-MNIST", "fashion_mnist", 10, 28, **_gray(0.286, 0.353)
+    "Fashion-MNIST",
+    "fashion_mnist",
+    10,
+    28,
+    **_gray(0.286, 0.353),
+    prepare=(
+      "tfds build fashion_mnist; or, from Debian: sudo apt-get install "
+      "dataset-fashion-mnist; python -m hue_jax.data.prepare idx "
+      "--name=fashion_mnist /usr/share/datasets/fashion-mnist"
+    ),
   ),
   "kmnist": _small("KMNIST", "kmnist", 10, 28, flip=False, **_gray(0.1918, 0.3483)),
   "digits": _small(
-    "scikit-learn's digits", "digits", 10, 8, flip=False, channels=1, **_HALF
+    "scikit-learn's digits",
+    "digits",
+    10,
+    8,
+    flip=False,
+    channels=1,
+    **_HALF,
+    prepare="embedded in scikit-learn: nothing to fetch, nothing to prepare",
   ),
   "food101": _photographs("Food-101", "food101", 101, test="validation"),
-  "cars196": _photographs("Stanford Cars", "cars196", 196),
+  "cars196": _photographs(
+    "Stanford Cars",
+    "cars196",
+    196,
+    gone="ai.stanford.edu/~jkrause, of TFDS 4.9.10",
+    prepare=(
+      "bring cars_train.tgz, cars_test.tgz, cars_test_annos_withlabels.mat and "
+      "car_devkit.tgz, by whose names and checksums TFDS knows them, into "
+      "DATA_DIR/downloads/manual, then: tfds build cars196"
+    ),
+  ),
   "cub2011": _photographs("Caltech-UCSD Birds 2011", "caltech_birds2011", 200),
   "dogs": _photographs("Stanford Dogs", "stanford_dogs", 120),
   "flowers102": _photographs(

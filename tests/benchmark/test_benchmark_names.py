@@ -31,7 +31,17 @@ def test_classes_and_splits_are_those_of_tfds(name, tmp_path):
     constant = rf"tfds\.Split\.{split.upper()}\b"
     assert re.search(rf"""{constant}|['"]{split}['"]|\b{split}=""", code), split
   by_hand = bool(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)
-  assert by_hand == bool(task.prepare)
+  # Of the others `tfds build` is enough, unless they are told to be gone.
+  if not by_hand and not task.gone:
+    assert not task.prepare or task.prepare.startswith(f"tfds build {task.dataset}")
+  if by_hand or task.gone:
+    assert "DATA_DIR/downloads/manual, then: tfds build" in task.prepare
+  if task.gone:
+    files = {url: info.filename for url, info in builder.url_infos.items()}
+    assert files
+    for url, file in files.items():
+      assert task.gone.split(",")[0] in url
+      assert file in task.prepare
 
 
 def test_train_and_validation_splits_do_not_meet():
@@ -113,9 +123,14 @@ def test_what_is_named_is_set():
     ("digit,resnet8", r"is 'digit'.*Did you mean digits\?"),
     ("digits,resnet9", r"the network, after the task, is 'resnet9'.*Did you mean"),
     ("digits,resnet8,hues", r"an objective or recipe.*'hues'.*Did you mean hue"),
-    ("digits,resnet8,k=ten", r"k is 'ten'; it must be a number"),
+    ("digits,resnet8,k=ten", r"k is 'ten'; it must be an integer of at least 0"),
+    ("digits,resnet8,size=0", r"size is '0'; it must be an integer of at least 1"),
+    ("digits,resnet8,fraction=2", r"fraction is '?2.*'?; it must be a finite number"),
     ("digits,resnet8,n=10", r"'n=10': what is set is 'n'; it must be one of k, frac"),
-    ("digits,resnet8,hue,one_hot", r"objective is named twice: 'hue' and 'one_hot'"),
+    (
+      "digits,resnet8,hue,one_hot",
+      r"objective is 'one_hot' and was 'hue' before",
+    ),
     ("digits,vgg16,hue", r"8 × 8 pixels; VGG takes sides of at least 32"),
     ("digits,resnet8,form=sector", r"hue term.*'sector'.*sectors, memory, position"),
   ],
@@ -140,3 +155,6 @@ def test_the_list_names_everything():
   text = benchmark.listing()
   for name in (*tasks.TASKS, *model_names(), *recipes.RECIPES, *benchmark.OBJECTIVES):
     assert re.search(rf"(^|\s){name}\b", text), name
+  for task in tasks.TASKS.values():
+    assert task.gone in text
+    assert task.prepare in text
