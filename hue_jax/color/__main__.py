@@ -146,8 +146,8 @@ def _classes(paths: Sequence[str]) -> np.ndarray:
   names, labels = np.unique(folders, return_inverse=True)
   if len(names) < 3:
     raise InputError(
-      f"--plane is 'class_means' and the images are in {len(names)} folder(s); the "
-      "folder of an image is its class, and at least 3 are needed."
+      f"the number of folders that the images are in is {len(names)}; it must be at "
+      "least 3 for --plane=class_means, which takes a folder as a class."
     )
   return labels
 
@@ -170,9 +170,9 @@ def _check_plane(
     vectors = num_images * math.prod(positions)
     if plane == "principal" and vectors < 3:
       raise InputError(
-        f"--plane is 'principal' and tap {tap!r} has {vectors} vector(s) of "
-        f"{num_images} image(s); at least 3 are needed. Give more images, or choose "
-        "other taps by --taps."
+        f"the number of vectors of tap {tap!r} in the images is {vectors}; it must be "
+        "at least 3 for --plane=principal. Give more images, or choose other taps by "
+        "--taps."
       )
 
 

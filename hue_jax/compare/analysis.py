@@ -209,8 +209,8 @@ def analyze(workdir: str | os.PathLike[str]) -> Analysis:
   seeds = sorted(set.intersection(*(set(found) for found in by_name.values())))
   if len(seeds) < 2:
     raise InputError(
-      f"{workdir} has {len(seeds)} seed(s) that all objectives have finished; "
-      "intervals need at least 2."
+      f"the number of seeds that all objectives have finished in {workdir} is "
+      f"{len(seeds)}; it must be at least 2 for intervals."
     )
   runs = {name: [found[seed] for seed in seeds] for name, found in by_name.items()}
   every = [record for found in runs.values() for record in found]

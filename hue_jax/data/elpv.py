@@ -14,6 +14,7 @@ import numpy as np
 from hue_jax.data.sources import Source
 from hue_jax.data.stratify import stratified_splits
 from hue_jax.errors import InputError, check_integer, check_number
+from hue_jax.settings import MAX_SEED
 
 DESCRIPTION = (
   "ELPV (python package elpv-dataset, images CC BY-NC-SA 4.0): 2,624 photographs of "
@@ -45,7 +46,7 @@ def read_elpv(
   Raises:
     InputError: If the package is not installed, or the folder is not that.
   """
-  check_integer("seed", seed, at_least=0)
+  check_integer("seed", seed, at_least=0, at_most=MAX_SEED)
   check_number("test_fraction", test_fraction, above=0, below=1)
   folder = folder or _package_folder()
   paths, labels, is_mono = _read_labels(folder)
@@ -62,7 +63,7 @@ def _package_folder() -> str:
   package = importlib.util.find_spec("elpv_dataset")
   if package is None:
     raise InputError(
-      "the photographs are those of a Python package: pip install elpv-dataset"
+      "the photographs are those of a Python package: pip install elpv-dataset."
     )
   return os.path.join(package.submodule_search_locations[0], "data")
 
@@ -76,7 +77,7 @@ def _read_labels(folder: str):
     labels = [_class(float(probability)) for probability in probabilities]
   except (OSError, ValueError) as error:
     raise InputError(
-      f"{path} cannot be read as lines of image, probability and type ({error})"
+      f"{path} cannot be read as lines of image, probability and type ({error})."
     ) from error
   return (
     [os.path.join(folder, name) for name in names],
@@ -99,4 +100,4 @@ def _contents(path: str) -> io.BytesIO:
     with open(path, "rb") as file:
       return io.BytesIO(file.read())
   except OSError as error:
-    raise InputError(f"{path} cannot be read ({error.strerror})") from error
+    raise InputError(f"{path} cannot be read ({error.strerror}).") from error

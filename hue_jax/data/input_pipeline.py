@@ -265,7 +265,7 @@ def _check_sizes(
   check_one_of("crop", crop, CROPS)
   check_one_of("channels", channels, (1, 3, None))
   if dataset.num_examples(split) == 0:
-    raise InputError(f"{dataset.name} split {split!r} has no examples")
+    raise InputError(f"{dataset.name} split {split!r} has no examples.")
 
 
 def _check_processes(batch_size: int, process_index: int, process_count: int) -> None:

@@ -145,7 +145,7 @@ class Loader:
     label = labels[wrong[0]]
     place = self.source.describe(self.plan(step)[0][wrong[0]])
     if label < 0:
-      raise InputError(f"{place}: label {label}: the split has no labels")
+      raise InputError(f"{place}: label {label}: the split has no labels.")
     raise InputError(f"{place}: label {label} is not among 0 to {num_classes - 1}")
 
 

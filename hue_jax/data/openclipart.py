@@ -19,6 +19,7 @@ from hue_jax.data.near_duplicates import (
 from hue_jax.data.sources import Source
 from hue_jax.errors import InputError, check_integer, check_number
 from hue_jax.progress import Progress
+from hue_jax.settings import MAX_SEED
 
 FOLDER = "/usr/share/openclipart/png"
 DESCRIPTION = (
@@ -66,7 +67,7 @@ def read_openclipart(
   check_integer("per_class", per_class, at_least=1)
   check_integer("least_per_class", least_per_class, at_least=1)
   check_integer("size", size, at_least=8)
-  check_integer("seed", seed, at_least=0)
+  check_integer("seed", seed, at_least=0, at_most=MAX_SEED)
   check_number("test_fraction", test_fraction, above=0, below=1)
   files = _files_by_category(folder)
   skipped: collections.Counter[str] = collections.Counter()
@@ -90,7 +91,8 @@ def read_openclipart(
 def _files_by_category(folder: str) -> dict[str, list[str]]:
   if not os.path.isdir(folder):
     raise InputError(
-      f"{folder} is no folder; Debian has the pictures: apt-get install openclipart-png"
+      f"{folder} is not a folder; Debian has the pictures: apt-get install "
+      "openclipart-png."
     )
   found: dict[str, list[str]] = {}
   for category in sorted(os.listdir(folder)):

@@ -23,8 +23,9 @@ import tensorflow_datasets as tfds
 from hue_jax import command
 from hue_jax.data import elpv, openclipart, sources, store
 from hue_jax.data.datasets import default_data_dir, registered_names
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, check_integer
 from hue_jax.progress import Progress
+from hue_jax.settings import MAX_SEED
 
 _KINDS = {
   "idx": "the four IDX files of MNIST and its kin, gzipped or not",
@@ -101,7 +102,7 @@ def prepare(
   if store.is_written(folder) and not overwrite:
     raise InputError(
       f"data set {name!r} exists in {folder}; --overwrite replaces it, another --name "
-      "keeps it"
+      "keeps it."
     )
   total = sum(len(labels) for labels in source.labels.values())
   with Progress(total, unit="images", title=name) as progress:
@@ -173,8 +174,7 @@ def _read(args: argparse.Namespace) -> sources.Source:
   source = os.path.expanduser(args.source) if args.source else None
   if args.kind == "idx":
     return sources.read_idx(source)
-  if args.seed < 0:
-    raise InputError(f"seed {args.seed} must be at least 0")
+  check_integer("--seed", args.seed, at_least=0, at_most=MAX_SEED)
   if args.kind == "elpv":
     return elpv.read_elpv(source, test_fraction=args.test_fraction, seed=args.seed)
   if args.kind == "openclipart":
@@ -197,7 +197,7 @@ def _registered(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     return cls(data_dir=data_dir, config=name.partition("/")[2] or None)
   except Exception as error:
     reason = str(error).strip().splitlines()[0]
-    raise InputError(f"name {name!r}: TFDS does not accept it ({reason})") from error
+    raise InputError(f"name {name!r}: TFDS does not accept it ({reason}).") from error
 
 
 def _check_features(
@@ -206,14 +206,14 @@ def _check_features(
   if set(features) != {"image", "label"}:
     raise InputError(
       f"name {name!r} is TFDS's, whose examples have {', '.join(features)} and not "
-      "just image and label; choose another name"
+      "just image and label; choose another name."
     )
   shape, num_classes = tuple(features["image"].shape), features["label"].num_classes
   pairs = zip(shape, source.image_shape, strict=True)
   if any(theirs is not None and theirs != ours for theirs, ours in pairs):
     raise InputError(
       f"name {name!r} is TFDS's, with images of shape {shape} and not "
-      f"{source.image_shape}; choose another name"
+      f"{source.image_shape}; choose another name."
     )
   names = source.class_names
   if source.num_classes > num_classes or (
@@ -221,15 +221,15 @@ def _check_features(
   ):
     raise InputError(
       f"name {name!r} is TFDS's, with {num_classes} classes that are not those of the "
-      f"source, which has {source.num_classes}; choose another name"
+      f"source, which has {source.num_classes}; choose another name."
     )
 
 
 def _check_name(name: str) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise InputError(
-      f"name {name!r} must be lower-case letters, digits and underscores, and begin "
-      "with a letter"
+      f"name is {name!r}; it must be lower-case letters, digits and underscores, and "
+      "begin with a letter."
     )
 
 

@@ -95,7 +95,7 @@ class RecordSource:
       f"data set {self._name!r} is stored as {file_format}, and only tfrecord and "
       "array_record can be read by index; convert it with: tfds convert_format "
       f"--dataset_dir={dataset.builder.data_dir} --out_file_format=array_record "
-      f"--out_path=NEW_FOLDER"
+      f"--out_path=NEW_FOLDER."
     )
 
   def _input_error(self, damage: RecordDamageError, piece: int = -1) -> InputError:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from hue_jax.data import images
 from hue_jax.data.stratify import stratified_splits
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, check_number
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
@@ -81,13 +81,13 @@ def read_idx(folder: str) -> Source:
     if len(pixels[split]) != len(labels[split]):
       raise InputError(
         f"{paths[split, 'images']} has {len(pixels[split])} images and "
-        f"{paths[split, 'labels']} has {len(labels[split])} labels; they must agree"
+        f"{paths[split, 'labels']} has {len(labels[split])} labels; they must agree."
       )
   shape = pixels["train"].shape[1:]
   if pixels["test"].shape[1:] != shape:
     raise InputError(
       f"{paths['test', 'images']} has images of {pixels['test'].shape[1:3]} pixels and "
-      f"{paths['train', 'images']} of {shape[:2]}; they must agree"
+      f"{paths['train', 'images']} of {shape[:2]}; they must agree."
     )
   return Source(shape, None, labels, lambda split, i: pixels[split][i])
 
@@ -124,7 +124,7 @@ def read_npz(
   else:
     raise InputError(
       f"{path} has arrays {', '.join(sorted(arrays)) or 'none'}; accepted are x_train, "
-      "y_train, x_test, y_test or images, labels"
+      "y_train, x_test, y_test or images, labels."
     )
   shapes = {images_of.shape[1:] for images_of in pixels.values()}
   if len(shapes) > 1:
@@ -170,7 +170,7 @@ def read_folder(
   if len(classes) < 2:
     raise InputError(
       f"{folder} has {len(classes)} class folders "
-      f"({', '.join(classes) or 'none'}); at least 2 are needed"
+      f"({', '.join(classes) or 'none'}); at least 2 are needed."
     )
   return Source(
     (None, None, 3), classes, labels, lambda split, i: _load_image(files[split][i])
@@ -201,7 +201,7 @@ def _read_idx_file(path: str, rank: int) -> np.ndarray:
     with opener(path, "rb") as file:
       data = file.read()
   except (OSError, EOFError, zlib.error) as error:
-    raise InputError(f"{path} cannot be read ({error})") from error
+    raise InputError(f"{path} cannot be read ({error}).") from error
   header = 4 + 4 * rank
   if data[:4] != bytes([0, 0, _IDX_UINT8, rank]) or len(data) < header:
     raise InputError(
@@ -224,7 +224,7 @@ def _load_npz(path: str) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
       return {key: archive[key] for key in archive.files}
   except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-    raise InputError(f"{path} cannot be read as an .npz archive ({error})") from error
+    raise InputError(f"{path} cannot be read as an .npz archive ({error}).") from error
 
 
 def _npz_images(path: str, arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray:
@@ -235,7 +235,7 @@ def _npz_images(path: str, arrays: Mapping[str, np.ndarray], key: str) -> np.nda
   if array.dtype != np.uint8 or not fits:
     raise InputError(
       f"{path}: {key} is {arrays[key].dtype} {list(arrays[key].shape)}; accepted is "
-      "uint8 [n, height, width] or [n, height, width, 1 or 3]"
+      "uint8 [n, height, width] or [n, height, width, 1 or 3]."
     )
   return array
 
@@ -268,7 +268,7 @@ def _check_label_range(path: str, source: Source) -> None:
 
 def _check_folder(folder: str) -> None:
   if not os.path.isdir(folder):
-    raise InputError(f"{folder} is not a folder")
+    raise InputError(f"{folder} is not a folder.")
 
 
 def _visible(folder: str) -> list[str]:
@@ -288,11 +288,11 @@ def _list_split_folders(folder: str, names: Sequence[str]):
     if split is None or split in files:
       raise InputError(
         f"{folder} has folder {name!r} beside 'train'; accepted beside it are "
-        "'validation' or 'val', and 'test'"
+        "'validation' or 'val', and 'test'."
       )
     here = os.path.join(folder, name)
     if unknown := sorted(set(_subfolders(here)) - set(classes)):
-      raise InputError(f"{here} has class {unknown[0]!r}, which 'train' does not have")
+      raise InputError(f"{here} has class {unknown[0]!r}, which 'train' does not have.")
     present = [c for c in classes if c in _subfolders(here)]
     files[split], numbers = _list_class_folders(here, present)
     labels[split] = np.array([classes.index(present[n]) for n in numbers])
@@ -308,22 +308,21 @@ def _list_class_folders(folder: str, classes: Sequence[str]):
       if not path.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(f"{path} is not one of {', '.join(IMAGE_SUFFIXES)}")
     if not paths:
-      raise InputError(f"class folder {here} has no images")
+      raise InputError(f"class folder {here} has no images.")
     files += paths
     labels += [number] * len(paths)
   if not files:
-    raise InputError(f"{folder} has no class folders with images")
+    raise InputError(f"{folder} has no class folders with images.")
   return files, np.array(labels)
 
 
 def _cut(labels, test_fraction, validation_fraction, seed):
   for name, value in (("test", test_fraction), ("validation", validation_fraction)):
-    if not 0 <= value < 1:
-      raise InputError(f"{name}_fraction {value} must be at least 0 and less than 1")
+    check_number(f"--{name}_fraction", value, at_least=0, below=1)
   if test_fraction + validation_fraction >= 1:
     raise InputError(
-      f"test_fraction {test_fraction} and validation_fraction {validation_fraction} "
-      "must add up to less than 1"
+      f"--test_fraction and --validation_fraction are {test_fraction} and "
+      f"{validation_fraction}; they must add up to less than 1."
     )
   return stratified_splits(labels, test_fraction, validation_fraction, seed)
 
@@ -341,7 +340,7 @@ def _load_image(path: str):
     if images.TOO_MANY_PIXELS in str(error):
       raise InputError(f"{path}: {images.TOO_MANY_PIXELS}") from error
     raise InputError(
-      f"{path} is damaged, or not a JPEG, PNG, BMP, GIF or WebP image"
+      f"{path} is damaged, or not a JPEG, PNG, BMP, GIF or WebP image."
     ) from error
   if is_jpeg or contents.startswith(images.PNG_MAGIC):
     return io.BytesIO(contents)

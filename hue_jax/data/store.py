@@ -53,7 +53,7 @@ def write_dataset(
     staging = tempfile.mkdtemp(prefix=f".incomplete-{name}-", dir=data_dir)
   except OSError as error:
     raise InputError(
-      f"data_dir {data_dir!r} cannot be written ({error.strerror})"
+      f"data_dir {data_dir!r} cannot be written ({error.strerror})."
     ) from error
   try:
     written = _prepare(

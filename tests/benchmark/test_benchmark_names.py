@@ -124,7 +124,7 @@ def test_what_is_named_is_set():
     ("digits,resnet9", r"the network, after the task, is 'resnet9'.*Did you mean"),
     ("digits,resnet8,hues", r"an objective or recipe.*'hues'.*Did you mean hue"),
     ("digits,resnet8,k=ten", r"k is 'ten'; it must be an integer of at least 0"),
-    ("digits,resnet8,size=0", r"size is '0'; it must be an integer of at least 1"),
+    ("digits,resnet8,size=0", r"size is 0; it must be an integer of at least 1"),
     ("digits,resnet8,fraction=2", r"fraction is '?2.*'?; it must be a finite number"),
     ("digits,resnet8,n=10", r"'n=10': what is set is 'n'; it must be one of k, frac"),
     (

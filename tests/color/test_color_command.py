@@ -158,7 +158,7 @@ class TestBadInput:
       (files[0], f"--out={tmp_path}/none/sheet.png"): "folder does not exist",
       (tmp_path / "none.png", out): "none.png is not a file",
       (tmp_path, out): "is not a file",
-      (*files[:3], out, "--plane=class_means"): "in 2 folder(s)",
+      (*files[:3], out, "--plane=class_means"): "folders that the images are in is 2",
       (*files[:1] * 65, out): "65 images are given; a sheet holds 64",
     }
     for arguments, message in cases.items():
@@ -176,7 +176,7 @@ class TestBadInput:
     err, _ = refused(files[0], out, "--taps=stem,stage9")
     assert "tap 'stage9' is not of network small, which has stem, stage1" in err
     err, _ = refused(*files[:2], out, "--taps=features", "--plane=principal")
-    assert "tap 'features' has 2 vector(s) of 2 image(s); at least 3" in err
+    assert "vectors of tap 'features' in the images is 2; it must be at least 3" in err
 
   def test_images_that_span_no_plane(self, refused, files, tmp_path):
     same = [files[0]] * 3

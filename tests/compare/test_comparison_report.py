@@ -112,7 +112,7 @@ def test_only_seeds_that_all_objectives_have_count(tmp_path):
   path.write_text("".join(lines[:-2]))
   assert analyze(folder).seeds == (3, 4, 5)
   path.write_text("".join(lines[:7]))
-  with pytest.raises(InputError, match=r"has 1 seed\(s\).*intervals need at least 2"):
+  with pytest.raises(InputError, match=r"is 1; it must be at least 2 for intervals"):
     analyze(folder)
   with pytest.raises(InputError, match="holds no study"):
     analyze(tmp_path)

@@ -298,13 +298,13 @@ class TestFolder:
   @pytest.mark.parametrize(
     ("flags", "message"),
     [
-      (["--test_fraction=1"], "test_fraction 1.0 must be at least 0 and less than 1"),
-      (["--validation_fraction=-0.1"], "validation_fraction -0.1 must be at least 0"),
+      (["--test_fraction=1"], "--test_fraction is 1.0; it must be a finite number"),
+      (["--validation_fraction=-0.1"], "--validation_fraction is -0.1; it must be"),
       (
         ["--test_fraction=.5", "--validation_fraction=.5"],
         "must add up to less than 1",
       ),
-      (["--seed=-1"], "seed -1 must be at least 0"),
+      (["--seed=-1"], "--seed is -1; it must be an integer from 0 to 4294967295"),
     ],
   )
   def test_flags_out_of_range(self, birds, refused, flags, message):
