@@ -252,7 +252,7 @@ class TestFolder:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if content == "cut" else content)
     message = refused("folder", "--name=some", birds)
-    assert message == f"{path} is damaged, or not a JPEG, PNG, BMP, GIF or WebP image"
+    assert message == f"{path} is damaged, or not a JPEG, PNG, BMP, GIF or WebP image."
 
   def test_huge_image_is_named(self, birds, refused):
     path = birds / "wren/1.PNG"
@@ -260,7 +260,7 @@ class TestFolder:
     data[16:24] = (20_000).to_bytes(4, "big") * 2
     path.write_bytes(data)
     message = refused("folder", "--name=some", birds)
-    assert message == f"{path}: image of more than 100 megapixels"
+    assert message == f"{path}: image of more than 100 megapixels."
 
   def test_other_files_are_named(self, birds, refused):
     (birds / "wren/notes.txt").write_text("a wren")
@@ -270,7 +270,7 @@ class TestFolder:
   def test_empty_class(self, birds, refused):
     (birds / "owl").mkdir()
     message = refused("folder", "--name=some", birds)
-    assert message == f"class folder {birds / 'owl'} has no images"
+    assert message == f"class folder {birds / 'owl'} has no images."
 
   def test_one_class(self, refused, tmp_path):
     _write_image(tmp_path / "in/jay/0.png", hash_of=0)
@@ -286,7 +286,7 @@ class TestFolder:
     for path in ("train/a/0.png", "train/b/0.png", "test/c/0.png"):
       _write_image(tmp_path / "in" / path, hash_of=path)
     message = refused("folder", "--name=some", tmp_path / "in")
-    assert message.endswith("test has class 'c', which 'train' does not have")
+    assert message.endswith("test has class 'c', which 'train' does not have.")
 
   def test_folder_that_is_no_split(self, refused, tmp_path):
     for path in ("train/a/0.png", "train/b/0.png", "dev/a/0.png"):
