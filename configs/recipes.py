@@ -3,9 +3,26 @@
 Learning rates are those of batch size 256, by which `base.py` scales them.
 """
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
 from hue_jax.errors import check_name
+
+RECIPES: dict[str, Callable[[ConfigDict], None]] = {}
+
+
+def recipe(function: Callable[[ConfigDict], None]) -> Callable[[ConfigDict], None]:
+  """Makes a function a recipe, by its own name; `--list` has its first line.
+
+  Args:
+    function: that writes the recipe into a configuration whose task is set.
+
+  Returns:
+    The function.
+  """
+  RECIPES[function.__name__] = function
+  return function
 
 
 def set_recipe(config: ConfigDict, name: str) -> None:
@@ -62,6 +79,7 @@ def _randaugment(config, num_ops, magnitude, std=0.0):
 # --- Recipes --------------------------------------------------------------------
 
 
+@recipe
 def goyal90(config):
   """ImageNet in 90 epochs, ResNet-50 at 76.4 %.
 
@@ -75,6 +93,7 @@ def goyal90(config):
   _large_run(config)
 
 
+@recipe
 def rsb_a3(config):
   """ImageNet in 100 epochs at 160 pixels, ResNet-50 at 78.1 % (tested at 224).
 
@@ -86,6 +105,7 @@ def rsb_a3(config):
   _length(config, epochs=100, warmup=5, batch_size=2048)
 
 
+@recipe
 def rsb_a2(config):
   """ImageNet in 300 epochs at 224 pixels, ResNet-50 at 79.8 %.
 
@@ -112,6 +132,7 @@ def _resnet_strikes_back(config, *, learning_rate, magnitude):
   _randaugment(config, 2, magnitude, std=0.5)
 
 
+@recipe
 def simple_vit_s16_90ep(config):
   """ImageNet in 90 epochs, ViT-S/16 at 76.5 %.
 
@@ -132,6 +153,7 @@ def simple_vit_s16_90ep(config):
   _length(config, epochs=90, warmup=8, batch_size=1024)
 
 
+@recipe
 def small_image(config):
   """Images of 8 to 96 pixels: pad-crop, mirror, SGD, cosine.
 
@@ -142,6 +164,7 @@ def small_image(config):
   _length(config, epochs=200, warmup=5, batch_size=128)
 
 
+@recipe
 def fine_grained_scratch(config):
   """A few thousand photographs from scratch: long, strongly augmented, averaged."""
   _inception_crop(config)
@@ -154,6 +177,7 @@ def fine_grained_scratch(config):
   _length(config, epochs=300, warmup=10, batch_size=128)
 
 
+@recipe
 def fine_tune(config):
   """From weights of `init_from`: short, and the slower the earlier the layer."""
   if config.image_size >= 64:
@@ -171,17 +195,3 @@ def _large_run(config):
   config.half_precision = True
   config.sync_batch_norm = False
   config.checkpoint_every_steps = 2000
-
-
-RECIPES = {
-  recipe.__name__: recipe
-  for recipe in (
-    goyal90,
-    rsb_a3,
-    rsb_a2,
-    simple_vit_s16_90ep,
-    small_image,
-    fine_grained_scratch,
-    fine_tune,
-  )
-}

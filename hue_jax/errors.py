@@ -1,9 +1,11 @@
 """The one kind of error that a user's input causes, and checks that raise it."""
 
+import contextlib
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 # Characters of a value in an error.
@@ -39,6 +41,21 @@ class InputError(Stopped, ValueError):
   """
 
   status = 2
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Gives the name of a file to an OSError that has none, as of a full disk.
+
+  Args:
+    path: The file that is read or written.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.filename is None:
+      error.filename = os.fspath(path)
+    raise
 
 
 def check_one_of(name: str, value: Any, accepted: Iterable[Any]) -> None:

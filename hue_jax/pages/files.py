@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from hue_jax.errors import naming
+
 
 def write_text(path: Path, text: str) -> None:
   """Writes a file whole or not at all."""
   partial = path.with_name(path.name + ".partial")
-  partial.write_text(text, encoding="utf-8")
-  partial.replace(path)
+  with naming(path):
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def plain(value: Any) -> Any:

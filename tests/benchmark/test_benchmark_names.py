@@ -158,3 +158,37 @@ def test_the_list_names_everything():
   for task in tasks.TASKS.values():
     assert task.gone in text
     assert task.prepare in text
+
+
+def test_a_recipe_is_added_in_one_place(monkeypatch):
+  monkeypatch.setattr(recipes, "RECIPES", dict(recipes.RECIPES))
+
+  @recipes.recipe
+  def gentle(config):
+    """A small learning rate."""
+    config.learning_rate = 0.001
+
+  config = benchmark.get_config("digits,resnet8,hue,gentle")
+  assert config.learning_rate == 0.001
+  assert re.search(r"\n  gentle +A small learning rate\.", benchmark.listing())
+
+
+def test_a_task_is_added_in_one_place(monkeypatch):
+  task = tasks.Task(
+    "Letters",
+    "emnist/letters",
+    train="train[:90%]",
+    validation="train[90%:]",
+    test="test",
+    num_classes=37,
+    image_size=28,
+    channels=1,
+    pixel_mean=(0.17,),
+    pixel_std=(0.33,),
+    metric="mean_per_class",
+  )
+  monkeypatch.setitem(tasks.TASKS, "letters", task)
+  config = benchmark.get_config("letters,resnet18,hue")
+  check_config(config, _Facts(task))
+  assert (config.dataset, config.metric) == ("emnist/letters", "mean_per_class")
+  assert re.search(r"\n  letters +Letters, 37 classes, 28 px", benchmark.listing())
