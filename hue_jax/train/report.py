@@ -1,6 +1,10 @@
 """What a run tells while it runs: the terminal, on standard error, and TensorBoard."""
 
+import collections
+import concurrent.futures
+import contextlib
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +17,7 @@ from etils import epath
 from jaxtyping import UInt8
 from tqdm import tqdm
 
+from hue_jax.errors import Stopped
 from hue_jax.progress import Progress
 
 
@@ -44,6 +49,12 @@ def _mean(average):
   return float(np.mean(average.total[counts] / average.count[counts]))
 
 
+class NotReported(Stopped):
+  """TensorBoard's files cannot be written."""
+
+  status = 2
+
+
 class Report:
   """Reports of a run; only the first process says anything.
 
@@ -57,10 +68,12 @@ class Report:
       workdir: of the run.
       first_step: steps that are done.
       num_train_steps: steps that the run has.
+
+    Raises:
+      NotReported: they cannot be written, here and in what follows.
     """
     self._speaks = jax.process_index() == 0
-    writers = [metric_writers.SummaryWriter(str(workdir))] if self._speaks else []
-    self._writer = metric_writers.AsyncMultiWriter(writers)
+    self._writer = _Writer(workdir) if self._speaks else None
     self._num_train_steps = num_train_steps
     self._clock = _Clock()
     # A file or a pipe gets the lines of `train` and `evaluation`.
@@ -75,9 +88,14 @@ class Report:
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, kind, error, traceback):
     self._progress.close()
-    self._writer.close()
+    try:
+      if self._writer:
+        self._writer.close()
+    except NotReported:
+      if error is None:  # what ends the run already is what is told
+        raise
 
   def step_done(self, num_images: int) -> None:
     """Moves the progress line on by a step of so many images."""
@@ -104,7 +122,7 @@ class Report:
     scalars = {f"train/{name}": value for name, value in means.items()}
     scalars["train/learning_rate"] = learning_rate
     scalars["train/images_per_second"] = images_per_second
-    self._writer.write_scalars(step, scalars)
+    self._write_scalars(step, scalars)
     left = tqdm.format_interval((self._num_train_steps - step) / steps_per_second)
     rate = f"lr {learning_rate:.3g}  {images_per_second:,.0f} images/s  {left} left"
     self._say(step, "train", f"{_summary(means)}  {rate}")
@@ -117,7 +135,7 @@ class Report:
       split: "validation" or "test".
       means: by metric name.
     """
-    self._writer.write_scalars(
+    self._write_scalars(
       step, {f"{split}/{name}": value for name, value in means.items()}
     )
     self._say(step, split, _summary(means))
@@ -132,16 +150,54 @@ class Report:
       split: "validation" or "test".
       picture: as `LayerPictures` draws it.
     """
-    self._writer.write_images(step, {f"{split}/layers_by_hue": picture})
+    if self._writer:
+      self._writer.write("write_images", step, {f"{split}/layers_by_hue": picture})
 
   def note(self, text: str) -> None:
     """Says a line on the terminal."""
     if self._speaks:
       self._progress.note(text)
 
+  def _write_scalars(self, step, scalars):
+    if self._writer:
+      self._writer.write("write_scalars", step, scalars)
+
   def _say(self, step, what, text):
     width = len(str(self._num_train_steps))
     self.note(f"step {step:{width}d}/{self._num_train_steps}  {what:10s} {text}")
+
+
+class _Writer:
+  """Writes TensorBoard's files beside the steps; the next call tells what failed."""
+
+  def __init__(self, workdir):
+    with _one_line():
+      self._writer = metric_writers.SummaryWriter(str(workdir))
+    self._thread = concurrent.futures.ThreadPoolExecutor(1)
+    self._pending = collections.deque()
+
+  def write(self, method, *values):
+    self._pending.append(self._thread.submit(getattr(self._writer, method), *values))
+    while self._pending and self._pending[0].done():
+      with _one_line():
+        self._pending.popleft().result()
+
+  def close(self):
+    self._thread.shutdown()
+    with _one_line():
+      for written in self._pending:
+        written.result()
+      self._writer.close()
+
+
+@contextlib.contextmanager
+def _one_line():
+  """Turns what TensorFlow raises for a file into one line."""
+  try:
+    yield
+  except Exception as error:
+    text = re.sub(r"^\{\{.*?\}\} ", "", str(error)).partition("\n")[0]
+    raise NotReported(f"TensorBoard's file cannot be written: {text}") from None
 
 
 class _Clock:
@@ -150,9 +206,13 @@ class _Clock:
   def __init__(self):
     self._start = time.perf_counter()
     self._images = self._steps = 0
+    self._compiles, self._before = True, None
     self._paused_at = self._start
 
   def count(self, num_images):
+    if self._compiles:  # the first step's time is that of compiling it
+      self._compiles = False
+      self._before = time.perf_counter(), num_images
     self._images += num_images
     self._steps += 1
 
@@ -165,10 +225,11 @@ class _Clock:
   def lap(self):
     """Returns (images per second, steps per second), and starts anew."""
     now = time.perf_counter()
-    seconds = now - self._start
-    rates = self._images / seconds, self._steps / seconds
-    self._start, self._images, self._steps = now, 0, 0
-    return rates
+    start, images, steps = self._start, self._images, self._steps
+    if self._before and steps > 1:
+      start, images, steps = self._before[0], images - self._before[1], steps - 1
+    self._start, self._images, self._steps, self._before = now, 0, 0, None
+    return images / (now - start), steps / (now - start)
 
 
 def _summary(means):
