@@ -140,6 +140,10 @@ _DIGITS = "--config=configs/digits_hue.py"
   [
     (("main.py", _DIGITS, "--config.flip=perhaps"), "flip is 'perhaps'; it must be"),
     (("main.py", _DIGITS, "--mode=test"), "--mode is 'test'; it must be one of train"),
+    (
+      ("main.py", _DIGITS, "--workdir=x", f"--config.seed={2**32}"),
+      "seed is 4294967296; it must be an integer from 0 to 4294967295",
+    ),
     (("main.py", _DIGITS), "--workdir is not given"),
     (("main.py", "--workdir=x"), "--config is not given"),
     (("main.py", "--workdir=x", _DIGITS, "y"), "arguments ['y'] are not flags"),
