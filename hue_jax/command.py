@@ -33,7 +33,7 @@ def run(call: Callable[[], Any]) -> int:
   """Calls a command's function; what stops it becomes one line on standard error.
 
   Args:
-    call: the function. Its result is not used.
+    call: The function, whose result is not used.
 
   Returns:
     The exit status: 0, or that of what stopped it.
@@ -56,12 +56,12 @@ def run(call: Callable[[], Any]) -> int:
 
 
 def keep_standard_output() -> TextIO:
-  """Standard output for the result alone: libraries that print write to the error.
+  """Returns standard output, for the result alone; what else is printed goes to error.
 
-  The descriptor itself is exchanged, for some of them print from C++.
+  The descriptor itself is exchanged, for some libraries print from C++.
 
   Returns:
-    Where the result goes.
+    The file to which the result goes.
   """
   standard_output = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)
@@ -69,7 +69,7 @@ def keep_standard_output() -> TextIO:
 
 
 def json_line(result: Mapping[str, Any]) -> str:
-  """One line of JSON, in which a number that is not finite is null."""
+  """Returns a line of JSON, in which a number that is not finite is null."""
   return json.dumps(
     {
       name: None if isinstance(value, float) and not math.isfinite(value) else value

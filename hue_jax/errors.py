@@ -16,8 +16,8 @@ class Stopped(Exception):
   """What stops a command, and is told in one line without a traceback.
 
   Attributes:
-    word: begins the line.
-    status: the exit status of the command.
+    word: The word with which the line begins.
+    status: The exit status of the command.
   """
 
   word = "error"
@@ -27,7 +27,7 @@ class Stopped(Exception):
     """Makes one line of the message, with a full stop.
 
     Args:
-      message: what happened, perhaps in the words of another library.
+      message: What happened, perhaps in the words of another library.
     """
     lines = (line.strip() for line in str(message).splitlines())
     text = " ".join(line for line in lines if line)

@@ -35,12 +35,12 @@ class Progress:
     """Starts the clock.
 
     Args:
-      total: how many there are.
-      unit: what is counted, in the plural.
-      title: what is done with them.
-      initial: how many are done already.
-      silent: whether nothing is said, as by all processes but the first.
-      lines: whether a file or a pipe gets lines; False where others tell there.
+      total: How many there are.
+      unit: What is counted, in the plural.
+      title: What is done with them.
+      initial: How many are done already.
+      silent: Whether nothing is said, as by all processes but the first.
+      lines: Whether a file or a pipe gets lines; False where others tell there.
     """
     terminal = sys.stderr.isatty()
     self._tells = lines and not silent and not terminal
@@ -59,7 +59,7 @@ class Progress:
     )
 
   def __enter__(self) -> "Progress":
-    """The progress itself."""
+    """Returns the progress itself."""
     return self
 
   def __exit__(self, *_) -> None:
@@ -77,7 +77,7 @@ class Progress:
     """Counts so many more as done.
 
     Args:
-      count: how many.
+      count: How many more.
     """
     now = time.monotonic()
     if self._first is None:
@@ -94,7 +94,7 @@ class Progress:
     """Writes a line of text to standard error, above the bar where there is one.
 
     Args:
-      text: the line.
+      text: The line.
     """
     tqdm.write(text, file=sys.stderr)
 
@@ -112,12 +112,12 @@ class Progress:
 
 
 def track(items: Sequence[_Item], *, unit: str, title: str = "") -> Iterator[_Item]:
-  """The items, each counted as done when the next one is asked for.
+  """Yields the items, each counted as done when the next one is asked for.
 
   Args:
-    items: what is gone through.
-    unit: what they are, in the plural.
-    title: what is done with them.
+    items: What is gone through.
+    unit: What they are, in the plural.
+    title: What is done with them.
 
   Yields:
     The items, in their order.

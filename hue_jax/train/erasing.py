@@ -23,14 +23,14 @@ def erase(
   the image's height and width where it is larger.
 
   Args:
-    images: normalized, of mean 0 and standard deviation 1, as the noise is.
-    probability: that an image has a rectangle.
-    key: of the seed and the step.
-    first: place of the first image in the whole batch: what happens to an image depends
-      on the key and its place.
+    images: Normalized images, of mean 0 and standard deviation 1, as the noise is.
+    probability: The probability that an image has a rectangle.
+    key: The key of the seed and the step.
+    first: The place of the first image in the whole batch: what happens to an image
+      depends on the key and its place.
 
   Returns:
-    The images.
+    The images, of the same shape.
 
   Source: Zhong et al., "Random Erasing Data Augmentation", 2017; noise by pixel.
   """

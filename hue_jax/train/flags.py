@@ -38,7 +38,7 @@ def define_config(**options) -> flags.FlagHolder[ConfigDict]:
   """Defines --config, and with it --config.NAME for every setting.
 
   Args:
-    **options: of ml_collections' `DEFINE_config_file`.
+    **options: Arguments of ml_collections' `DEFINE_config_file`.
 
   Returns:
     The flag, whose value is the configuration.
@@ -69,9 +69,9 @@ def run(
   Of standard output the command has one line, the result as JSON, of the first process.
 
   Args:
-    main: makes the result.
-    required: flags that must be given.
-    listing: what `--list` prints, in place of everything else.
+    main: The function that makes the result.
+    required: The flags that must be given.
+    listing: The function that makes what `--list` prints, in place of all else.
   """
   parse = functools.partial(_parse, required=required, listing=listing)
   sys.exit(
@@ -104,14 +104,14 @@ def parse(arguments: list[str], flag_values: flags.FlagValues) -> list[str]:
   """Parses flags as absl does.
 
   Args:
-    arguments: of the command line, the command's name first.
-    flag_values: the flags, --config among them.
+    arguments: The arguments of the command line, the command's name first.
+    flag_values: The flags, --config among them.
 
   Returns:
-    The command's name, and what are not flags.
+    The command's name, and the arguments that are no flags.
 
   Raises:
-    InputError: a flag, a setting or a file that cannot be.
+    InputError: A flag, a setting or a file cannot be used.
   """
   try:
     rest = flag_values(arguments)

@@ -19,9 +19,9 @@ class Mixing:
   """How pairs are mixed.
 
   Attributes:
-    mixup: α of the Beta distribution of Mixup's shares; 0: no Mixup.
-    cutmix: likewise of CutMix. Where both are, a coin decides for each pair.
-    probability: that a pair is mixed.
+    mixup: The α of the Beta distribution of Mixup's shares; 0 for no Mixup.
+    cutmix: That of CutMix. Where both are set, a coin decides for each pair.
+    probability: The probability that a pair is mixed.
   """
 
   mixup: int | float = number(0.0, at_least=0)
@@ -32,7 +32,7 @@ class Mixing:
     check(self, "mixing")
 
   def __bool__(self) -> bool:
-    """Whether anything is mixed."""
+    """Returns whether anything is mixed."""
     return bool(self.probability and (self.mixup or self.cutmix))
 
 
@@ -52,14 +52,14 @@ def mix(
   what lies below ½ is the other image of the pair.
 
   Args:
-    images: an even number of them.
-    labels: their classes.
-    mixing: how.
-    key: of the seed and the step.
-    first: place of the first image in the whole batch, even.
+    images: An even number of images.
+    labels: Their classes.
+    mixing: How they are mixed.
+    key: The key of the seed and the step.
+    first: The place of the first image in the whole batch, an even number.
 
   Returns:
-    The mixed images; the labels of the others and the shares of their own.
+    The mixed images; and the labels of the others with the shares of their own.
 
   Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018; Yun et al.,
   "CutMix", 2019.

@@ -21,14 +21,14 @@ class Optimization:
   """How weights are optimized, of a run as of a study.
 
   Attributes:
-    optimizer: one of `OPTIMIZERS`.
-    learning_rate: at the end of the warm-up, of batch size 256.
-    momentum: of SGD.
-    weight_decay: of kernels.
-    gradient_clip_norm: largest global norm of the gradient; 0 for no bound.
-    warmup_epochs: in which the learning rate rises from 0.
-    num_epochs: of the run, warm-up included.
-    batch_size: over all devices.
+    optimizer: One of `OPTIMIZERS`.
+    learning_rate: The learning rate at the end of the warm-up, of batch size 256.
+    momentum: The momentum of SGD.
+    weight_decay: The decay of kernels.
+    gradient_clip_norm: The largest global norm of the gradient; 0 for no bound.
+    warmup_epochs: The epochs in which the learning rate rises from 0.
+    num_epochs: The epochs of the run, the warm-up included.
+    batch_size: The images of a step, over all devices.
   """
 
   optimizer: str = choice(REQUIRED, OPTIMIZERS)
@@ -42,14 +42,14 @@ class Optimization:
 
 
 def warmup_remark(warmup_steps: int, num_train_steps: int) -> str:
-  """What is to be said of a warm-up that takes the whole run; "" of a shorter one.
+  """Returns what is to be said of a warm-up that takes the whole run.
 
   Args:
-    warmup_steps: that `warmup_epochs` makes.
-    num_train_steps: length of the run.
+    warmup_steps: The steps that `warmup_epochs` makes.
+    num_train_steps: The length of the run.
 
   Returns:
-    A line, or none.
+    A line; "" of a warm-up that ends before the run.
   """
   if warmup_steps < num_train_steps:
     return ""
@@ -62,17 +62,17 @@ def warmup_remark(warmup_steps: int, num_train_steps: int) -> str:
 def learning_rate_schedule(
   name: str = "cosine", *, peak: float, num_train_steps: int, warmup_steps: int
 ) -> optax.Schedule:
-  """Linear warm-up from 0 to the peak, and what comes after it.
+  """Returns a linear warm-up from 0 to the peak, and what comes after it.
 
   Args:
     name: "cosine" or "linear" to 0 at the end, or "step": a tenth from 1/3 of the run
-      on, a hundredth from 2/3 on, a thousandth from 8/9 on, warm-up counted.
-    peak: learning rate at the end of the warm-up.
-    num_train_steps: length of the run, warm-up included.
-    warmup_steps: length of the warm-up.
+      on, a hundredth from 2/3 on, a thousandth from 8/9 on, the warm-up counted.
+    peak: The learning rate at the end of the warm-up.
+    num_train_steps: The length of the run, the warm-up included.
+    warmup_steps: The length of the warm-up.
 
   Returns:
-    Step → learning rate.
+    A function of the step, whose value is the learning rate.
 
   Source: Loshchilov and Hutter, "SGDR", 2017; Goyal et al., 2017.
   """
@@ -99,20 +99,20 @@ def create_optimizer(
   gradient_clip_norm: float = 0.0,
   layer_decay: float = 1.0,
 ) -> optax.GradientTransformation:
-  """SGD with Nesterov momentum, AdamW or LAMB, with weight decay on kernels only.
+  """Returns SGD with Nesterov momentum, AdamW or LAMB, with weight decay on kernels.
 
   For SGD the decay is the gradient of the penalty ½ · weight_decay · Σ‖kernel‖²,
   and so scaled by the momentum and the learning rate; for AdamW and LAMB it is
   decoupled from the moments, as their papers have it.
 
   Args:
-    name: one of `OPTIMIZERS`.
-    learning_rate: a number or a schedule.
-    weight_decay: of parameters named `kernel`.
-    momentum: of SGD.
-    gradient_clip_norm: largest global norm of the gradient; 0 for no bound.
-    layer_decay: factor by which a block's updates are smaller than the next one's; the
-      head's are whole.
+    name: One of `OPTIMIZERS`.
+    learning_rate: A number or a schedule.
+    weight_decay: The decay of parameters named `kernel`.
+    momentum: The momentum of SGD.
+    gradient_clip_norm: The largest global norm of the gradient; 0 for no bound.
+    layer_decay: The factor by which a block's updates are smaller than the next one's;
+      the head's are whole.
 
   Returns:
     The Optax transformation.
@@ -151,14 +151,14 @@ def _scale_by_depth(layer_decay):
 
 
 def block_depths(params: PyTree) -> PyTree[int]:
-  """The place of each parameter's block in the network.
+  """Returns the place of each parameter's block in the network.
 
   Args:
-    params: `{"network": …, "planes": …}`, the network's modules named as all networks
-      here have them.
+    params: The tree `{"network": …, "planes": …}`, the network's modules named as all
+      networks here have them.
 
   Returns:
-    The tree of integers: 0 for the stem and what else comes before the stages, 1, 2, …
+    A tree of integers: 0 for the stem and what else comes before the stages, 1, 2, …
     for the blocks of the stages in their order, and one more for what comes after them,
     the head and hue planes among it.
   """
@@ -184,13 +184,13 @@ def _block(path):
 
 
 def kernels(params: PyTree) -> PyTree[bool]:
-  """True for the kernels of convolutions and dense layers.
+  """Returns which parameters are kernels of convolutions and dense layers.
 
   Args:
-    params: a tree of parameters.
+    params: A tree of parameters.
 
   Returns:
-    The tree of booleans: biases, batch norm and hue planes are False.
+    A tree of booleans: biases, batch norm and hue planes are False.
   """
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params

@@ -28,7 +28,7 @@ class Means:
     self._averages: dict[str, clu_metrics.Average] = {}
 
   def add(self, sums: Mapping[str, tuple[Any, Any]]) -> None:
-    """Adds the (Σ weight · value, Σ weight) of one step."""
+    """Adds the sums of one step: name → (Σ weight · value, Σ weight)."""
     for name, (total, count) in sums.items():
       average = clu_metrics.Average(
         total=np.asarray(total, np.float64), count=np.asarray(count, np.float64)
@@ -38,7 +38,7 @@ class Means:
       self._averages[name] = average
 
   def compute(self) -> dict[str, float]:
-    """The means; NaN where nothing counted; of a vector, the mean of its means."""
+    """Returns the means; NaN where nothing counted, of a vector the mean of its means."""
     return {name: _mean(average) for name, average in self._averages.items()}
 
 
@@ -65,12 +65,12 @@ class Report:
     """Opens TensorBoard's files in the workdir and the progress line.
 
     Args:
-      workdir: of the run.
-      first_step: steps that are done.
-      num_train_steps: steps that the run has.
+      workdir: The folder of the run.
+      first_step: The steps that are done.
+      num_train_steps: The steps that the run has.
 
     Raises:
-      NotReported: they cannot be written, here and in what follows.
+      NotReported: The files cannot be written, here or in what follows.
     """
     self._speaks = jax.process_index() == 0
     self._writer = _Writer(workdir) if self._speaks else None
@@ -114,9 +114,9 @@ class Report:
     """Reports the means over the steps since the last report.
 
     Args:
-      step: steps that are done.
-      means: by metric name.
-      learning_rate: of the last step.
+      step: The steps that are done.
+      means: Metric → mean.
+      learning_rate: The learning rate of the last step.
     """
     images_per_second, steps_per_second = self._clock.lap()
     scalars = {f"train/{name}": value for name, value in means.items()}
@@ -131,9 +131,9 @@ class Report:
     """Reports the means over a split.
 
     Args:
-      step: of the state that was evaluated.
-      split: "validation" or "test".
-      means: by metric name.
+      step: The step of the state that was evaluated.
+      split: "validation", "test" or the name of an extra test.
+      means: Metric → mean.
     """
     self._write_scalars(
       step, {f"{split}/{name}": value for name, value in means.items()}
@@ -146,9 +146,9 @@ class Report:
     """Shows the colored layers of some images of a split.
 
     Args:
-      step: of the state.
+      step: The step of the state.
       split: "validation" or "test".
-      picture: as `LayerPictures` draws it.
+      picture: The picture that `LayerPictures` draws.
     """
     if self._writer:
       self._writer.write("write_images", step, {f"{split}/layers_by_hue": picture})
