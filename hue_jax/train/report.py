@@ -38,7 +38,7 @@ class Means:
       self._averages[name] = average
 
   def compute(self) -> dict[str, float]:
-    """Returns the means; NaN where nothing counted, of a vector the mean of its means."""
+    """Returns the means: NaN where nothing counted, the mean of those of a vector."""
     return {name: _mean(average) for name, average in self._averages.items()}
 
 
