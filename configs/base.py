@@ -1,6 +1,7 @@
 """Settings that every run has, with their defaults. Files beside it state what differs.
 
-Names follow flax's ImageNet example where it has the setting.
+Names follow flax's ImageNet example where it has the setting. What each accepts is
+declared where it is used; `hue_jax/train/config.py` has them all.
 """
 
 from ml_collections import ConfigDict, config_dict

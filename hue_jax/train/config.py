@@ -15,7 +15,7 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, refuse
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
 from hue_jax.settings import (
@@ -187,6 +187,8 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
       raise InputError(
         f"{name} is {config[name]!r}, which holds no example; it must hold some."
       )
+  if config.num_train_steps == 0:
+    refuse("num_train_steps", 0, "at least 1, or -1 for the steps of num_epochs")
   if num_train_steps(config, dataset) < 1:
     raise InputError(
       f"num_epochs is {config.num_epochs:g}, which makes no step of batch_size "

@@ -95,7 +95,7 @@ def _parse(arguments, required, listing):
   if rest[1:]:
     raise InputError(f"arguments {rest[1:]} are not flags; see --help.")
   for flag in required:
-    if flag.value is None:
+    if flag.value is None or flag.value == "":
       raise InputError(f"--{flag.name} is not given; see --help.")
   return rest
 

@@ -125,6 +125,7 @@ def test_resnet50_is_the_literatures_recipe():
     ({"train_per_class": 5, "train_fraction": 0.5}, r"only one|one of them alone"),
     ({"num_colored_images": -1}, r"num_colored_images is -1; .*integer from 0 to 64"),
     ({"num_colored_images": 65}, r"num_colored_images is 65; .*integer from 0 to 64"),
+    ({"num_train_steps": 0}, r"num_train_steps is 0; .*at least 1, or -1"),
     ({"num_epochs": 0.001}, r"num_epochs is 0.001, which makes no step"),
     ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); it must be 1 value"),
     ({"pixel_std": (0.0,)}, r"pixel_std\[0\] is 0.0; .*above 0"),

@@ -145,6 +145,7 @@ _DIGITS = "--config=configs/digits_hue.py"
       "seed is 4294967296; it must be an integer from 0 to 4294967295",
     ),
     (("main.py", _DIGITS), "--workdir is not given"),
+    (("main.py", _DIGITS, "--workdir="), "--workdir is not given"),
     (("main.py", "--workdir=x"), "--config is not given"),
     (("main.py", "--workdir=x", _DIGITS, "y"), "arguments ['y'] are not flags"),
     (
