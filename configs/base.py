@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
   config.classifier = ConfigDict({"kind": "softmax"})  # cross entropy; or "sigmoid",
   # "additive_angular_margin" (with margin, scale), "hyperspherical_prototypes"
   config.label_smoothing = 0.0  # of softmax
-  config.terms = ConfigDict()  # others: kinds and settings in hue_jax/train/terms.py
+  config.terms = ConfigDict()  # others: kinds and settings in docs/objective.md
   config.hue = ConfigDict({"enabled": True, "terms": {}})
 
   # Optimization. As in flax's example the learning rate is that of batch size 256,

@@ -237,6 +237,28 @@ class Group(Accepts):
 
 
 @dataclasses.dataclass(frozen=True)
+class Kind(Accepts):
+  """A group of settings of one of several kinds, which its member `kind` names.
+
+  Where the class of the kind has a field `name` that is no setting, it takes the last
+  part of the setting's name: the name of "terms.sectors" is "sectors".
+  """
+
+  kinds: Mapping[str, type]
+  default: str | None = None
+
+  def __call__(self, name, value):
+    """Returns an object of the class of the kind."""
+    if isinstance(value, tuple(self.kinds.values())):
+      return value
+    return create_kind(self.kinds, value, name, default=self.default)
+
+  def __str__(self):
+    """The kinds."""
+    return f"a group of settings whose kind is {one_of(self.kinds)}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Named(Accepts):
   """Any number of members by names that the user gives, of which each is accepted."""
 
@@ -417,15 +439,9 @@ def checked(
 
 
 def create_kind(
-  kinds: Mapping[str, type],
-  values: Any,
-  name: str,
-  /,
-  *,
-  default: str | None = None,
-  **arguments,
+  kinds: Mapping[str, type], values: Any, name: str, *, default: str | None = None
 ) -> Any:
-  """Makes an object of the kind that a user names under `kind`.
+  """Makes an object of the kind that a user names under `kind`; see `Kind`.
 
   The settings of other kinds may be there, too, since a kind is often changed alone;
   they are checked and have no part.
@@ -435,7 +451,6 @@ def create_kind(
     values: `kind`, and the settings of that kind.
     name: What the errors call the group.
     default: The kind where none is named.
-    **arguments: Fields that are no settings.
 
   Returns:
     The object.
@@ -443,10 +458,13 @@ def create_kind(
   Raises:
     InputError: As of `create`, or an unknown kind.
   """
-  values = dict(_mapping(name, values, "a group of settings with kind"))
+  values = _mapping(name, values, str(Kind(kinds)))
   kind = Choice(kinds)(_join(name, "kind"), values.pop("kind", default))
-  made = checked(kinds[kind], values, name, beside=("kind",), also=kinds.values())
-  return kinds[kind](**arguments, **made)
+  cls = kinds[kind]
+  made = checked(cls, values, name, beside=("kind",), also=kinds.values())
+  if "name" in {field.name for field in dataclasses.fields(cls)} - {*fields_of(cls)}:
+    made["name"] = name.rpartition(".")[2]
+  return cls(**made)
 
 
 def check(settings: Any, name: str = "") -> None:

@@ -226,10 +226,15 @@ _KINDS = {"square": _Square, "circle": _Circle}
 
 def test_a_kind_takes_its_settings_and_checks_those_of_others():
   def make(**values):
-    return settings.create_kind(_KINDS, values, "shape", name="s", default="square")
+    return settings.Kind(_KINDS, default="square")("shape", values)
 
-  assert make(kind="circle", radius=2, side=3) == _Circle("s", 2.0)
-  assert make(side=2) == _Square("s", 2.0)
+  assert make(kind="circle", radius=2, side=3) == _Circle("shape", 2.0)
+  assert make(side=2) == _Square("shape", 2.0)
+  accepts = settings.Named(settings.Kind(_KINDS))
+  found = accepts("shapes", {"a": {"kind": "circle"}, "b": _Square("c")})
+  assert found == {"a": _Circle("a"), "b": _Square("c")}
+  with pytest.raises(InputError, match=r"shapes.a.kind is None; it must be one of squ"):
+    accepts("shapes", {"a": {}})
   with pytest.raises(InputError, match=r"shape.side is 0;"):
     make(kind="circle", side=0)
   with pytest.raises(InputError, match=r"shape.kind is 'cirle'; .*Did you mean circle"):

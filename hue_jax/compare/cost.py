@@ -16,10 +16,10 @@ from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.statistics import median_interval
 from hue_jax.errors import InputError
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.objective import create_objective
 from hue_jax.pages import provenance
 from hue_jax.pages.files import json_text, write_text
 from hue_jax.progress import track
-from hue_jax.train.objective import check_terms, create_objective
 from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.state import create_state
 from hue_jax.train.step import make_train_step
@@ -146,16 +146,13 @@ class _Step:
     shapes = tap_shapes(model, shape)
     # A class order is one of the task's classes: here any will do.
     objective_settings = _without_class_orders(objective_settings)
-    terms = objective_settings.get("terms", {})
-    check_terms(
-      terms, shapes, num_classes=num_classes, setting=f"objectives.{name}.terms"
-    )
     objective = create_objective(
       num_classes=num_classes,
       tap_shapes=shapes,
       num_train_steps=100,
       warmup_steps=1,
       seed=0,
+      here=f"objectives.{name}",
       **{"terms": {}, **objective_settings},
     )
     optimizer = create_optimizer("sgd", 0.1, weight_decay=1e-4)

@@ -7,8 +7,9 @@ from typing import Any
 from hue_jax.compare.measures.predictions import hierarchy_distances
 from hue_jax.compare.task import ArrayTask
 from hue_jax.compare.trainer import num_train_steps
-from hue_jax.errors import InputError, check_number, check_one_of, refuse
+from hue_jax.errors import InputError, check_one_of, refuse
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.objective import ObjectiveSettings
 from hue_jax.preprocessing import Pixels
 from hue_jax.settings import (
   MAX_SEED,
@@ -29,16 +30,7 @@ from hue_jax.settings import (
   several,
   text,
 )
-from hue_jax.train.objective import check_class_order, check_classifier, check_terms
 from hue_jax.train.optimizer import Optimization
-
-_OF_AN_OBJECTIVE = (
-  "label_smoothing",
-  "smoothing_concentration",
-  "class_order",
-  "classifier",
-  "terms",
-)
 
 
 class Tree(Accepts):
@@ -169,21 +161,6 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
     )
   for name, objective in settings["objectives"].items():
     here = f"objectives.{name}"
-    for key in objective:
-      if key not in _OF_AN_OBJECTIVE:
-        raise InputError(
-          f"{here}.{key} is not a setting; an objective takes "
-          f"{', '.join(_OF_AN_OBJECTIVE)}."
-        )
-    smoothing = objective.get("label_smoothing", 0.0)
-    check_number(f"{here}.label_smoothing", smoothing, at_least=0, below=1)
-    concentration = objective.get("smoothing_concentration", 0.0)
-    check_number(f"{here}.smoothing_concentration", concentration, at_least=0)
-    check_class_order(here, objective.get("class_order", ()), task.num_classes)
-    check_classifier(objective.get("classifier", {}), setting=f"{here}.classifier")
-    check_terms(
-      objective.get("terms", {}),
-      shapes,
-      num_classes=task.num_classes,
-      setting=f"{here}.terms",
+    create(ObjectiveSettings, objective, here).check(
+      shapes, num_classes=task.num_classes, here=here
     )

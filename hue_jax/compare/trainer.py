@@ -18,11 +18,10 @@ from hue_jax.compare.augment import shift_and_flip
 from hue_jax.compare.task import ArrayTask
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
-from hue_jax.train.objective import Objective, create_objective
+from hue_jax.objective import Batch, Objective, create_objective
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.state import TrainState, quick_to_compile, state_of
 from hue_jax.train.step import make_train_step, normalize
-from hue_jax.train.terms import Given
 
 EVAL_BATCH = 250
 
@@ -228,12 +227,16 @@ def batched(images: np.ndarray):
     yield batch, count
 
 
-def given(logits, features, head, num_classes) -> Given:
+def unlabeled(logits, features, head) -> Batch:
   """What a classifier needs to know for its scores."""
-  nobody = jnp.zeros(logits.shape[0], jnp.int32)
-  mask = jnp.ones(logits.shape[0])
-  return Given(
-    logits, {"features": features}, nobody, mask, num_classes, 0, head, {}, {}, None
+  return Batch(
+    logits=logits,
+    taps={"features": features},
+    labels=jnp.zeros(logits.shape[0], jnp.int32),
+    mask=jnp.ones(logits.shape[0]),
+    step=0,
+    head=head,
+    train=False,
   )
 
 
@@ -243,9 +246,7 @@ def num_train_steps(settings: Mapping[str, Any], num_examples: int) -> int:
 
 
 def _scores(objective, logits, features, head):
-  return objective.classifier.scores(
-    given(logits, features, head, objective.num_classes)
-  )
+  return objective.classifier.scores(unlabeled(logits, features, head))
 
 
 def _evaluation_steps(num_train_steps, count) -> frozenset[int]:

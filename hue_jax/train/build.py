@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
 from hue_jax.models import tap_shapes
+from hue_jax.objective import Objective, create_objective
 from hue_jax.train import config as settings
 from hue_jax.train.checkpoints import Checkpoints
-from hue_jax.train.objective import Objective, create_objective
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.state import TrainState, create_state
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, refuse
 from hue_jax.models import create_model, tap_shapes
+from hue_jax.objective import ObjectiveSettings, check_terms
 from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
 from hue_jax.settings import (
   REQUIRED,
@@ -34,7 +35,6 @@ from hue_jax.settings import (
   text,
 )
 from hue_jax.train.mixing import Mixing
-from hue_jax.train.objective import check_classifier, check_terms
 from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, Optimization
 from hue_jax.train.parallel import AXIS, FORMS
 
@@ -161,12 +161,12 @@ def check_settings(config: ConfigDict) -> None:
       f"{settings.train_fraction:g}; it must be one of them alone that is set."
     )
   shapes = tap_shapes(build_model(config), image_shape(config))
-  check_classifier(config.classifier.to_dict())
-  for name, terms_of in (
-    ("terms", config.terms.to_dict()),
-    ("hue.terms", hue_terms(config)),
-  ):
-    check_terms(terms_of, shapes, num_classes=config.num_classes, setting=name)
+  objective = {
+    name: config[name] for name in ("classifier", "label_smoothing", "terms")
+  }
+  num_classes = settings.num_classes
+  create(ObjectiveSettings, objective).check(shapes, num_classes=num_classes)
+  check_terms(hue_terms(config), shapes, num_classes=num_classes, setting="hue.terms")
 
 
 def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:

@@ -19,11 +19,11 @@ from hue_jax.data.datasets import Dataset, NotPreparedError, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.sample import class_balanced_sample, random_sample
 from hue_jax.errors import InputError, Stopped
+from hue_jax.objective import Objective
 from hue_jax.train import config as settings
 from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.evaluation import evaluate
-from hue_jax.train.objective import Objective
 from hue_jax.train.optimizer import warmup_remark
 from hue_jax.train.parallel import AXIS, Parallel, create_parallel
 from hue_jax.train.pictures import LayerPictures

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from hue_jax.objective import Mixed
 from hue_jax.settings import check, number
-from hue_jax.train.terms import Mixed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from hue_jax.color.coloring import color_layer
 from hue_jax.color.contact_sheet import contact_sheet
 from hue_jax.hue import hue_plane
-from hue_jax.train.objective import Objective
+from hue_jax.objective import Objective
 from hue_jax.train.state import TrainState, quick_to_compile
 from hue_jax.train.step import normalize
 

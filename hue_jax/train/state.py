@@ -10,7 +10,7 @@ import optax
 from flax.training import train_state
 from jaxtyping import Array, Int
 
-from hue_jax.train.objective import Objective
+from hue_jax.objective import Objective
 
 
 class TrainState(train_state.TrainState):

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from hue_jax.objective import Batch, Measured, Objective
 from hue_jax.train.erasing import erase
 from hue_jax.train.mixing import Mixing, mix
-from hue_jax.train.objective import Measured, Objective
 from hue_jax.train.state import TrainState
 
 Sums = dict[str, tuple[Array, Array]]  # name → (Σ weight · value, Σ weight)
@@ -83,16 +83,18 @@ def make_train_step(
         rngs={"dropout": dropout_key},
       )
       evaluated = objective(
-        logits,
-        updates["taps"],
-        labels,
-        jnp.ones(logits.shape[0]),
-        step=state.step,
-        head=params["network"].get("head"),
-        planes=params["planes"],
-        memory=state.memory,
-        axis_name=axis_name,
-        mixed=mixed,
+        Batch(
+          logits=logits,
+          taps=updates["taps"],
+          labels=labels,
+          mask=jnp.ones(logits.shape[0]),
+          step=state.step,
+          head=params["network"].get("head", {}),
+          planes=params["planes"],
+          memory=state.memory,
+          axis_name=axis_name,
+          mixed=mixed,
+        )
       )
       sums = _sum_examples(evaluated.measured)
       total, count = sums["loss"]
@@ -145,15 +147,18 @@ def make_eval_step(
       mutable=["taps"],
     )
     evaluated = objective(
-      logits,
-      updates["taps"],
-      batch["label"],
-      batch["mask"],
-      step=state.step,
-      head=params["network"].get("head"),
-      planes=params["planes"],
-      memory=state.memory,
-      axis_name=axis_name,
+      Batch(
+        logits=logits,
+        taps=updates["taps"],
+        labels=batch["label"],
+        mask=batch["mask"],
+        step=state.step,
+        head=params["network"].get("head", {}),
+        planes=params["planes"],
+        memory=state.memory,
+        axis_name=axis_name,
+        train=False,
+      )
     )
     measured = evaluated.measured
     if "label_set" in batch:

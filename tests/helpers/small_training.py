@@ -5,7 +5,7 @@ import numpy as np
 
 from hue_jax.models import tap_shapes
 from hue_jax.models.resnet import BasicBlock, ResNet
-from hue_jax.train.objective import create_objective
+from hue_jax.objective import create_objective
 from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.parallel import AXIS
 from hue_jax.train.state import create_state

@@ -8,12 +8,12 @@ import pytest
 
 from hue_jax import hue
 from hue_jax.errors import InputError
-from hue_jax.train.classifiers import Sigmoid
+from hue_jax.objective import Batch, Mixed
+from hue_jax.objective.classifiers import Sigmoid
 from hue_jax.train.erasing import erase
 from hue_jax.train.mixing import Mixing, mix
 from hue_jax.train.parallel import AXIS, create_parallel
 from hue_jax.train.step import make_train_step
-from hue_jax.train.terms import Given, Mixed
 from tests.helpers.small_training import (
   IMAGE_SHAPE,
   NUM_CLASSES,
@@ -113,7 +113,13 @@ def _given(shares):
 def _measure(terms, mixed, **settings):
   logits, taps, labels, _ = _given([1] * 6)
   objective = small_objective(terms, **settings)
-  return objective(logits, taps, labels, jnp.ones(6), step=0, mixed=mixed).measured
+  return objective(_batch(logits, taps, labels, mixed)).measured
+
+
+def _batch(logits, taps, labels, mixed):
+  return Batch(
+    logits=logits, taps=taps, labels=labels, mask=jnp.ones(6), step=0, mixed=mixed
+  )
 
 
 def test_cross_entropy_of_mixed_images_is_that_of_the_mixed_label():
@@ -170,15 +176,14 @@ def test_images_stand_for_their_class_by_how_little_they_are_mixed():
 def test_binary_cross_entropy_takes_both_classes_for_there():
   shares = [1, 0.9, 0.75, 0.7, 0.6, 0.5]
   logits, taps, labels, mixed = _given(shares)
-  given = Given(
-    logits, taps, labels, jnp.ones(6), NUM_CLASSES, 0, {}, {}, {}, None, mixed
-  )
   target = np.eye(NUM_CLASSES)[labels]
   for row in (2, 3, 4, 5):  # whose other has more than 0.2
     target[row, mixed.labels[row]] = 1
   p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
   expected = -(target * np.log(p) + (1 - target) * np.log(1 - p)).mean(axis=1)
-  np.testing.assert_allclose(Sigmoid().loss(given), expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    Sigmoid().loss(_batch(logits, taps, labels, mixed)), expected, rtol=1e-5
+  )
 
 
 def _run(form, devices, **augmentation):

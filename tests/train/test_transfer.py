@@ -10,7 +10,7 @@ from hue_jax.errors import InputError
 from hue_jax.models import create_model
 from hue_jax.models.published import load_published
 from hue_jax.models.torch_weights import export_state_dict
-from hue_jax.train.objective import create_objective
+from hue_jax.objective import create_objective
 from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.state import create_state
 from hue_jax.train.step import make_train_step

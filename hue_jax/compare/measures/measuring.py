@@ -19,11 +19,10 @@ from hue_jax.compare.measures.predictions import (
   negative_log_likelihood,
 )
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced
-from hue_jax.compare.trainer import Trainer, Training, batched, given
+from hue_jax.compare.trainer import Trainer, Training, batched, unlabeled
 from hue_jax.models.batch_statistics import batch_statistics
 from hue_jax.observe.matches import vote
 from hue_jax.observe.neighbors import create_index
-from hue_jax.train.classifiers import HypersphericalPrototypes
 
 _NUM_NEIGHBORS = 10
 
@@ -72,8 +71,8 @@ class Measuring:
   def _of_predictions(self, trained, examples):
     scores, features = self._predict(trained, examples.images)
     measured = {"accuracy": accuracy(scores, examples.labels)}
-    # Cosines are no log-odds: calibration is not defined for them.
-    if not isinstance(trained.objective.classifier, HypersphericalPrototypes):
+    # Calibration is not defined where scores are no log-odds.
+    if trained.objective.classifier.log_odds:
       measured["nll"] = negative_log_likelihood(scores, examples.labels)
       measured["ece"] = expected_calibration_error(scores, examples.labels)
     if self._distances is not None:
@@ -147,12 +146,7 @@ class Measuring:
         state.params, state.batch_stats, (pixels - mean) / std
       )
       return objective.classifier.scores(
-        given(
-          logits,
-          taps["features"],
-          state.params["network"]["head"],
-          objective.num_classes,
-        )
+        unlabeled(logits, taps["features"], state.params["network"]["head"])
       )
 
     if kind == "fgsm":

@@ -8,7 +8,8 @@ import pytest
 
 import hue_jax
 from hue_jax.errors import InputError
-from hue_jax.train.objective import check_terms
+from hue_jax.objective import Batch, check_terms, create_objective
+from hue_jax.objective.schedules import relative_weight
 from hue_jax.train.step import make_train_step
 from tests.helpers.small_training import (
   NUM_CLASSES,
@@ -41,8 +42,6 @@ def outputs():
 
 
 def _objective(term, **kwargs):
-  from hue_jax.train.objective import create_objective
-
   return create_objective(
     num_classes=NUM_CLASSES,
     label_smoothing=kwargs.pop("label_smoothing", 0.0),
@@ -65,7 +64,7 @@ def _weights(weighting, layer):
 @pytest.mark.parametrize("weighting", ["uniform", "activation", "chroma"])
 def test_position_hue_is_the_weighted_hue_loss_of_every_position(outputs, weighting):
   term = {"tap": "stage2", "kind": "position_hue", "weighting": weighting}
-  measured = _objective(term)(**outputs, step=0).measured
+  measured = _objective(term)(Batch(**outputs, step=0)).measured
   layer = outputs["taps"]["stage2"]
   target = hue_jax.position_hue(3, 4)
   weights = np.asarray(_weights(weighting, layer) * hue_jax.position_weights(3, 4))
@@ -81,7 +80,7 @@ def test_position_hue_is_the_weighted_hue_loss_of_every_position(outputs, weight
 def test_class_hue_of_features_and_of_a_layer(outputs):
   target = hue_jax.hue_labels(outputs["labels"], NUM_CLASSES)
   measured = _objective({"tap": "features", "kind": "class_hue"})(
-    **outputs, step=0
+    Batch(**outputs, step=0)
   ).measured
   np.testing.assert_allclose(
     measured["hue/term"].values,
@@ -89,7 +88,7 @@ def test_class_hue_of_features_and_of_a_layer(outputs):
     rtol=1e-5,
   )
   measured = _objective({"tap": "stage2", "kind": "class_hue"})(
-    **outputs, step=0
+    Batch(**outputs, step=0)
   ).measured
   layer = outputs["taps"]["stage2"]
   np.testing.assert_allclose(
@@ -101,7 +100,7 @@ def test_class_hue_of_features_and_of_a_layer(outputs):
 
 def test_angular_consistency_is_the_library_function(outputs):
   term = {"tap": "stage2", "kind": "angular_consistency", "sectors": 4}
-  measured = _objective(term)(**outputs, step=0).measured
+  measured = _objective(term)(Batch(**outputs, step=0)).measured
   np.testing.assert_allclose(
     measured["hue/term"].values,
     hue_jax.angular_consistency_loss(
@@ -114,7 +113,7 @@ def test_angular_consistency_is_the_library_function(outputs):
 
 def test_loss_is_cross_entropy_plus_weighted_terms(outputs):
   term = {"tap": "features", "kind": "class_hue", "weight": 0.7}
-  measured = _objective(term, label_smoothing=0.1)(**outputs, step=0).measured
+  measured = _objective(term, label_smoothing=0.1)(Batch(**outputs, step=0)).measured
   smooth = np.full((7, NUM_CLASSES), 0.1 / NUM_CLASSES)
   smooth[np.arange(7), outputs["labels"]] += 0.9
   smoothed = optax.softmax_cross_entropy(outputs["logits"], smooth)
@@ -132,7 +131,7 @@ def test_no_gradient_flows_through_the_weights(outputs):
 
   def total(layer):
     given = outputs | {"taps": {"stage2": layer}}
-    return _objective(term)(**given, step=0).measured["hue/term"].values.sum()
+    return _objective(term)(Batch(**given, step=0)).measured["hue/term"].values.sum()
 
   layer = outputs["taps"]["stage2"]
   gradient = jax.grad(total)(layer)
@@ -147,7 +146,7 @@ def test_gray_positions_do_not_count_in_the_error(outputs):
   layer = outputs["taps"]["stage2"].at[0].set(0.0)
   term = {"tap": "stage2", "kind": "position_hue", "weighting": "activation"}
   measured = _objective(term)(
-    **(outputs | {"taps": {"stage2": layer}}), step=0
+    Batch(**outputs | {"taps": {"stage2": layer}}, step=0)
   ).measured
   np.testing.assert_array_equal(
     measured["hue_error_degrees/term"].weights, [0, 1, 1, 1, 1, 1, 1]
@@ -163,12 +162,18 @@ def test_gray_positions_do_not_count_in_the_error(outputs):
     ("cosine_decay", (0.4, 0.2, 0.0)),
   ],
 )
-def test_schedules(schedule, weights):
+def test_schedules(outputs, schedule, weights):
   term = {"tap": "features", "kind": "class_hue", "weight": 0.4, "schedule": schedule}
   objective = _objective(term)
-  (found,) = objective.terms
-  found = [found.weight * found.schedule(step) for step in (0, 50, 100)]
+  (built,) = objective.terms
+  assert built.weight == 0.4
+  lengths = {"num_train_steps": 100, "warmup_steps": 10}
+  found = [0.4 * relative_weight(schedule, step, **lengths) for step in (0, 50, 100)]
   np.testing.assert_allclose(found, weights, atol=1e-6)
+  for step, weight in zip((0, 50, 100), weights, strict=True):
+    measured = objective(Batch(**outputs, step=step)).measured
+    added = measured["loss"].values - measured["cross_entropy"].values
+    np.testing.assert_allclose(added, weight * measured["hue/term"].values, atol=1e-6)
   assert objective.describe() == "cross_entropy + 0.4 class_hue(features)"
 
 
@@ -204,7 +209,7 @@ def test_a_learned_plane_is_a_parameter_that_learns():
       {"tap": "stage9"},
       r"hue.terms.t.tap is 'stage9'.*stage2, point, narrow, features",
     ),
-    ({"kind": "color"}, r"hue.terms.t.kind is 'color'.*class_hue, position_hue"),
+    ({"kind": "color"}, r"hue.terms.t.kind is 'color'.*class_hue, .*position_hue"),
     ({"weight": -0.1}, r"hue.terms.t.weight is -0.1; .*finite number of at least 0"),
     ({"weight": float("nan")}, r"hue.terms.t.weight is nan"),
     ({"weight": float("inf")}, r"hue.terms.t.weight is inf"),
@@ -219,7 +224,7 @@ def test_a_learned_plane_is_a_parameter_that_learns():
     ({"plane": "none.npy"}, r"plane is 'none.npy', which cannot be used"),
     (
       {"lambda": 1.0},
-      r"hue.terms.t.lambda is not a setting; a term takes kind, center",
+      r"hue.terms.t.lambda is not a setting; hue.terms.t takes kind, weight, schedule",
     ),
   ],
 )

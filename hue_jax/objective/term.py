@@ -1,0 +1,205 @@
+"""What every kind of term has, and the table of kinds.
+
+A term is one class in one file of `terms/`, under the decorator `register_term`. Its
+fields are its settings, which say what they accept (see `hue_jax.settings`). Its
+numbers are leaves of a JAX tree and its choices are the tree's structure, so that terms
+that differ in numbers alone share one compilation.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import jax
+from jaxtyping import Array, Float
+
+from hue_jax.errors import InputError, check_one_of
+from hue_jax.objective.batch import Batch, Measured, Number
+from hue_jax.objective.schedules import SCHEDULES
+from hue_jax.settings import choice, number, text
+
+T = TypeVar("T")
+TapShapes = Mapping[str, tuple[int, ...]]
+
+# Kind → class, in the order in which they are declared.
+TERMS: dict[str, type["Term"]] = {}
+
+
+class TermValue(NamedTuple):
+  """What a term measures of a batch.
+
+  Attributes:
+    loss: The loss of each example, without λ.
+    weights: The weights of the examples in the mean that is reported; the mask if None.
+    error: The error of the hue in degrees, where there is a target angle.
+    memory: What the term keeps, after the batch, where it keeps anything.
+  """
+
+  loss: Float[Array, "batch"]
+  weights: Float[Array, "batch"] | None = None
+  error: Measured | None = None
+  memory: Any = None
+
+
+def register_term(cls: type[T]) -> type[T]:
+  """Makes a class a frozen dataclass and JAX tree, which settings name by its `kind`.
+
+  Args:
+    cls: A subclass of `Term`.
+
+  Returns:
+    The class.
+
+  Raises:
+    ValueError: Another class has that kind.
+  """
+  known = TERMS.get(cls.kind)
+  if known and (known.__module__, known.__qualname__) != (
+    cls.__module__,
+    cls.__qualname__,
+  ):
+    raise ValueError(
+      f"kind is {cls.kind!r}, which {known.__module__}.{known.__qualname__} has."
+    )
+  cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+  TERMS[cls.kind] = jax.tree_util.register_dataclass(cls)
+  return cls
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Term:
+  """What all kinds of terms share.
+
+  Attributes:
+    kind: The name of the kind in settings.
+    family: What its metric is called before its name: "hue" where it looks at an angle.
+    tap: The layer that it looks at; None of a term that looks at the logits.
+    name: The name of the term, in metrics.
+    weight: λ, the largest of the schedule.
+    schedule: The course of λ from step to step.
+  """
+
+  kind: ClassVar[str]
+  family: ClassVar[str] = "term"
+  tap: ClassVar[str | None] = None
+
+  name: str = dataclasses.field(metadata={"static": True})
+  weight: Number = number(0.1, at_least=0)
+  schedule: str = choice("constant", SCHEDULES)
+
+  @property
+  def learns_plane(self) -> bool:
+    """Whether a hue plane is among the parameters that it trains."""
+    return False
+
+  @property
+  def compares_images(self) -> bool:
+    """Whether an image is measured against the others of its batch.
+
+    Such a measure depends on how a split is cut into batches, so that evaluation
+    leaves it out.
+    """
+    return False
+
+  def check(self, here: str, tap_shapes: TapShapes, num_classes: int) -> None:
+    """Raises an InputError unless the term fits the network and the classes.
+
+    Args:
+      here: What the error calls the term, as in "hue.terms.sectors".
+      tap_shapes: Tap name → the shape of one example's layer.
+      num_classes: C.
+    """
+
+  def ready(self: T, tap_shapes: TapShapes, *, seed: int) -> T:
+    """Returns the term with arrays in place of the settings that name them.
+
+    Args:
+      tap_shapes: As of `check`, which has passed.
+      seed: The seed of what is random.
+    """
+    del tap_shapes, seed
+    return self
+
+  def empty_memory(self, tap_shapes: TapShapes, num_classes: int) -> Any:
+    """Returns what the term keeps from batch to batch, before the first, or None.
+
+    Args:
+      tap_shapes: Tap name → the shape of one example's layer.
+      num_classes: C.
+    """
+    del tap_shapes, num_classes
+    return None
+
+  def measure(self, batch: Batch) -> TermValue:
+    """Returns the term's loss without λ, and what it keeps."""
+    raise NotImplementedError
+
+  def metrics(self, value: TermValue, batch: Batch) -> dict[str, Measured]:
+    """Returns what is reported of what the term measures.
+
+    Args:
+      value: What `measure` gives.
+      batch: Of that batch.
+
+    Returns:
+      `hue/NAME` or `term/NAME`, the loss without λ, and where there is a target angle
+      `hue_error_degrees/NAME`.
+    """
+    loss = Measured(value.loss, batch.mask if value.weights is None else value.weights)
+    # In version 0.1 every term was called hue/NAME; that key stays for one more.
+    found = {f"{family}/{self.name}": loss for family in (self.family, "hue")}
+    if value.error is not None:
+      found[f"hue_error_degrees/{self.name}"] = value.error
+    return found
+
+  def describe(self) -> str:
+    """Returns the term in words, as in `0.1 position_hue(stage3)`."""
+    return f"{self.weight:g} {self.kind}({self.tap or 'logits'})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerTerm(Term):
+  """A term that looks at a layer.
+
+  Attributes:
+    tap: The layer.
+  """
+
+  tap: str | None = text(None)
+
+  def check(self, here: str, tap_shapes: TapShapes, num_classes: int) -> None:
+    """See `Term`."""
+    del num_classes
+    check_one_of(f"{here}.tap", self.tap, tap_shapes)
+
+
+def check_positions(here: str, term: LayerTerm, tap_shapes: TapShapes) -> None:
+  """Raises an InputError unless a term's layer has several positions.
+
+  Args:
+    here: What the error calls the term.
+    term: The term.
+    tap_shapes: Tap name → the shape of one example's layer.
+  """
+  shape = tap_shapes[term.tap]
+  if math.prod(shape[:-1]) < 2:
+    raise InputError(
+      f"{here}.tap is {term.tap!r}, whose shape is {shape}; {term.kind} needs a layer "
+      "[height, width, channels] of more than one position."
+    )
+
+
+def of_members(loss: Float[Array, "batch"], batch: Batch) -> Float[Array, "batch"]:
+  """Returns a loss of images that stand for their class, the less the more mixed.
+
+  An image of shares s and 1 − s stands for the class of s by 2s − 1: wholly where it
+  is not mixed, not at all where neither class has more of it.
+
+  Args:
+    loss: The loss of each image against its own label.
+    batch: The images.
+  """
+  if batch.mixed is None:
+    return loss
+  return (2 * batch.mixed.shares - 1) * loss
