@@ -305,7 +305,9 @@ def circular_correlation(
 def _checked(angles, weights):
   angles = jnp.asarray(angles)
   if not jnp.issubdtype(angles.dtype, jnp.floating):
-    raise TypeError(f"angles have dtype {angles.dtype}; radians in floating point.")
+    raise TypeError(
+      f"angles have dtype {angles.dtype}; radians of a floating-point dtype are needed."
+    )
   angles = angles.astype(jnp.promote_types(angles.dtype, jnp.float32))
   if not angles.ndim or not angles.shape[-1]:
     raise InputError(f"angles have shape {angles.shape}; at least one is needed.")

@@ -429,7 +429,7 @@ def checked(
     if field is None:
       known = list(dict.fromkeys([*beside, *own, *others]))
       raise InputError(
-        f"{_join(name, key)} is not a setting; {name or 'there'} takes "
+        f"{_join(name, key)} is not a setting; {name or 'the configuration'} takes "
         f"{', '.join(known) or 'none'}.{nearest(key, known)}"
       )
     value = _accepted(field, _join(name, key), value)

@@ -134,7 +134,9 @@ def _check_out(out: str) -> None:
 
 def _check_images(paths: Sequence[str]) -> None:
   if len(paths) > _MOST_IMAGES:
-    raise InputError(f"{len(paths)} images are given; a sheet holds {_MOST_IMAGES}.")
+    raise InputError(
+      f"{len(paths)} images are given; a sheet holds at most {_MOST_IMAGES}."
+    )
   for path in paths:
     if not os.path.isfile(path):
       raise InputError(f"image {path} is not a file.")

@@ -156,8 +156,8 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
     raise InputError(
       f"num_epochs is {settings['num_epochs']:g}, which makes "
       f"{num_train_steps(settings, size)} steps of batch_size "
-      f"{settings['batch_size']} from {size} images; num_evaluations, "
-      f"{settings['num_evaluations']}, is the least."
+      f"{settings['batch_size']} from {size} images; it must make at least "
+      f"{settings['num_evaluations']}, which is num_evaluations."
     )
   for name, objective in settings["objectives"].items():
     here = f"objectives.{name}"

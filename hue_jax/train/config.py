@@ -1,6 +1,7 @@
-"""Checks the whole configuration before the first array is made.
+"""What the settings of a run accept: the whole is checked before an array is made.
 
-What a setting means and its default stand in `configs/base.py`.
+What a setting means and its default stand in `configs/base.py`. A new one has a line
+there and a line here, or in the class of the settings that are used beside it.
 """
 
 import dataclasses
@@ -73,8 +74,8 @@ class ExtraTest:
   """A further data set of the same classes, on which the best checkpoint is tested.
 
   Attributes:
-    dataset: its name in TFDS.
-    split: of it.
+    dataset: The name of the data set in TFDS.
+    split: The split of it.
   """
 
   dataset: str = text(empty=False)
@@ -86,8 +87,8 @@ class HueTerms:
   """The hue loss, and whether it is on.
 
   Attributes:
-    enabled: whether the terms count.
-    terms: name → kind and settings.
+    enabled: Whether the terms count.
+    terms: Name → kind and settings.
   """
 
   enabled: bool = flag()
@@ -144,7 +145,7 @@ def check_settings(config: ConfigDict) -> None:
   """Raises an InputError for the first setting that no data set could bear.
 
   Args:
-    config: of the fields of `configs/base.py`.
+    config: A configuration with the fields of `configs/base.py`.
   """
   settings = create(Settings, config)
   _check_divides("batch_size", settings.batch_size)
@@ -158,7 +159,7 @@ def check_settings(config: ConfigDict) -> None:
   if settings.train_per_class and settings.train_fraction < 1:
     raise InputError(
       f"train_per_class is {settings.train_per_class} and train_fraction is "
-      f"{settings.train_fraction:g}; it must be one of them alone that is set."
+      f"{settings.train_fraction:g}; only one of them may be set."
     )
   shapes = tap_shapes(build_model(config), image_shape(config))
   objective = {
@@ -173,14 +174,14 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
   """Raises an InputError that names the first setting that cannot be used.
 
   Args:
-    config: of the fields of `configs/base.py`.
-    dataset: that `config.dataset` names.
+    config: A configuration with the fields of `configs/base.py`.
+    dataset: The data set that `config.dataset` names.
   """
   check_settings(config)
   if config.num_classes != dataset.num_classes:
     raise InputError(
-      f"num_classes is {config.num_classes}; it must be {dataset.num_classes}, for "
-      f"so many has data set {dataset.name!r}."
+      f"num_classes is {config.num_classes}; it must be {dataset.num_classes}, the "
+      f"number of classes of data set {dataset.name!r}."
     )
   for name in ("train_split", "validation_split", "test_split"):
     if config[name] and not dataset.num_examples(config[name]):

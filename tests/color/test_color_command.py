@@ -159,7 +159,7 @@ class TestBadInput:
       (tmp_path / "none.png", out): "none.png is not a file",
       (tmp_path, out): "is not a file",
       (*files[:3], out, "--plane=class_means"): "folders that the images are in is 2",
-      (*files[:1] * 65, out): "65 images are given; a sheet holds 64",
+      (*files[:1] * 65, out): "65 images are given; a sheet holds at most 64",
     }
     for arguments, message in cases.items():
       err, loaded = refused(*arguments)
