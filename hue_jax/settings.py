@@ -214,7 +214,7 @@ class Options(Accepts):
 
   def __call__(self, name, value):
     """Returns a dictionary."""
-    return _mapping(name, value, str(self))
+    return _named(name, value, str(self))
 
   def __str__(self):
     """Without the names, which depend on other settings."""
@@ -266,10 +266,7 @@ class Named(Accepts):
 
   def __call__(self, name, value):
     """Returns name → member."""
-    values = _mapping(name, value, str(self))
-    for key in values:
-      if not isinstance(key, str) or not key:
-        refuse(f"a name in {name}", key, "a text that is not empty")
+    values = _named(name, value, str(self))
     return {key: self.member(f"{name}.{key}", one) for key, one in values.items()}
 
   def __str__(self):
@@ -511,6 +508,14 @@ def _mapping(name, value, wanted):
   if not hasattr(value, "items"):
     refuse(name or "what is given", value, wanted)
   return dict(value.items())
+
+
+def _named(name, value, wanted):
+  values = _mapping(name, value, wanted)
+  for key in values:
+    if not isinstance(key, str) or not key:
+      refuse(f"a name in {name}", key, "a text that is not empty")
+  return values
 
 
 def _count(number):

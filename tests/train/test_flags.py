@@ -11,7 +11,9 @@ from absl import flags as absl_flags
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
+from hue_jax.settings import create
 from hue_jax.train import flags
+from hue_jax.train.config import Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FILES = ("base", "observe_base", "compare_base")
@@ -81,6 +83,32 @@ def test_a_value_of_the_right_type_is_taken(file):
         config = config[group]
       assert config[last] == value
       assert type(config[last]) is type(value)
+
+
+_STRANGE = (
+  "",
+  "a\nb",
+  "{1: 2}",
+  "{'a': {2: 'b'}}",
+  "(1, 'x')",
+  "9" * 30,
+  "lambda: 0",
+  "(" * 300,
+  "x" * 3000,
+)
+
+
+@pytest.mark.parametrize("text", _STRANGE)
+def test_no_text_ends_in_a_traceback(text):
+  """Whatever is typed is taken, or refused in one line that a terminal can show."""
+  refused = []
+  for name, _, _ in _settings("base"):
+    try:
+      create(Settings, _parsed("base.py", f"--config.{name}={text}"))
+    except InputError as error:
+      refused.append(str(error))
+  assert refused
+  assert all("\n" not in line and len(line) < 1000 for line in refused)
 
 
 @pytest.mark.parametrize(
