@@ -26,6 +26,7 @@ from hue_jax.color.coloring import PLANES, color_layer, plane_of
 from hue_jax.color.contact_sheet import contact_sheet
 from hue_jax.data.image_files import read_image_files
 from hue_jax.errors import InputError
+from hue_jax.files import replacing
 from hue_jax.observe.networks import Network, load_network
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -186,13 +187,11 @@ def _titles(paths: Sequence[str]) -> list[str]:
 
 
 def _save(sheet: Image.Image, out: str) -> None:
-  partial = f"{os.path.splitext(out)[0]}.partial{os.path.splitext(out)[1]}"
+  suffix = os.path.splitext(out)[1].lower()
   try:
-    sheet.save(partial)
-    os.replace(partial, out)
+    with replacing(out) as file:
+      sheet.save(file, Image.registered_extensions()[suffix])
   except (OSError, ValueError) as error:
-    if os.path.exists(partial):
-      os.remove(partial)
     raise InputError(f"--out is {out!r}, which cannot be written: {error}") from None
 
 

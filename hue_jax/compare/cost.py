@@ -15,10 +15,11 @@ import numpy as np
 from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.statistics import median_interval
 from hue_jax.errors import InputError
+from hue_jax.files import write_text
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import create_objective
 from hue_jax.pages import provenance
-from hue_jax.pages.files import json_text, write_text
+from hue_jax.pages.files import json_text
 from hue_jax.progress import track
 from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.state import create_state

@@ -12,7 +12,8 @@ from hue_jax.compare.run_records import Job
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import load_task
 from hue_jax.compare.workers import run_jobs
-from hue_jax.pages.files import json_text, write_text
+from hue_jax.files import write_text
+from hue_jax.pages.files import json_text
 from hue_jax.progress import Progress
 
 STUDY_FILE = "study.json"

@@ -12,9 +12,10 @@ from hue_jax.compare import figures
 from hue_jax.compare.analysis import Analysis, Gain, analyze
 from hue_jax.compare.cost import read_costs
 from hue_jax.compare.run_records import fingerprint_of_objective
+from hue_jax.files import write_text
 from hue_jax.pages import provenance, templates
 from hue_jax.pages.figures import Picture, draw_picture
-from hue_jax.pages.files import json_text, write_text
+from hue_jax.pages.files import json_text
 
 
 def write_report(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from hue_jax.errors import InputError
+from hue_jax.files import replacing
 from hue_jax.settings import Text
 
 SPLITS = ("train", "validation", "test")
@@ -152,15 +153,13 @@ def write_task(
     arrays[f"{split}_labels"] = examples.labels
   path = Path(workdir).expanduser() / FILE
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  with partial.open("wb") as file:
+  with replacing(path) as file:
     np.savez_compressed(
       file,
       identity=_identity(settings),
       class_names=np.array(task.class_names),
       **arrays,
     )
-  partial.replace(path)
 
 
 def _read_dataset(settings) -> ArrayTask:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import os
 import struct
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import google_crc32c
 import numpy as np
 from etils import epath
+
+from hue_jax.files import replacing
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -167,17 +168,12 @@ def _load(folder: str) -> Mapping[str, _Entry]:
 def _save(folder: str, entries: Mapping[str, _Entry]) -> None:
   """Keeps the index, if the folder can be written; renamed so that none is partial."""
   path = epath.Path(folder) / INDEX_FILE
-  unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-  try:
-    with unfinished.open("wb") as file:
-      np.savez(
-        file,
-        names=np.array(list(entries)),
-        stamps=np.array([entry.stamp for entry in entries.values()], np.int64),
-        sizes=np.array([len(entry.offsets) for entry in entries.values()]),
-        offsets=np.concatenate([entry.offsets for entry in entries.values()]),
-      )
-    unfinished.replace(path)
-  except Exception:  # Remote file systems have errors of their own for "read-only".
-    with contextlib.suppress(Exception):
-      unfinished.unlink(missing_ok=True)
+  # Remote file systems have errors of their own for "read-only".
+  with contextlib.suppress(Exception), replacing(path) as file:
+    np.savez(
+      file,
+      names=np.array(list(entries)),
+      stamps=np.array([entry.stamp for entry in entries.values()], np.int64),
+      sizes=np.array([len(entry.offsets) for entry in entries.values()]),
+      offsets=np.concatenate([entry.offsets for entry in entries.values()]),
+    )

@@ -6,7 +6,6 @@ layers = network.layers(images)  # tap → [batch, height, width, channels]
 
 import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from hue_jax.models.torch_weights import import_state_dict, read_state_dict
 from hue_jax.train.build import load_trained
 from hue_jax.train.state import quick_to_compile
 from hue_jax.train.step import normalize
+from hue_jax.trees import tree_digest
 
 # torchvision's, for a state dict of which nothing else is said.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -67,14 +67,9 @@ class Network:
   @functools.cached_property
   def fingerprint(self) -> str:
     """A digest of the weights and of how images are made: equal for equal layers."""
-    sha = hashlib.sha256()
     how = (self.image_size, self.channels, self.crop, self.pixel_mean, self.pixel_std)
-    sha.update(repr((type(self.model).__name__, how)).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(self.variables)):
-      leaf = np.ascontiguousarray(leaf)
-      sha.update(f"{jax.tree_util.keystr(path)}{leaf.dtype}{leaf.shape}".encode())
-      sha.update(leaf.tobytes())
-    return sha.hexdigest()[:16]
+    about = repr((type(self.model).__name__, how))
+    return tree_digest(dict(self.variables), about)[:16]
 
   def check_taps(self, taps: Sequence[str]) -> tuple[str, ...]:
     """The taps in the network's order, all if none is given.

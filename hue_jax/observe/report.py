@@ -17,11 +17,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from hue_jax.color import color_wheel
+from hue_jax.files import write_text
 from hue_jax.observe.figures import Drawn, figures
 from hue_jax.observe.results import Estimate, Results, Viewer, ViewerLayer
 from hue_jax.pages import templates
 from hue_jax.pages.figures import Picture, draw_picture
-from hue_jax.pages.files import data_uri, json_text, write_text
+from hue_jax.pages.files import data_uri, json_text
 
 _SPRITE_COLUMNS = 32
 _WHEEL_SIZE = 120

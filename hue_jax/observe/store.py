@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from hue_jax.errors import InputError
+from hue_jax.files import write_text
 from hue_jax.philox import uniforms
 
 _VERSION = 1
@@ -168,9 +169,7 @@ class Store:
       "num_images": self.num_images,
       "num_done": num_done,
     }
-    partial = self.folder / "manifest.json.partial"
-    partial.write_text(json.dumps(manifest, indent=2))
-    partial.replace(self.folder / "manifest.json")
+    write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2))
 
   def positions_per_image(self, tap: str) -> int:
     """How many vectors of a layer each image has."""

@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hue_jax.files import replacing
 from hue_jax.pages.files import data_uri
 
 
@@ -80,17 +81,19 @@ def draw_picture(
   """
   stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
   light, dark = (draw(theme) for theme in (LIGHT, DARK))
-  save(light, str(folder / f"{stem}.png"), "png")
+  with replacing(folder / f"{stem}.png") as file:
+    save(light, file, "png")
   drawings = [io.BytesIO(), io.BytesIO()]
   for figure, drawing in zip((light, dark), drawings, strict=True):
     save(figure, drawing, "svg")
-  (folder / f"{stem}.svg").write_bytes(drawings[0].getvalue())
+  with replacing(folder / f"{stem}.svg") as file:
+    file.write(drawings[0].getvalue())
   uris = (data_uri("image/svg+xml", drawing.getvalue()) for drawing in drawings)
   return Picture(name, description, *uris)
 
 
-def save(figure: Figure, file: str | io.BytesIO, file_format: str) -> None:
-  """Writes a figure as "png" or "svg", to a path or an open file."""
+def save(figure: Figure, file: io.IOBase, file_format: str) -> None:
+  """Writes a figure as "png" or "svg", to an open file."""
   # Text stays text, and equal runs make equal files.
   metadata = {"Date": None} if file_format == "svg" else None
   settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}

@@ -1,23 +1,12 @@
-"""Files of a report: whole or not at all, JSON without NaN, data inside a page."""
+"""What the files of a report hold: JSON without NaN, and data inside a page."""
 
 import base64
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from hue_jax.errors import naming
-
-
-def write_text(path: Path, text: str) -> None:
-  """Writes a file whole or not at all."""
-  partial = path.with_name(path.name + ".partial")
-  with naming(path):
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ checkpoint into place when it is complete; the digest finds what was damaged sin
 A checkpoint that cannot be read whole is passed over for the one before it.
 """
 
-import hashlib
 import time
 from typing import Any
 
@@ -22,6 +21,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from hue_jax.errors import InputError
 from hue_jax.train.state import TrainState
+from hue_jax.trees import tree_digest
 
 # The metric of a checkpoint that was not evaluated: below every other.
 _NOT_EVALUATED = -1.0
@@ -75,7 +75,7 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(arrays),
-        digest=ocp.args.JsonSave({"sha256": _digest(arrays)}),
+        digest=ocp.args.JsonSave({"sha256": tree_digest(arrays)}),
       ),
       metrics=metrics or {self._metric: _NOT_EVALUATED},
     )
@@ -149,7 +149,7 @@ class Checkpoints:
       ),
     )
     arrays = restored["state"]
-    if _digest(arrays) != restored["digest"]["sha256"]:
+    if tree_digest(arrays) != restored["digest"]["sha256"]:
       raise ValueError("its digest is not that of its arrays")
     return state.replace(**arrays)
 
@@ -171,12 +171,3 @@ def _arrays(state):
   """Copies on the host of the fields of the state that are data."""
   fields = ("step", "params", "opt_state", "batch_stats", "ema")
   return jax.tree.map(np.array, {name: getattr(state, name) for name in fields})
-
-
-def _digest(arrays) -> str:
-  sha = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-    leaf = np.ascontiguousarray(leaf)
-    sha.update(f"{jax.tree_util.keystr(path)}{leaf.dtype}{leaf.shape}".encode())
-    sha.update(leaf.tobytes())
-  return sha.hexdigest()

@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, refuse
+from hue_jax.files import write_text
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import ObjectiveSettings, check_terms
 from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
@@ -300,9 +301,7 @@ def claim_workdir(config: ConfigDict, workdir: epath.Path) -> None:
     _check_same(ours, _read_json(path), workdir)
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / "config.json.partial"
-    partial.write_text(json.dumps(ours, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(ours, indent=2, sort_keys=True) + "\n")
 
 
 def read_config(workdir: epath.Path) -> ConfigDict:

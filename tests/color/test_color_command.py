@@ -204,9 +204,8 @@ class TestBadInput:
       assert "error: " in capsys.readouterr().err
 
   def test_a_disk_that_is_full(self, refused, files, tmp_path, monkeypatch):
-    def save(self, path):
-      with open(path, "wb") as file:
-        file.write(b"half")
+    def save(self, file, file_format):
+      file.write(b"half")
       raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", save)
