@@ -84,7 +84,7 @@ def _capture(arguments):
   from hue_jax.data.datasets import open_dataset
   from hue_jax.models.resnet import BasicBlock, ResNet
   from hue_jax.observe.capture import Sample, capture
-  from hue_jax.observe.networks import Network
+  from hue_jax.train.networks import Network
 
   model = ResNet(
     num_classes=10,

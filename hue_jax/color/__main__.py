@@ -27,7 +27,7 @@ from hue_jax.color.contact_sheet import contact_sheet
 from hue_jax.data.image_files import read_image_files
 from hue_jax.errors import InputError
 from hue_jax.files import replacing
-from hue_jax.observe.networks import Network, load_network
+from hue_jax.train.networks import Network, load_network
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MOST_IMAGES = 64
@@ -44,7 +44,9 @@ def _color(args: argparse.Namespace) -> None:
   _check_out(out)
   _check_images(args.images)
   labels = _classes(args.images) if args.plane == "class_means" else None
-  network = load_network(args.network, model=args.model)
+  network = load_network(
+    args.network, model=args.model, setting="--network", model_setting="--model"
+  )
   taps = _taps(network, args.taps)
   _check_plane(args.plane, network, taps, len(args.images))
   images = read_image_files(

@@ -11,6 +11,11 @@ Trained weights come from `published` (by name) and `torch_weights` (files of Py
 which import more than JAX.
 """
 
-from hue_jax.models.registry import create_model, model_names, tap_shapes
+from hue_jax.models.registry import (
+  checked_options,
+  create_model,
+  model_names,
+  tap_shapes,
+)
 
-__all__ = ["create_model", "model_names", "tap_shapes"]
+__all__ = ["checked_options", "create_model", "model_names", "tap_shapes"]

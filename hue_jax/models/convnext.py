@@ -11,10 +11,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import check_integer, check_number
 from hue_jax.models.depthwise import depthwise_conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, integer, number
 
 _kernel_init = nn.initializers.truncated_normal(0.02)
 
@@ -72,17 +72,15 @@ class ConvNeXt(nn.Module):
 
   num_classes: int
   stage_sizes: Sequence[int]
-  width: int
-  patch_size: int = 4
-  layer_scale: float = 1e-6
-  drop_path_rate: float = 0.0
+  width: int = integer(at_least=1)
+  patch_size: int = integer(4, at_least=1)
+  layer_scale: int | float = number(1e-6)
+  drop_path_rate: int | float = number(0.0, at_least=0, below=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    for name in ("width", "patch_size"):
-      check_integer(name, getattr(self, name), at_least=1)
-    check_number("drop_path_rate", self.drop_path_rate, at_least=0, below=1)
+    check(self)
     super().__post_init__()
 
   @nn.compact

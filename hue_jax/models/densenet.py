@@ -13,9 +13,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import check_integer, check_number, check_one_of
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, choice, integer, number
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -63,16 +63,14 @@ class DenseNet(nn.Module):
 
   num_classes: int
   stage_sizes: Sequence[int]
-  growth_rate: int = 32
-  stem: str = "imagenet"
-  dropout_rate: float = 0.0
+  growth_rate: int = integer(32, at_least=1)
+  stem: str = choice("imagenet", STEMS)
+  dropout_rate: int | float = number(0.0, at_least=0, below=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    check_integer("growth_rate", self.growth_rate, at_least=1)
-    check_one_of("stem", self.stem, STEMS)
-    check_number("dropout_rate", self.dropout_rate, at_least=0, below=1)
+    check(self)
     super().__post_init__()
 
   @nn.compact

@@ -18,9 +18,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import check_integer, check_number, check_one_of
 from hue_jax.models.depthwise import depthwise_conv
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, choice, flag, integer, number
 
 # He initialization by fan-out keeps the variance of gradients over the layers. Flax
 # takes all channels for the fan-out of a depthwise convolution, of which each kernel
@@ -141,25 +141,19 @@ class EfficientNet(nn.Module):
   """
 
   num_classes: int
-  width: float = 1.0
-  depth: float = 1.0
-  lite: bool = False
-  padding: str = "same"
-  epsilon: float = 1e-3
-  stem_strides: int = 2
-  dropout_rate: float = 0.0
-  drop_path_rate: float = 0.0
+  width: int | float = number(1.0, above=0)
+  depth: int | float = number(1.0, above=0)
+  lite: bool = flag(False)
+  padding: str = choice("same", PADDINGS)
+  epsilon: int | float = number(1e-3, above=0)
+  stem_strides: int = integer(2, at_least=1)
+  dropout_rate: int | float = number(0.0, at_least=0, below=1)
+  drop_path_rate: int | float = number(0.0, at_least=0, below=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    for name in ("width", "depth"):
-      check_number(name, getattr(self, name), above=0)
-    for name in ("dropout_rate", "drop_path_rate"):
-      check_number(name, getattr(self, name), at_least=0, below=1)
-    check_number("epsilon", self.epsilon, above=0)
-    check_one_of("padding", self.padding, PADDINGS)
-    check_integer("stem_strides", self.stem_strides, at_least=1)
+    check(self)
     super().__post_init__()
 
   @nn.compact
@@ -188,7 +182,7 @@ class EfficientNet(nn.Module):
     )(x)
     x = hand_out(self, "stem", activation(norm(name="stem_norm")(x)))
     blocks_before, num_blocks = 0, sum(self.stage_sizes)
-    for number, (stage, size) in enumerate(
+    for place, (stage, size) in enumerate(
       zip(STAGES, self.stage_sizes, strict=True), start=1
     ):
       for index in range(size):
@@ -202,10 +196,10 @@ class EfficientNet(nn.Module):
           conv=conv,
           norm=norm,
           activation=activation,
-          name=f"stage{number}_block{index + 1}",
+          name=f"stage{place}_block{index + 1}",
         )(x, train=train)
         blocks_before += 1
-      x = hand_out(self, f"stage{number}", x)
+      x = hand_out(self, f"stage{place}", x)
     x = conv(self._widened(_TOP_FEATURES), (1, 1), name="top_conv")(x)
     x = hand_out(self, "top", activation(norm(name="top_norm")(x)))
     x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
@@ -218,8 +212,8 @@ class EfficientNet(nn.Module):
     """Blocks of each stage."""
     fixed = (0, len(STAGES) - 1) if self.lite else ()
     return tuple(
-      stage.repeats if number in fixed else math.ceil(stage.repeats * self.depth)
-      for number, stage in enumerate(STAGES)
+      stage.repeats if place in fixed else math.ceil(stage.repeats * self.depth)
+      for place, stage in enumerate(STAGES)
     )
 
   def _widened(self, features):

@@ -15,9 +15,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import check_number
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, flag, number
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -168,13 +168,13 @@ class InceptionV3(nn.Module):
   """
 
   num_classes: int
-  count_padding: bool = True
-  dropout_rate: float = 0.5
+  count_padding: bool = flag(True)
+  dropout_rate: int | float = number(0.5, at_least=0, below=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    check_number("dropout_rate", self.dropout_rate, at_least=0, below=1)
+    check(self)
     super().__post_init__()
 
   @nn.compact

@@ -1,12 +1,13 @@
 """The table of networks, and what can be asked of one before it has weights."""
 
-import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hue_jax.errors import InputError, check_name
+from hue_jax.errors import check_integer, check_name
 from hue_jax.models import (
   convnext,
   densenet,
@@ -16,6 +17,7 @@ from hue_jax.models import (
   vgg,
   vit,
 )
+from hue_jax.settings import checked
 
 _MODELS = {
   **resnet.VARIANTS,
@@ -33,14 +35,25 @@ def model_names() -> tuple[str, ...]:
   return tuple(_MODELS)
 
 
-def create_model(name: str, *, num_classes: int, **options) -> nn.Module:
-  """A network by name, without weights.
+def create_model(
+  name: str,
+  *,
+  num_classes: int,
+  dtype: Any = jnp.float32,
+  axis_name: str | None = None,
+  **options,
+) -> nn.Module:
+  """Returns a network by name, without weights.
 
   Args:
-    name: one of `model_names()`.
-    num_classes: outputs of the head.
-    **options: fields of the network's module, such as `stem`, `width`, `dtype` and
-      `axis_name` of `hue_jax.models.resnet.ResNet`, or `dropout_rate` of
+    name: One of `model_names()`.
+    num_classes: The outputs of the head.
+    dtype: The type of the computation (bfloat16 for half precision); parameters, batch
+      statistics and logits are float32.
+    axis_name: The mapped axis over which batch norm takes its statistics, so that the
+      numbers do not depend on the number of devices; None for each device's own.
+    **options: Settings of the network's module, such as `stem` and `width` of
+      `hue_jax.models.resnet.ResNet`, or `dropout_rate` of
       `hue_jax.models.efficientnet.EfficientNet`.
 
   Returns:
@@ -48,21 +61,39 @@ def create_model(name: str, *, num_classes: int, **options) -> nn.Module:
     `[batch, num_classes]`, for float images `[batch, height, width, channels]`.
 
   Raises:
-    InputError: an unknown name, an option that the network lacks, or a value that
+    InputError: An unknown name, an option that the network lacks, or a value that
       it cannot take.
   """
-  check_name("model", name, _MODELS)
-  if num_classes < 1:
-    raise InputError(f"num_classes is {num_classes}; it must be at least 1.")
+  options = checked_options(name, options)
+  check_integer("num_classes", num_classes, at_least=1)
   module, arguments = _MODELS[name]
-  fields = {field.name for field in dataclasses.fields(module) if field.init}
-  accepted = sorted(fields - {"parent", "name", "num_classes", *arguments})
-  for option in options:
-    if option not in accepted:
-      raise InputError(
-        f"model {name} has no option {option!r}; it takes {', '.join(accepted)}."
-      )
-  return module(num_classes=num_classes, **arguments, **options)
+  return module(
+    num_classes=num_classes, dtype=dtype, axis_name=axis_name, **arguments, **options
+  )
+
+
+def checked_options(
+  name: str,
+  options: Mapping[str, Any],
+  setting: str = "model_options",
+  *,
+  beside: Iterable[str] = (),
+) -> dict[str, Any]:
+  """Returns the options of a network, each checked and of its type.
+
+  Args:
+    name: One of `model_names()`.
+    options: Name → value.
+    setting: What the errors call the options.
+    beside: Options that the caller takes itself, which the errors name, too.
+
+  Raises:
+    InputError: An unknown network, an option that it lacks, or a value that it cannot
+      take.
+  """
+  check_name("model", name, _MODELS)
+  module, arguments = _MODELS[name]
+  return checked(module, options, setting, without=arguments, beside=beside)
 
 
 def tap_shapes(

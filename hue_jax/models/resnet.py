@@ -17,8 +17,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import InputError, check_number
+from hue_jax.errors import refuse
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, choice, flag, integer, number
 
 # He initialization by fan-out keeps the variance of gradients over the layers.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -103,21 +104,17 @@ class ResNet(nn.Module):
   num_classes: int
   block: type[nn.Module]
   stage_sizes: Sequence[int]
-  stem: str = "imagenet"
-  stride_in_1x1: bool = False
-  drop_path_rate: float = 0.0
-  width: int = 64
+  stem: str = choice("imagenet", STEMS)
+  stride_in_1x1: bool = flag(False)
+  drop_path_rate: int | float = number(0.0, at_least=0, below=1)
+  width: int = integer(64, at_least=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    if self.stem not in STEMS:
-      raise InputError(f"stem is {self.stem!r}; it must be one of {', '.join(STEMS)}.")
-    if not isinstance(self.width, int) or self.width < 1:
-      raise InputError(f"width is {self.width!r}; it must be an integer of at least 1.")
-    check_number("drop_path_rate", self.drop_path_rate, at_least=0, below=1)
+    check(self)
     if self.stride_in_1x1 and self.block is not Bottleneck:
-      raise InputError("stride_in_1x1 is True; only networks of bottlenecks have that.")
+      refuse("stride_in_1x1", True, "false, for the blocks are no bottlenecks")
     super().__post_init__()
 
   @nn.compact

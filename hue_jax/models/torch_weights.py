@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from hue_jax.errors import InputError, check_one_of
@@ -23,6 +22,8 @@ from hue_jax.models.torch_names import names_of
 from hue_jax.models.torch_names.naming import TorchArray
 
 StateDict = dict[str, np.ndarray]
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 _LISTED = 8
 # Changes no parameter but the learned position embedding of a transformer.
@@ -35,26 +36,21 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
   """Reads a file of PyTorch weights; none of its code is run.
 
   Args:
-    path: `.safetensors`, or `.pth`, `.pt` or `.bin`, read with `weights_only=True`.
+    path: The file: `.safetensors`, or another, which is read with `weights_only=True`.
 
   Returns:
     Name → array. The prefix that `DataParallel` adds is taken off.
 
   Raises:
-    InputError: no such file, or one that does not hold named arrays alone.
+    InputError: No such file, or one that does not hold named arrays alone.
   """
   path = os.fspath(path)
-  if not os.path.isfile(path) or not os.path.getsize(path):
-    raise InputError(f"weights {path!r} is not a file, or an empty one.")
-  if path.endswith(".safetensors"):
-    try:
-      loaded = load_file(path)
-    except (SafetensorError, OSError) as error:
-      raise InputError(f"weights {path!r} cannot be read: {error}") from error
-  else:
-    loaded = _load_torch(path)
+  if not os.path.isfile(path):
+    raise InputError(f"weights {path!r} cannot be read: there is no such file.")
+  read = _read_safetensors if path.endswith(".safetensors") else _read_torch
+  loaded = read(path)
   if not loaded:
-    raise InputError(f"weights {path!r} holds no array.")
+    raise InputError(f"weights {path!r} hold no array.")
   return {name.removeprefix("module."): array for name, array in loaded.items()}
 
 
@@ -63,19 +59,21 @@ def import_state_dict(
   state_dict: Mapping[str, np.ndarray],
   *,
   image_size: int = _IMAGE_SIZE,
+  source: str | os.PathLike[str] = "",
 ) -> dict[str, Any]:
-  """The variables of a network from PyTorch weights.
+  """Makes the variables of a network from PyTorch weights.
 
   Args:
-    module: of `create_model`.
-    state_dict: name → array, as PyTorch has them; whose names they are is found out.
-    image_size: side of the images that the network is for.
+    module: A network of `create_model`.
+    state_dict: Name → array, as PyTorch has them; whose names they are is found out.
+    image_size: The side of the images that the network is for.
+    source: The file of the weights, for errors.
 
   Returns:
     `{"params": …, "batch_stats": …}`, float32; the latter where there is batch norm.
 
   Raises:
-    InputError: a network whose names in PyTorch are not known, or weights that do not
+    InputError: A network whose names in PyTorch are not known, or weights that do not
       fit: all that is missing, left over, or of another shape is named.
   """
   ignored = getattr(names_of(module), "IGNORED", ())
@@ -87,7 +85,7 @@ def import_state_dict(
   }
   of_libraries = (_entries(module, arrays, name) for name in _libraries(module))
   entries = max(of_libraries, key=lambda found: sum(e.name in given for e in found))
-  _check_fit(module, entries, given)
+  _check_fit(module, entries, given, source)
   flat = {
     entry.path: np.asarray(given[entry.name], np.float32)
     .reshape(entry.unpacked)
@@ -106,20 +104,20 @@ def export_state_dict(
   library: str | None = None,
   image_size: int = _IMAGE_SIZE,
 ) -> StateDict:
-  """PyTorch weights of a network: what `import_state_dict` takes.
+  """Makes PyTorch weights of a network: what `import_state_dict` takes.
 
   Args:
-    module: of `create_model`.
+    module: A network of `create_model`.
     variables: `{"params": …, "batch_stats": …}`.
-    library: whose names: "torchvision", "timm", …; the first that has the network, if
-      None.
-    image_size: side of the images that the network is for.
+    library: The library whose names they get: "torchvision", "timm", …; if None, the
+      first that has the network.
+    image_size: The side of the images that the network is for.
 
   Returns:
     Name → float32 array.
 
   Raises:
-    InputError: a network whose names in PyTorch are not known.
+    InputError: A network whose names in PyTorch are not known.
   """
   libraries = _libraries(module)
   check_one_of("library", library or libraries[0], libraries)
@@ -136,7 +134,14 @@ def export_state_dict(
   return state_dict
 
 
-def _load_torch(path):
+def _read_safetensors(path):
+  try:
+    return load_file(path)
+  except Exception as error:  # its own, and those of types that NumPy lacks
+    raise InputError(f"weights {path!r} cannot be read: {error}.") from error
+
+
+def _read_torch(path):
   try:
     import torch
   except ModuleNotFoundError as error:
@@ -145,22 +150,30 @@ def _load_torch(path):
       "a .safetensors file does not."
     ) from error
   try:
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = _unwrapped(torch.load(path, map_location="cpu", weights_only=True))
+    if not all(
+      isinstance(name, str) and isinstance(value, torch.Tensor)
+      for name, value in loaded.items()
+    ):
+      raise TypeError("there are values that are no arrays")
+    return {name: _as_array(tensor) for name, tensor in loaded.items()}
   except Exception as error:  # pickle, zip and torch each have their own
+    reason = str(error).partition("\n")[0]
     raise InputError(
-      f"weights {path!r} cannot be read as names and arrays alone "
-      f"({type(error).__name__})."
+      f"weights {path!r} cannot be read as a state dict, which is names and arrays "
+      f"alone ({type(error).__name__}: {reason.rstrip('.')})."
     ) from error
+
+
+def _unwrapped(loaded):
+  """The state dict in what a training script has saved."""
   for key in _WRAPPERS:
     if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
       loaded = loaded[key]
       break
-  if not isinstance(loaded, dict) or not all(
-    isinstance(name, str) and isinstance(value, torch.Tensor)
-    for name, value in loaded.items()
-  ):
-    raise InputError(f"weights {path!r} is not a state dict: names and arrays alone.")
-  return {name: _as_array(tensor) for name, tensor in loaded.items()}
+  if not isinstance(loaded, dict):
+    raise TypeError(f"it holds a {type(loaded).__name__}")
+  return loaded
 
 
 def _as_array(tensor):
@@ -226,7 +239,7 @@ def _in_pytorch(naming, path, shape) -> TorchArray:
   return TorchArray(name, torch_shape, torch_shape, axes)
 
 
-def _check_fit(module, entries, state_dict):
+def _check_fit(module, entries, state_dict, source):
   shapes = {entry.name: entry.shape for entry in entries}
   given = {name: tuple(np.shape(array)) for name, array in state_dict.items()}
   other = [
@@ -241,10 +254,10 @@ def _check_fit(module, entries, state_dict):
   }
   told = [f"{len(m)} {kind} ({_first(m)})" for kind, m in misfits.items() if m]
   if told:
+    weights = f"weights {os.fspath(source)!r}" if source else "weights"
     raise InputError(
-      f"weights do not fit {type(module).__name__} with {module.num_classes} classes: "
-      + "; ".join(told)
-      + "."
+      f"{weights} do not fit {type(module).__name__} with {module.num_classes} "
+      f"classes: {'; '.join(told)}."
     )
 
 

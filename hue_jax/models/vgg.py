@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hue_jax.errors import check_integer, check_number
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, flag, integer, number
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _dense_init = nn.initializers.normal(0.01)
@@ -48,17 +48,15 @@ class VGG(nn.Module):
 
   num_classes: int
   stage_sizes: Sequence[int]
-  batch_norm: bool = False
-  width: int = 64
-  hidden: int = 4096
-  dropout_rate: float = 0.5
+  batch_norm: bool = flag(False)
+  width: int = integer(64, at_least=1)
+  hidden: int = integer(4096, at_least=0)
+  dropout_rate: int | float = number(0.5, at_least=0, below=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    check_integer("width", self.width, at_least=1)
-    check_integer("hidden", self.hidden, at_least=0)
-    check_number("dropout_rate", self.dropout_rate, at_least=0, below=1)
+    check(self)
     super().__post_init__()
 
   @nn.compact

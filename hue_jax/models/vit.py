@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hue_jax.errors import InputError, check_integer, check_number, check_one_of
+from hue_jax.errors import InputError, refuse
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import hand_out
+from hue_jax.settings import check, choice, integer, number
 
 POOLINGS = ("token", "mean")
 POSITION_EMBEDDINGS = ("learned", "sincos2d")
@@ -89,29 +90,23 @@ class ViT(nn.Module):
   """
 
   num_classes: int
-  width: int
-  depth: int
-  num_heads: int
-  patch_size: int = 16
-  mlp_ratio: int = 4
-  pooling: str = "token"
-  position_embedding: str = "learned"
-  dropout_rate: float = 0.0
-  drop_path_rate: float = 0.0
+  width: int = integer(at_least=1)
+  depth: int = integer(at_least=1)
+  num_heads: int = integer(at_least=1)
+  patch_size: int = integer(16, at_least=1)
+  mlp_ratio: int = integer(4, at_least=1)
+  pooling: str = choice("token", POOLINGS)
+  position_embedding: str = choice("learned", POSITION_EMBEDDINGS)
+  dropout_rate: int | float = number(0.0, at_least=0, below=1)
+  drop_path_rate: int | float = number(0.0, at_least=0, below=1)
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
   def __post_init__(self):
-    check_one_of("pooling", self.pooling, POOLINGS)
-    check_one_of("position_embedding", self.position_embedding, POSITION_EMBEDDINGS)
-    check_integer("depth", self.depth, at_least=1)
-    check_integer("patch_size", self.patch_size, at_least=1)
-    for name in ("dropout_rate", "drop_path_rate"):
-      check_number(name, getattr(self, name), at_least=0, below=1)
+    check(self)
     if self.width % self.num_heads or self.width % 4:
-      raise InputError(
-        f"width is {self.width}; it must be a multiple of num_heads, {self.num_heads}, "
-        "and of 4."
+      refuse(
+        "width", self.width, f"a multiple of num_heads, {self.num_heads}, and of 4"
       )
     super().__post_init__()
 

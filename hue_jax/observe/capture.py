@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.input_pipeline import eval_batches
 from hue_jax.errors import InputError, check_integer, check_one_of
-from hue_jax.observe.networks import Network
 from hue_jax.observe.store import Identity, Store, create_store, open_store
 from hue_jax.progress import Progress
+from hue_jax.train.networks import Network
 
 DTYPES = ("float16", "float32")
 

@@ -17,9 +17,9 @@ from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.errors import InputError, check_integer, check_one_of
 from hue_jax.observe.capture import DTYPES, Sample, capture
+from hue_jax.observe.control import untrained
 from hue_jax.observe.matches import Votes, count_votes, find_matches, layer_facts
 from hue_jax.observe.neighbors import ENGINES, METRICS, create_index
-from hue_jax.observe.networks import Network, load_network, untrained
 from hue_jax.observe.observations import (
   by_layer,
   by_position,
@@ -33,6 +33,7 @@ from hue_jax.observe.store import Store
 from hue_jax.observe.viewer import ViewerMaker, choose_images
 from hue_jax.pages import provenance
 from hue_jax.preprocessing import CROPS
+from hue_jax.train.networks import Network, load_network
 
 
 def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import numpy as np
 from hue_jax.color import color_layer
 from hue_jax.observe.capture import Sample
 from hue_jax.observe.neighbors import Index
-from hue_jax.observe.networks import Network
 from hue_jax.observe.results import Viewer, ViewerLayer
 from hue_jax.observe.store import Layer
+from hue_jax.train.networks import Network
 
 
 def choose_images(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

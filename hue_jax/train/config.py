@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, refuse
 from hue_jax.files import write_text
-from hue_jax.models import create_model, tap_shapes
+from hue_jax.models import checked_options, create_model, tap_shapes
 from hue_jax.objective import ObjectiveSettings, check_terms
 from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
 from hue_jax.settings import (
@@ -222,7 +222,7 @@ def build_model(config: ConfigDict) -> Any:
     num_classes=config.num_classes,
     dtype=jnp.bfloat16 if config.half_precision else jnp.float32,
     axis_name=AXIS if config.sync_batch_norm else None,
-    **config.model_options,
+    **checked_options(config.model, config.model_options),
   )
 
 

@@ -10,12 +10,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hue_jax.errors import InputError
-from hue_jax.models.published import load_published, published_names
 from hue_jax.models.torch_weights import import_state_dict, read_state_dict
-from hue_jax.train.build import load_trained
+from hue_jax.train.networks import kind_of_source, load_network
 from hue_jax.train.state import TrainState
 
-_STATE_DICT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_SETTING = "init_from"
 _LISTED = 6
 
 
@@ -23,11 +22,11 @@ class Transferred(NamedTuple):
   """A state that starts from other weights.
 
   Attributes:
-    state: at step 0.
-    loaded: arrays of the source that it has, by their paths.
-    replaced: arrays that the source has in another shape: the head of other classes.
-    new: arrays that the source lacks.
-    unused: arrays of the source for which the network has no place.
+    state: The state at step 0.
+    loaded: Arrays of the source that it has, by their paths.
+    replaced: Arrays that the source has in another shape: the head of other classes.
+    new: Arrays that the source lacks.
+    unused: Arrays of the source for which the network has no place.
   """
 
   state: TrainState
@@ -37,7 +36,7 @@ class Transferred(NamedTuple):
   unused: tuple[str, ...]
 
   def describe(self, source: str) -> str:
-    """What was loaded and what was not, as one line."""
+    """Returns one line that says what was loaded and what was not."""
     parts = [f"{len(self.loaded)} arrays of {source}"]
     for name in ("replaced", "new", "unused"):
       paths = getattr(self, name)
@@ -58,18 +57,18 @@ def transfer(
   taken.
 
   Args:
-    state: of the network, initialized.
-    model: the network.
-    source: a published network (`published_names()`), a file of PyTorch weights, or the
+    state: The state of the network, initialized.
+    model: The network.
+    source: A published network (`published_names()`), a file of PyTorch weights, or the
       workdir of a run.
-    model_name: of the network, as of `create_model`.
-    image_size: side of the images that it sees.
+    model_name: The name of the network, as `create_model` takes it.
+    image_size: The side of the images that it sees.
 
   Returns:
     The state and what it took.
 
   Raises:
-    InputError: a source that cannot be read, or of which nothing fits.
+    InputError: A source that cannot be read, or of which nothing fits.
   """
   found = _load(source, model, model_name, image_size)
   ours = {"params": state.params["network"], "batch_stats": state.batch_stats}
@@ -105,27 +104,19 @@ def transfer(
 
 def check_source(source: str) -> None:
   """Raises an InputError unless something of that name is there to start from."""
-  path = os.path.expanduser(source)
-  if source in published_names() or os.path.isfile(path) or os.path.isdir(path):
-    return
-  raise InputError(
-    f"init_from is {source!r}; it must be one of {', '.join(published_names())}, a "
-    f"file of weights ({', '.join(_STATE_DICT_SUFFIXES)}), or a workdir of main.py."
-  )
+  kind_of_source(source, _SETTING)
 
 
 def _load(source, model, model_name, image_size) -> Mapping[str, Any]:
-  check_source(source)
-  path = os.path.expanduser(source)
-  if source in published_names():
-    if source != model_name:
-      raise InputError(
-        f"init_from is {source!r}, but model is {model_name!r}; they must agree."
-      )
-    return load_published(source).variables
-  if os.path.isdir(path):
-    return load_trained(path).variables
-  return _read_file(path, model, image_size)
+  kind = kind_of_source(source, _SETTING)
+  if kind == "published" and source != model_name:
+    raise InputError(
+      f"init_from is {source!r}; it must be a file or a workdir, or model must be "
+      f"{source!r}, too, and is {model_name!r}."
+    )
+  if kind == "file":
+    return _read_file(os.path.expanduser(source), model, image_size)
+  return load_network(source, setting=_SETTING).variables
 
 
 def _read_file(path, model, image_size):
@@ -135,7 +126,7 @@ def _read_file(path, model, image_size):
   for num_classes in (*sorted(heads), model.num_classes):
     try:
       theirs = model.clone(num_classes=int(num_classes))
-      return import_state_dict(theirs, state_dict, image_size=image_size)
+      return import_state_dict(theirs, state_dict, image_size=image_size, source=path)
     except InputError as error:
       reason = error
   raise reason

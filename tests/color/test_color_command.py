@@ -12,7 +12,7 @@ from hue_jax.color import __main__ as command
 from hue_jax.color import color_layer, plane_of
 from hue_jax.hue import hue_angle
 from hue_jax.models import create_model
-from hue_jax.observe.networks import Network
+from hue_jax.train.networks import Network
 
 _SIZE = 16
 
@@ -61,7 +61,7 @@ def run(network, monkeypatch, capsys):
   """Runs the command line: its status, what it wrote to stdout, and to stderr."""
   loaded = []
 
-  def load_network(name, model=""):
+  def load_network(name, model="", **_):
     loaded.append(name)
     return network
 

@@ -7,7 +7,7 @@ import numpy as np
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.models.resnet import BasicBlock, ResNet
 from hue_jax.observe.capture import Sample
-from hue_jax.observe.networks import Network
+from hue_jax.train.networks import Network
 
 
 def small_network(seed=0, scale=1.0, name="small", num_classes=10):

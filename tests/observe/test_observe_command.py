@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 from hue_jax.errors import InputError
 from hue_jax.models import create_model
 from hue_jax.models.torch_weights import export_state_dict
-from hue_jax.observe.networks import load_network, untrained
+from hue_jax.observe.control import untrained
 from hue_jax.observe.run import observe
+from hue_jax.train.networks import load_network
 
 ROOT = Path(__file__).parents[2]
 
