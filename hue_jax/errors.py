@@ -76,7 +76,7 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 def one_of(accepted: Iterable[Any]) -> str:
   """Returns what is accepted, as in "one of batch, memory"; one alone is named."""
-  accepted = list(map(str, accepted))
+  accepted = [str(one) or "''" for one in accepted]
   return accepted[0] if len(accepted) == 1 else f"one of {', '.join(accepted)}"
 
 

@@ -15,6 +15,11 @@ _WORKDIR = flags.define_workdir(
 
 def main() -> dict[str, Any]:
   """Makes the report; returns where it is and what it finds."""
+  # Each takes longer to import than what a user may have mistaken takes to tell.
+  from hue_jax.observe.settings import Settings
+  from hue_jax.settings import create
+
+  create(Settings, _CONFIG.value)
   from hue_jax.observe.run import observe
 
   return observe(_CONFIG.value, _WORKDIR.value)

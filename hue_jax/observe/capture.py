@@ -12,12 +12,16 @@ from jaxtyping import UInt8
 
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.input_pipeline import eval_batches
-from hue_jax.errors import InputError, check_integer, check_one_of
-from hue_jax.observe.store import Identity, Store, create_store, open_store
+from hue_jax.errors import check_integer, check_one_of, refuse
+from hue_jax.observe.vector_store import (
+  DTYPES,
+  Identity,
+  Store,
+  create_store,
+  open_store,
+)
 from hue_jax.progress import Progress
 from hue_jax.train.networks import Network
-
-DTYPES = ("float16", "float32")
 
 _BATCHES_BETWEEN_MARKS = 8
 
@@ -119,12 +123,7 @@ def capture(
   check_one_of("dtype", dtype, DTYPES)
   check_integer("positions_per_image", positions_per_image, at_least=0)
   check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
-  check_integer("batch_size", batch_size, at_least=1)
-  if batch_size % jax.device_count():
-    raise InputError(
-      f"batch_size is {batch_size}; it must be a multiple of {jax.device_count()}, the "
-      "number of devices."
-    )
+  check_batch_size(batch_size)
   taps = network.check_taps(taps)
   identity = Identity(
     network=network.fingerprint,
@@ -141,6 +140,14 @@ def capture(
   if store.num_done < store.num_images:
     _fill(store, network, sample, batch_size)
   return store
+
+
+def check_batch_size(batch_size: int) -> None:
+  """Raises an InputError unless the devices can share batches of this size."""
+  check_integer("batch_size", batch_size, at_least=1)
+  if batch_size % jax.device_count():
+    devices = f"{jax.device_count()}, the number of devices"
+    refuse("batch_size", batch_size, f"a multiple of {devices}")
 
 
 def _as_layer(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
-from hue_jax.observe.results import Measured, Observation, Results, Statistic
+from hue_jax.observe.results import ControlledEstimate, Observation, Results, Statistic
 from hue_jax.pages.figures import Theme, ink, legend_above, new_axes, without_math
 
 _PLANE_TICKS = ([0, 90, 180, 270, 360], ["right", "bottom", "left", "top", "right"])
@@ -122,7 +122,7 @@ def _by_tap(axis: Axes, statistic: Statistic, theme: Theme):
   axis.margins(x=0.06)
 
 
-def _shuffled_bars(axis, places, measured: list[Measured], theme):
+def _shuffled_bars(axis, places, measured: list[ControlledEstimate], theme):
   low = np.array([m.shuffled.low for m in measured])
   high = np.array([m.shuffled.high for m in measured])
   axis.bar(

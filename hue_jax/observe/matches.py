@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from hue_jax.hue import chroma_vector
 from hue_jax.observe.neighbors import Index
 from hue_jax.observe.results import LayerFacts
-from hue_jax.observe.store import Layer
+from hue_jax.observe.vector_store import Layer
 
 _VECTORS_AT_ONCE = 2**14
 

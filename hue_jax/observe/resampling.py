@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from jaxtyping import Float, Int
 
-from hue_jax.observe.results import Estimate, Measured
+from hue_jax.observe.results import ControlledEstimate, Estimate
 
 # How often each image was drawn → the statistic, for each of several draws.
-Statistic = Callable[[Float[np.ndarray, "draws images"]], Float[np.ndarray, "draws"]]
+WeightedStatistic = Callable[
+  [Float[np.ndarray, "draws images"]], Float[np.ndarray, "draws"]
+]
 
 _PERCENTILES = (2.5, 97.5)
 
@@ -62,11 +64,11 @@ def resample(
 
 
 def measure(
-  trained: Statistic,
+  trained: WeightedStatistic,
   shuffled: Iterable[float],
-  untrained: Statistic,
+  untrained: WeightedStatistic,
   resamples: Resamples,
-) -> Measured:
+) -> ControlledEstimate:
   """A statistic beside its controls.
 
   Args:
@@ -82,7 +84,7 @@ def measure(
   chance = np.fromiter(shuffled, np.float64)
   reached = np.sum(chance >= value.value)
   known = np.isfinite(value.value) and np.isfinite(chance).any()
-  return Measured(
+  return ControlledEstimate(
     trained=value,
     shuffled=Estimate(_mean(chance), *_interval(chance)),
     p_value=float((1 + reached) / (1 + len(chance))) if known else np.nan,
@@ -90,7 +92,7 @@ def measure(
   )
 
 
-def bootstrap(statistic: Statistic, resamples: Resamples) -> Estimate:
+def bootstrap(statistic: WeightedStatistic, resamples: Resamples) -> Estimate:
   """A statistic of all images, with its bootstrap interval.
 
   Args:

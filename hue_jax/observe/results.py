@@ -26,7 +26,7 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class ControlledEstimate:
   """One statistic at one tap, beside its controls.
 
   Attributes:
@@ -56,7 +56,7 @@ class Statistic:
   name: str
   label: str
   definition: str
-  taps: dict[str, Measured]
+  taps: dict[str, ControlledEstimate]
 
 
 @dataclasses.dataclass(frozen=True)

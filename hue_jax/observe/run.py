@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
-from hue_jax.errors import InputError, check_integer, check_one_of
-from hue_jax.observe.capture import DTYPES, Sample, capture
+from hue_jax.errors import InputError, refuse
+from hue_jax.observe.capture import Sample, capture, check_batch_size
 from hue_jax.observe.control import untrained
 from hue_jax.observe.matches import Votes, count_votes, find_matches, layer_facts
-from hue_jax.observe.neighbors import ENGINES, METRICS, create_index
+from hue_jax.observe.neighbors import check_engine, create_index
 from hue_jax.observe.observations import (
   by_layer,
   by_position,
@@ -29,10 +29,11 @@ from hue_jax.observe.observations import (
 from hue_jax.observe.report import write_report
 from hue_jax.observe.resampling import Resamples, resample
 from hue_jax.observe.results import LayerFacts, Observation, Results
-from hue_jax.observe.store import Store
+from hue_jax.observe.settings import Settings
+from hue_jax.observe.vector_store import Store
 from hue_jax.observe.viewer import ViewerMaker, choose_images
 from hue_jax.pages import provenance
-from hue_jax.preprocessing import CROPS
+from hue_jax.settings import create
 from hue_jax.train.networks import Network, load_network
 
 
@@ -40,55 +41,43 @@ def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:
   """Makes the report of a configuration; an interrupted capture goes on.
 
   Args:
-    config: of the fields of `configs/observe_base.py`.
-    workdir: for activations and report.
+    config: The settings, as in `configs/observe_base.py`.
+    workdir: The folder of activations and report.
 
   Returns:
     Where the report is, and at which layers each observation holds.
 
   Raises:
-    InputError: a setting that cannot be used.
+    InputError: A setting that cannot be used. Nothing has been captured then.
   """
   start = time.perf_counter()
-  check_config(config)
-  network = _network(config)
-  network.check_taps(config.taps)
-  sample = _sample(config)
-  _check_sample(config, sample)
+  settings = create(Settings, config)
   folder = Path(workdir).expanduser()
+  check_batch_size(settings.batch_size)
+  check_engine(settings.engine)
+  network = _network(settings)
+  sample = _sample(settings)
+  _check_sample(settings, network, sample)
   folder.mkdir(parents=True, exist_ok=True)
 
-  control = untrained(
-    network, sample.pictures(network, _spread(len(sample.labels), 64)), config.seed
-  )
-  captured = {
-    name: _capture(config, of, sample, folder / "activations" / name)
-    for name, of in (("trained", network), ("untrained", control))
-  }
+  captured = _capture(settings, network, sample, folder / "activations")
   num_images = len(sample.labels)
-  images = _spread(num_images, config.num_query_images or num_images)
+  images = _spread(num_images, settings.num_query_images or num_images)
   resamples = resample(
     sample.labels,
     len(images),
-    num_bootstrap=config.num_bootstrap,
-    num_shuffles=config.num_permutations,
-    seed=config.seed,
+    num_bootstrap=settings.num_bootstrap,
+    num_shuffles=settings.num_permutations,
+    seed=settings.seed,
   )
-  maker = ViewerMaker(
-    network,
-    sample,
-    choose_images(sample.labels, config.viewer.num_images, config.seed),
-    grid=config.viewer.grid,
-    num_neighbors=config.viewer.num_neighbors,
-    thumbnail_size=config.viewer.thumbnail_size,
-  )
-  votes, facts = _search(config, captured, images, resamples, maker)
+  maker = _viewer_maker(settings, network, sample)
+  votes, facts = _search(settings, captured, images, resamples, maker)
   with _stage("observations"):
-    observations = _observations(votes, resamples, config.planes)
+    observations = _observations(votes, resamples, settings.planes)
   with _stage("report"):
     results = Results(
       network=network.name,
-      data=f"{sample.dataset.name}, {config.split}",
+      data=f"{sample.dataset.name}, {settings.split}",
       class_names=sample.dataset.class_names,
       num_images=num_images,
       settings=json.loads(config.to_json()),
@@ -97,81 +86,101 @@ def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:
       observations=observations,
     )
     write_report(results, maker.finish(), folder)
+  return _summary(results, folder) | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def _summary(results: Results, folder: Path) -> dict[str, Any]:
+  """The result that the command prints."""
   return {
     "report": str(folder / "report.html"),
-    "network": network.name,
+    "network": results.network,
     "data": results.data,
-    "images": num_images,
+    "images": results.num_images,
     **{
       observation.name: [tap for tap, holds in observation.holds.items() if holds]
-      for observation in observations
+      for observation in results.observations
     },
-    "seconds": round(time.perf_counter() - start, 1),
   }
-
-
-def check_config(config: ConfigDict) -> None:
-  """Raises an InputError that names the first setting that cannot be used."""
-  for name in ("images_per_class", "num_neighbors", "batch_size"):
-    check_integer(name, config[name], at_least=1)
-  for name in ("positions_per_image", "num_query_images", "seed"):
-    check_integer(name, config[name], at_least=0)
-  for name in ("num_bootstrap", "num_permutations"):
-    check_integer(name, config[name], at_least=100)
-  for name in ("num_images", "grid", "num_neighbors", "thumbnail_size"):
-    check_integer(f"viewer.{name}", config.viewer[name], at_least=1)
-  check_one_of("dtype", config.dtype, DTYPES)
-  check_one_of("metric", config.metric, METRICS)
-  check_one_of("engine", config.engine, ENGINES)
-  if config.crop:
-    check_one_of("crop", config.crop, CROPS)
-  if not config.planes:
-    raise InputError("planes is empty; it must name fourier, principal or both.")
-  for plane in config.planes:
-    check_one_of("planes", plane, matches_in_space.PLANES)
 
 
 # --- Networks and images --------------------------------------------------------
 
 
-def _network(config) -> Network:
-  with _stage(f"network {config.network}"):
+def _network(settings: Settings) -> Network:
+  with _stage(f"network {settings.network}"):
     network = load_network(
-      config.network,
-      model=config.network_model,
-      options=config.network_options.to_dict(),
+      settings.network,
+      model=settings.network_model,
+      options=settings.network_options,
     )
-  return dataclasses.replace(network, crop=config.crop or network.crop)
+  network.check_taps(settings.taps)
+  return dataclasses.replace(network, crop=settings.crop or network.crop)
 
 
-def _sample(config) -> Sample:
-  dataset = open_dataset(config.dataset, config.data_dir)
-  with _stage(f"sample of {dataset.name}, {config.split}"):
+def _sample(settings: Settings) -> Sample:
+  dataset = open_dataset(settings.dataset, settings.data_dir)
+  with _stage(f"sample of {dataset.name}, {settings.split}"):
     indices, labels = class_balanced_sample(
-      dataset, config.split, per_class=config.images_per_class, seed=config.seed
+      dataset, settings.split, per_class=settings.images_per_class, seed=settings.seed
     )
-  return Sample(dataset, config.split, indices, labels)
+  return Sample(dataset, settings.split, indices, labels)
 
 
-def _check_sample(config, sample):
+def _check_sample(settings: Settings, network: Network, sample: Sample) -> None:
+  """Raises an InputError where classes or neighbors are too few."""
   classes = np.unique(sample.labels)
   if len(classes) < 2:
     raise InputError(
-      f"{sample.dataset.name} split {config.split!r} has examples of {len(classes)} "
-      "class; at least 2 are needed to tell classes apart."
+      f"split is {sample.split!r}, of which {sample.dataset.name} has examples of "
+      f"{len(classes)} class; it must have some of at least 2, to tell them apart."
     )
+  others = len(sample.labels) - 1
+  for tap in network.check_taps(settings.taps):
+    *plane, _ = network.tap_shapes[tap]
+    positions = int(np.prod(plane))
+    most = others * min(settings.positions_per_image or positions, positions)
+    for name, count in (
+      ("num_neighbors", settings.num_neighbors),
+      ("viewer.num_neighbors", settings.viewer.num_neighbors),
+    ):
+      if count > most:
+        wanted = f"at most {most}, the vectors of other images at tap {tap}"
+        refuse(name, count, wanted)
 
 
-def _capture(config, network, sample, folder) -> Store:
-  return capture(
+def _capture(
+  settings: Settings, network: Network, sample: Sample, folder: Path
+) -> dict[str, Store]:
+  """The activations of the network, "trained", and of its control, "untrained"."""
+  some = sample.pictures(network, _spread(len(sample.labels), 64))
+  networks = {
+    "trained": network,
+    "untrained": untrained(network, some, settings.seed),
+  }
+  return {
+    name: capture(
+      of,
+      sample,
+      folder / name,
+      taps=settings.taps,
+      positions_per_image=settings.positions_per_image,
+      dtype=settings.dtype,
+      batch_size=settings.batch_size,
+      seed=settings.seed,
+    )
+    for name, of in networks.items()
+  }
+
+
+def _viewer_maker(settings: Settings, network: Network, sample: Sample) -> ViewerMaker:
+  viewer = settings.viewer
+  return ViewerMaker(
     network,
     sample,
-    folder,
-    taps=tuple(config.taps),
-    positions_per_image=config.positions_per_image,
-    dtype=config.dtype,
-    batch_size=config.batch_size,
-    seed=config.seed,
+    choose_images(sample.labels, viewer.num_images, settings.seed),
+    grid=viewer.grid,
+    num_neighbors=viewer.num_neighbors,
+    thumbnail_size=viewer.thumbnail_size,
   )
 
 
@@ -185,7 +194,7 @@ def _spread(length: int, count: int) -> np.ndarray:
 
 
 def _search(
-  config,
+  settings: Settings,
   captured: Mapping[str, Store],
   images: np.ndarray,
   resamples: Resamples,
@@ -201,14 +210,14 @@ def _search(
         index = create_index(
           layer.vectors,
           groups=layer.image,
-          metric=config.metric,
-          engine=config.engine,
+          metric=settings.metric,
+          engine=settings.engine,
         )
-        matches = find_matches(layer, index, images, config.num_neighbors)
+        matches = find_matches(layer, index, images, settings.num_neighbors)
         votes[name][tap] = count_votes(matches, resamples.labels, resamples.shuffles)
         facts[name][tap] = layer_facts(layer, matches.rows.size)
         if name == "trained":
-          plane = matches_in_space.layer_plane(config.planes[0], layer.vectors)
+          plane = matches_in_space.layer_plane(settings.planes[0], layer.vectors)
           maker.add(layer, index, plane)
   return votes, facts
 

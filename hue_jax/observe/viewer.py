@@ -8,7 +8,7 @@ from hue_jax.color import color_layer
 from hue_jax.observe.capture import Sample
 from hue_jax.observe.neighbors import Index
 from hue_jax.observe.results import Viewer, ViewerLayer
-from hue_jax.observe.store import Layer
+from hue_jax.observe.vector_store import Layer
 from hue_jax.train.networks import Network
 
 

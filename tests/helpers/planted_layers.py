@@ -3,7 +3,7 @@
 import numpy as np
 
 from hue_jax.observe.matches import Matches
-from hue_jax.observe.store import Layer
+from hue_jax.observe.vector_store import Layer
 
 
 def planted_layer(

@@ -277,10 +277,10 @@ def test_statistics_over_the_axis_are_those_of_the_whole_batch(images, variables
 
 def test_bad_options_are_told():
   with pytest.raises(
-    InputError, match=r"no option 'stem'.*axis_name, drop_path_rate, dropout_rate"
+    InputError, match=r"model_options\.stem is not a setting; .*dropout_rate, drop_path"
   ):
     create_model("efficientnet_lite0", num_classes=10, stem="small")
-  with pytest.raises(InputError, match=r"dropout_rate is 1.*at least 0 and below 1"):
+  with pytest.raises(InputError, match=r"dropout_rate is 1.*of at least 0 and below 1"):
     create_model("efficientnet_lite0", num_classes=10, dropout_rate=1.0)
   with pytest.raises(InputError, match=r"drop_path_rate is -0\.1"):
     create_model("efficientnet_lite0", num_classes=10, drop_path_rate=-0.1)

@@ -391,7 +391,7 @@ def test_sizes_that_a_network_cannot_take_are_told(name, size, told):
     ("efficientnet_b0", {"padding": "valid"}, r"padding is 'valid'.*same, symmetric"),
     ("vit_s16", {"pooling": "max"}, r"pooling is 'max'; it must be one of token, mean"),
     ("convnext_t", {"drop_path_rate": -0.1}, r"drop_path_rate is -0\.1"),
-    ("resnet18", {"stride_in_1x1": True}, r"only networks of bottlenecks"),
+    ("resnet18", {"stride_in_1x1": True}, r"stride_in_1x1 is True; .*no bottlenecks"),
     ("vit_l16", {}, r"model is 'vit_l16'.*Did you mean vit_"),
   ],
 )

@@ -132,7 +132,8 @@ def test_unknown_names_are_answered_with_the_known():
   with pytest.raises(InputError, match=r"'resnet5'.*resnet18, .*mean resnet50"):
     create_model("resnet5", num_classes=10)
   with pytest.raises(
-    InputError, match=r"no option 'depth'.*axis_name, drop_path_rate, dtype, stem"
+    InputError,
+    match=r"model_options\.depth is not a setting; .*stem, .*drop_path_rate, width",
   ):
     create_model("resnet18", num_classes=10, depth=3)
   with pytest.raises(InputError, match=r"num_classes is 0"):

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from hue_jax.observe.image_plane import direction, radius
 from hue_jax.observe.matches import Votes, count_votes, layer_facts, vote
 from hue_jax.observe.observations import (
   by_layer,
@@ -13,7 +14,6 @@ from hue_jax.observe.observations import (
   matches_in_plane,
   matches_in_space,
 )
-from hue_jax.observe.plane import direction, radius
 from hue_jax.observe.resampling import bootstrap, measure, resample
 from tests.helpers.planted_layers import colored, planted_layer, planted_matches
 

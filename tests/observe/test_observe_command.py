@@ -1,5 +1,6 @@
 """The command: a second run uses what the first captured; bad input is one line."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -8,13 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
+from configs import observe_base
 from hue_jax.errors import InputError
-from hue_jax.models import create_model
-from hue_jax.models.torch_weights import export_state_dict
 from hue_jax.observe.control import untrained
 from hue_jax.observe.run import observe
+from hue_jax.observe.settings import Settings, ViewerSettings
+from hue_jax.settings import (
+  Choice,
+  Group,
+  Integer,
+  Options,
+  Several,
+  Text,
+  create,
+  fields_of,
+)
 from hue_jax.train.networks import load_network
 
 ROOT = Path(__file__).parents[2]
@@ -80,77 +90,101 @@ def test_a_wrong_command_is_one_line(tmp_path, arguments, message):
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
-    ({"taps": ("stage9",)}, "tap 'stage9' is not of network digits"),
-    ({"images_per_class": 0}, "images_per_class is 0"),
-    ({"num_neighbors": 10**6}, "k is 1000000; the index has 320 vectors"),
+    (
+      {"taps": ("stage9",)},
+      "a tap of network digits .* is 'stage9'; it must be",
+    ),
+    ({"num_neighbors": 10**6}, "num_neighbors is 1000000; it must be at most 79, the"),
+    ({"viewer.num_neighbors": 80}, "viewer.num_neighbors is 80; it must be at most 79"),
     ({"split": "train[:0]"}, "has no examples"),
-    ({"split": "train[:1]"}, "examples of 1 class; at least 2 are needed"),
-    ({"num_bootstrap": 5}, "num_bootstrap is 5; it must be an integer of at least 100"),
-    ({"dtype": "int8"}, "dtype is 'int8'"),
-    ({"metric": "dot"}, "metric is 'dot'"),
-    ({"engine": "annoy"}, "engine is 'annoy'"),
-    ({"crop": "square"}, "crop is 'square'"),
-    ({"planes": ()}, "planes is empty"),
-    ({"planes": ("random",)}, "planes is 'random'"),
+    ({"split": "train[:1]"}, "split is 'train.:1.', of which digits has examples of 1"),
     ({"network": "efficientnet_lite9"}, "network is 'efficientnet_lite9'; it must be"),
+    ({"network_model": "resnet18"}, "network_model is 'resnet18'; it must be left out"),
+    ({"network_options.width": 4}, "network_options is .* must be left out"),
     ({"dataset": "cifar10"}, "tfds build cifar10"),
     ({"batch_size": 12}, "batch_size is 12; it must be a multiple of 8"),
   ],
 )
-def test_bad_input_is_one_error(observe_config, tmp_path, settings, message):
-  observe_config.update(settings)
+def test_what_does_not_go_together_is_one_error(
+  observe_config, tmp_path, settings, message
+):
+  with observe_config.unlocked():
+    observe_config.update_from_flattened_dict(settings)
+  workdir = tmp_path / "report"
   with pytest.raises(InputError, match=message) as caught:
-    observe(observe_config, str(tmp_path))
+    observe(observe_config, str(workdir))
   assert "\n" not in str(caught.value)
+  assert str(caught.value).endswith(".")
+  assert not workdir.exists()
 
 
-class TestNetworks:
-  def test_a_workdir(self, trained_workdir):
-    network = load_network(trained_workdir)
-    assert network.name == "digits (step 60)"
-    assert (network.image_size, network.channels) == (8, 1)
-    assert network.trained
-    assert network.fingerprint == load_network(trained_workdir).fingerprint
+# Of each way to declare a setting, values that none of its settings can have.
+_WRONG = {
+  Integer: [-1, 10**30, 1.5, "ten", "", None, True, float("nan"), (1,)],
+  Choice: ["nothing", 3, None, True, ("cosine",)],
+  Text: [3, None, ("a",)],
+  Several: ["stem", 3, None, (3,), ("",), {"stem": 1}],
+  Options: [3, None, "width=4", (1,)],
+  Group: [3, None, "grid=4"],
+}
+_SETTINGS = fields_of(Settings) | {
+  f"viewer.{name}": field for name, field in fields_of(ViewerSettings).items()
+}
+_BAD_VALUES = [
+  *(
+    (name, value)
+    for name, field in _SETTINGS.items()
+    for value in _WRONG[type(field.metadata["accepts"])]
+    if (name, value) != ("data_dir", None)
+  ),
+  *((name, "") for name in ("network", "dataset", "split", "dtype")),
+  *((name, 0) for name in ("images_per_class", "batch_size", "num_permutations")),
+  ("seed", 2**32),
+  ("planes", ()),
+  ("planes", ("random",)),
+]
 
-  def test_a_file_of_weights(self, tmp_path):
-    import jax
-    import jax.numpy as jnp
 
-    model = create_model("resnet18", num_classes=7, width=4, stem="small")
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False)
-    path = str(tmp_path / "weights.safetensors")
-    save_file(export_state_dict(model, variables), path)
-    options = {"num_classes": 7, "width": 4, "stem": "small", "image_size": 16}
-    network = load_network(path, model="resnet18", options=options)
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    pixels = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    expected = model.apply(variables, jnp.asarray(pixels, jnp.float32), train=False)
-    np.testing.assert_allclose(network.logits(images), expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(InputError, match="do not fit ResNet with 1000 classes"):
-      load_network(path, model="resnet18", options={"width": 4, "stem": "small"})
-    with pytest.raises(InputError, match="need the name of their network, as model"):
-      load_network(path)
+class TestSettings:
+  def test_are_those_of_the_configuration(self):
+    config = observe_base.get_config()
+    assert set(fields_of(Settings)) == set(config)
+    assert set(fields_of(ViewerSettings)) == set(config.viewer)
 
-  def test_what_is_no_network(self, tmp_path):
-    with pytest.raises(
-      InputError, match=r"network is 'nothing'; it must be one of eff"
-    ):
-      load_network("nothing")
-    with pytest.raises(InputError, match="holds no run"):
-      load_network(str(tmp_path))
-    with pytest.raises(InputError, match="is not a file, or an empty one"):
-      load_network(str(tmp_path / "a.pth"), model="resnet18")
+  @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/observe_*.py")))
+  def test_of_every_file_are_accepted(self, path):
+    config = importlib.import_module(f"configs.{path.stem}").get_config()
+    create(Settings, config)
 
-  def test_an_untrained_network_is_alive(self, trained_workdir):
-    network = load_network(trained_workdir)
-    images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
-    control = untrained(network, images)
-    assert not control.trained
-    assert control.fingerprint != network.fingerprint
-    assert control.fingerprint == untrained(network, images).fingerprint
-    assert control.fingerprint != untrained(network, images, seed=1).fingerprint
-    # With its own statistics every channel of the first layer has variance about one
-    # before the nonlinearity, and none of the later ones has died out.
-    for layer in control.layers(images).values():
-      assert np.isfinite(layer).all()
-      assert np.asarray(layer).std() > 0.05
+  @pytest.mark.parametrize(("name", "value"), _BAD_VALUES)
+  def test_each_is_told_in_one_line_before_anything_is_done(
+    self, tmp_path, name, value
+  ):
+    config = observe_base.get_config()
+    *groups, field = name.split(".")
+    group = config[groups[0]] if groups else config
+    with group.ignore_type():
+      group[field] = value
+    with pytest.raises(InputError) as caught:
+      observe(config, str(tmp_path / "report"))
+    message = str(caught.value)
+    assert message.startswith(name)
+    assert "; it must be " in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_untrained_network_is_alive(trained_workdir):
+  network = load_network(trained_workdir)
+  images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
+  control = untrained(network, images)
+  assert not control.trained
+  assert control.fingerprint != network.fingerprint
+  assert control.fingerprint == untrained(network, images).fingerprint
+  assert control.fingerprint != untrained(network, images, seed=1).fingerprint
+  # With its own statistics every channel of the first layer has variance about one
+  # before the nonlinearity, and none of the later ones has died out.
+  for layer in control.layers(images).values():
+    assert np.isfinite(layer).all()
+    assert np.asarray(layer).std() > 0.05

@@ -18,7 +18,7 @@ from hue_jax.observe.observations import (
   matches_in_space,
 )
 from hue_jax.observe.resampling import resample
-from hue_jax.observe.store import Layer, sample_positions
+from hue_jax.observe.vector_store import Layer, sample_positions
 
 NUM_NEIGHBORS = 10
 _POSITIONS = 16

@@ -10,6 +10,7 @@ from hue_jax.observe.neighbors.index import (
   STRUCTURES,
   Index,
   Neighbors,
+  check_engine,
   create_index,
   recall,
 )
@@ -20,6 +21,7 @@ __all__ = [
   "STRUCTURES",
   "Index",
   "Neighbors",
+  "check_engine",
   "create_index",
   "recall",
 ]

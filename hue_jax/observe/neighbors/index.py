@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hue_jax.errors import InputError, check_integer, check_one_of
+from hue_jax.errors import InputError, check_integer, check_one_of, refuse
 from hue_jax.observe.neighbors.equal_rows import EqualRows
 from hue_jax.observe.neighbors.groups import Groups
 from hue_jax.observe.neighbors.space import METRICS, Space, check_finite
@@ -286,11 +286,9 @@ def create_index(
       FAISS that is not installed.
   """
   check_one_of("metric", metric, METRICS)
-  check_one_of("engine", engine, ENGINES)
-  check_one_of("structure", structure, STRUCTURES)
+  engine = check_engine(engine, structure)
   options = dict(options or {})
   _check_options(structure, options)
-  engine = _chosen_engine(engine, structure)
   vectors = np.asarray(vectors)  # a view, of a file that is mapped
   if vectors.ndim != 2 or not vectors.size:
     raise InputError(
@@ -338,15 +336,27 @@ def _check_options(structure: str, options: dict[str, int]) -> None:
     check_integer(f"options[{name!r}]", value, at_least=2 if name == "links" else 1)
 
 
-def _chosen_engine(engine: str, structure: str) -> str:
+def check_engine(engine: str, structure: str = "flat") -> str:
+  """Returns the engine that is used: "faiss" or "jax".
+
+  Args:
+    engine: One of `ENGINES`.
+    structure: One of `STRUCTURES`.
+
+  Raises:
+    InputError: An engine that lacks the structure, or that is not installed.
+  """
+  check_one_of("engine", engine, ENGINES)
+  check_one_of("structure", structure, STRUCTURES)
   has_faiss = importlib.util.find_spec("faiss") is not None
   if engine == "auto":
     on_cpu = jax.default_backend() == "cpu"
     engine = "faiss" if structure != "flat" or (on_cpu and has_faiss) else "jax"
   if engine == "jax" and structure != "flat":
-    raise InputError(f"structure is {structure!r}; the JAX engine has 'flat' alone.")
+    refuse("structure", structure, "flat, which alone the engine jax has")
   if engine == "faiss" and not has_faiss:
-    raise InputError("engine 'faiss' needs FAISS: pip install 'hue_jax[observe]'.")
+    wanted = "jax, for FAISS is not installed (pip install 'hue_jax[observe]')"
+    refuse("engine", engine, wanted)
   return engine
 
 

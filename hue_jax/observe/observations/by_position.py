@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hue_jax.hue import TAU, polar_grid
+from hue_jax.observe.image_plane import direction, radius, signed_root_of_pairs
 from hue_jax.observe.matches import Votes
 from hue_jax.observe.observations.verdict import conclude
-from hue_jax.observe.plane import direction, radius, signed_root_of_pairs
 from hue_jax.observe.resampling import Resamples, bands, measure, of_all, ratio
 from hue_jax.observe.results import Observation, Statistic
 

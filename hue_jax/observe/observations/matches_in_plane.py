@@ -7,9 +7,9 @@ import numpy as np
 
 from hue_jax.circular import fit_von_mises, rayleigh_test
 from hue_jax.observe.histogram import histogram_density
+from hue_jax.observe.image_plane import direction, radius, signed_root_of_pairs
 from hue_jax.observe.matches import Matches
 from hue_jax.observe.observations.verdict import conclude
-from hue_jax.observe.plane import direction, radius, signed_root_of_pairs
 from hue_jax.observe.resampling import Resamples, measure, of_all, ratio
 from hue_jax.observe.results import Observation, Statistic
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from hue_jax.observe.results import Measured, Observation, Statistic
+from hue_jax.observe.results import ControlledEstimate, Observation, Statistic
 
 
 def conclude(
@@ -46,15 +46,15 @@ def conclude(
   )
 
 
-def _holds(measured: Measured) -> bool:
+def _holds(measured: ControlledEstimate) -> bool:
   return _above_chance(measured) and measured.trained.low > measured.untrained.high
 
 
-def _above_chance(measured: Measured) -> bool:
+def _above_chance(measured: ControlledEstimate) -> bool:
   return measured.trained.low > measured.shuffled.high
 
 
-def _below_chance(measured: Measured) -> bool:
+def _below_chance(measured: ControlledEstimate) -> bool:
   return measured.trained.high < measured.shuffled.low
 
 

@@ -23,6 +23,8 @@ from hue_jax.errors import InputError
 from hue_jax.files import write_text
 from hue_jax.philox import uniforms
 
+DTYPES = ("float16", "float32")
+
 _VERSION = 1
 _UNIFORMS_AT_ONCE = 2**22
 
