@@ -184,7 +184,7 @@ def test_weights_that_do_not_fit_are_named_with_their_file(
     ({"pixel_mean": (0.5, 0.5)}, r"network_options.pixel_mean is \(0.5, 0.5\), which"),
     (
       {"wide": 4},
-      "network_options.wide is not a setting; .* takes num_classes, image_",
+      "network_options.wide is not a setting; .* takes num_classes, ",
     ),
   ],
 )
