@@ -1,6 +1,6 @@
 """The table of networks, and what can be asked of one before it has weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -74,7 +74,7 @@ def create_model(
 
 def checked_options(
   name: str,
-  options: Mapping[str, Any],
+  options: Any,
   setting: str = "model_options",
   *,
   beside: Iterable[str] = (),
@@ -83,7 +83,7 @@ def checked_options(
 
   Args:
     name: One of `model_names()`.
-    options: Name → value.
+    options: Name → value, a mapping or a `ConfigDict`.
     setting: What the errors call the options.
     beside: Options that the caller takes itself, which the errors name, too.
 

@@ -132,6 +132,8 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, weights, suffix, damage):
   ("content", "told"),
   [
     ([1.0, 2.0], "it holds a list"),
+    (torch.zeros(2), "it holds a Tensor"),
+    ({"state_dict": {}, "epoch": 3}, "hold no array"),
     (torch.nn.Linear(2, 2), "cannot be read"),
     ({"epoch": 3, "fc.weight": torch.zeros(2)}, "values that are no arrays"),
     ({1: torch.zeros(2)}, "values that are no arrays"),
