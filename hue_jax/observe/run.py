@@ -26,6 +26,7 @@ from hue_jax.observe.observations import (
   matches_in_plane,
   matches_in_space,
 )
+from hue_jax.observe.observations.hues import layer_plane
 from hue_jax.observe.report import write_report
 from hue_jax.observe.resampling import Resamples, resample
 from hue_jax.observe.results import LayerFacts, Observation, Results
@@ -217,7 +218,7 @@ def _search(
         votes[name][tap] = count_votes(matches, resamples.labels, resamples.shuffles)
         facts[name][tap] = layer_facts(layer, matches.rows.size)
         if name == "trained":
-          plane = matches_in_space.layer_plane(settings.planes[0], layer.vectors)
+          plane = layer_plane(settings.planes[0], layer.vectors)
           maker.add(layer, index, plane)
   return votes, facts
 

@@ -14,6 +14,7 @@ from hue_jax.observe.observations import (
   matches_in_plane,
   matches_in_space,
 )
+from hue_jax.observe.observations import pairs as pairs_of_images
 from hue_jax.observe.resampling import bootstrap, measure, resample
 from tests.helpers.planted_layers import colored, planted_layer, planted_matches
 
@@ -312,8 +313,8 @@ class TestMatchesInSpace:
       planted_layer(vectors, LABELS, 6, 6, np.tile(np.arange(5), (NUM_IMAGES, 1)))
     )
     weights = rng.integers(0, 3, (2, NUM_IMAGES)).astype(float)
-    pairs = matches_in_space._direction_pairs(matches)
-    found = matches_in_space._within_minus_between(pairs, LABELS)(weights)
+    pairs = pairs_of_images.direction_pairs(matches)
+    found = pairs_of_images.within_minus_between(pairs, LABELS)(weights)
     stored = matches.layer.vectors.astype(np.float64).reshape(vectors.shape)
     length = np.linalg.norm(stored, axis=-1, keepdims=True)
     unit = np.divide(stored, length, out=np.zeros_like(stored), where=length > 0)

@@ -1,26 +1,23 @@
 """The interface, and the search: fast candidates, exact distances, ties in order."""
 
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hue_jax.errors import InputError, check_integer, check_one_of, refuse
+from hue_jax.errors import InputError, check_integer, check_one_of
+from hue_jax.observe.neighbors.engines import (
+  Engine,
+  check_engine,
+  check_options,
+  create_engine,
+)
 from hue_jax.observe.neighbors.equal_rows import EqualRows
 from hue_jax.observe.neighbors.groups import Groups
 from hue_jax.observe.neighbors.space import METRICS, Space, check_finite
-
-ENGINES = ("auto", "faiss", "jax")
-STRUCTURES = ("flat", "ivf", "hnsw")
-_OPTIONS = {
-  "flat": (),
-  "ivf": ("num_lists", "lists_probed"),
-  "hnsw": ("links", "ef_construction", "ef_search"),
-}
 
 # Candidates beyond k that are fetched, so that rounding cannot hide one of the k.
 _MARGIN = 4
@@ -44,16 +41,59 @@ class Neighbors(NamedTuple):
   distances: Float[np.ndarray, "queries k"]
 
 
-@runtime_checkable
-class Engine(Protocol):
-  """Finds candidates fast, in float32; `Index` makes them exact."""
+def create_index(
+  vectors: Float[np.ndarray, "vectors channels"] | Float[Array, "vectors channels"],
+  *,
+  groups: Int[np.ndarray, "groups"] | None = None,
+  metric: str = "cosine",
+  engine: str = "auto",
+  structure: str = "flat",
+  options: Mapping[str, int] | None = None,
+  devices: Sequence[jax.Device] | None = None,
+) -> "Index":
+  """An index of vectors.
 
-  exact: bool
+  Under "cosine", a zero vector has the distance 1 from every vector, zero ones too.
 
-  def candidates(
-    self, queries: Float[np.ndarray, "queries channels"], count: int
-  ) -> Int[np.ndarray, "queries candidates"]:
-    """Rows of the distinct vectors nearest to each query, in any order; −1 for none."""
+  Args:
+    vectors: finite float16 or float32, in memory or memory-mapped; the index reads
+      them when it is searched, so that they must not change.
+    groups: of each vector, an integer of at least 0, such as its image.
+    metric: "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
+    engine: "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and FAISS is
+      installed.
+    structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are approximate and
+      faster: `recall` measures how much they miss.
+    options: of "ivf": num_lists (4 √vectors, of at least 39 vectors each) and
+      lists_probed (5 % of them, at least 16). Of "hnsw": links of a vector (32),
+      ef_construction (40) and ef_search (128), the candidates that are held when it is
+      built and searched.
+    devices: of the JAX engine, over which the vectors are spread; all of them, of all
+      processes, if None. With several processes each makes the same calls with the
+      same vectors, of which it reads those of its devices, and gets the same result.
+
+  Returns:
+    The index.
+
+  Raises:
+    InputError: an argument that is not accepted, vectors that are not finite, or
+      FAISS that is not installed.
+  """
+  check_one_of("metric", metric, METRICS)
+  engine = check_engine(engine, structure)
+  options = check_options(structure, options)
+  vectors = np.asarray(vectors)  # a view, of a file that is mapped
+  if vectors.ndim != 2 or not vectors.size:
+    raise InputError(
+      f"vectors have shape {vectors.shape}; [vectors, channels] with at least one of "
+      "each is needed."
+    )
+  groups = None if groups is None else Groups(groups, len(vectors))
+  rows = EqualRows(vectors)
+  space = Space(vectors, None if rows.all_distinct else rows.first, metric)
+  return Index(
+    space, rows, groups, create_engine(engine, space, structure, options, devices)
+  )
 
 
 class Index:
@@ -247,62 +287,6 @@ class Index:
       )
 
 
-def create_index(
-  vectors: Float[np.ndarray, "vectors channels"] | Float[Array, "vectors channels"],
-  *,
-  groups: Int[np.ndarray, "groups"] | None = None,
-  metric: str = "cosine",
-  engine: str = "auto",
-  structure: str = "flat",
-  options: Mapping[str, int] | None = None,
-  devices: Sequence[jax.Device] | None = None,
-) -> Index:
-  """An index of vectors.
-
-  Under "cosine", a zero vector has the distance 1 from every vector, zero ones too.
-
-  Args:
-    vectors: finite float16 or float32, in memory or memory-mapped; the index reads
-      them when it is searched, so that they must not change.
-    groups: of each vector, an integer of at least 0, such as its image.
-    metric: "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
-    engine: "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and FAISS is
-      installed.
-    structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are approximate and
-      faster: `recall` measures how much they miss.
-    options: of "ivf": num_lists (4 √vectors, of at least 39 vectors each) and
-      lists_probed (5 % of them, at least 16). Of "hnsw": links of a vector (32),
-      ef_construction (40) and ef_search (128), the candidates that are held when it is
-      built and searched.
-    devices: of the JAX engine, over which the vectors are spread; all of them, of all
-      processes, if None. With several processes each makes the same calls with the
-      same vectors, of which it reads those of its devices, and gets the same result.
-
-  Returns:
-    The index.
-
-  Raises:
-    InputError: an argument that is not accepted, vectors that are not finite, or
-      FAISS that is not installed.
-  """
-  check_one_of("metric", metric, METRICS)
-  engine = check_engine(engine, structure)
-  options = dict(options or {})
-  _check_options(structure, options)
-  vectors = np.asarray(vectors)  # a view, of a file that is mapped
-  if vectors.ndim != 2 or not vectors.size:
-    raise InputError(
-      f"vectors have shape {vectors.shape}; [vectors, channels] with at least one of "
-      "each is needed."
-    )
-  groups = None if groups is None else Groups(groups, len(vectors))
-  rows = EqualRows(vectors)
-  space = Space(vectors, None if rows.all_distinct else rows.first, metric)
-  return Index(
-    space, rows, groups, _make_engine(engine, space, structure, options, devices)
-  )
-
-
 def recall(found: Neighbors, exact: Neighbors) -> float:
   """Share of the exact neighbors that were found.
 
@@ -323,52 +307,6 @@ def recall(found: Neighbors, exact: Neighbors) -> float:
     )
   same = found.ids[:, :, None] == exact.ids[:, None, :]
   return float(same.any(axis=1).mean())
-
-
-def _check_options(structure: str, options: dict[str, int]) -> None:
-  for name, value in options.items():
-    if name not in _OPTIONS[structure]:
-      accepted = ", ".join(_OPTIONS[structure]) or "no options"
-      raise InputError(
-        f"option {name!r} is not of structure {structure!r}, which takes {accepted}."
-      )
-    # A graph of one link a vector is none.
-    check_integer(f"options[{name!r}]", value, at_least=2 if name == "links" else 1)
-
-
-def check_engine(engine: str, structure: str = "flat") -> str:
-  """Returns the engine that is used: "faiss" or "jax".
-
-  Args:
-    engine: One of `ENGINES`.
-    structure: One of `STRUCTURES`.
-
-  Raises:
-    InputError: An engine that lacks the structure, or that is not installed.
-  """
-  check_one_of("engine", engine, ENGINES)
-  check_one_of("structure", structure, STRUCTURES)
-  has_faiss = importlib.util.find_spec("faiss") is not None
-  if engine == "auto":
-    on_cpu = jax.default_backend() == "cpu"
-    engine = "faiss" if structure != "flat" or (on_cpu and has_faiss) else "jax"
-  if engine == "jax" and structure != "flat":
-    refuse("structure", structure, "flat, which alone the engine jax has")
-  if engine == "faiss" and not has_faiss:
-    wanted = "jax, for FAISS is not installed (pip install 'hue_jax[observe]')"
-    refuse("engine", engine, wanted)
-  return engine
-
-
-def _make_engine(engine, space, structure, options, devices) -> Engine:
-  # Imported when used: FAISS need not be installed.
-  if engine == "faiss":
-    from hue_jax.observe.neighbors.faiss_engine import FaissEngine
-
-    return FaissEngine(space, structure, options)
-  from hue_jax.observe.neighbors.jax_engine import JaxEngine
-
-  return JaxEngine(space, devices)
 
 
 def _empty_neighbors(num_queries, k) -> Neighbors:
