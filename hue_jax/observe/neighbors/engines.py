@@ -1,23 +1,57 @@
 """Which engine finds candidates: FAISS on CPUs, JAX on accelerators."""
 
+import dataclasses
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from hue_jax.errors import InputError, check_integer, check_one_of, refuse
+from hue_jax.errors import check_one_of, refuse
 from hue_jax.observe.neighbors.space import Space
+from hue_jax.settings import integer
 
 ENGINES = ("auto", "faiss", "jax")
-STRUCTURES = ("flat", "ivf", "hnsw")
-_OPTIONS = {
-  "flat": (),
-  "ivf": ("num_lists", "lists_probed"),
-  "hnsw": ("links", "ef_construction", "ef_search"),
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat:
+  """All vectors are compared: exact."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InvertedLists:
+  """Lists of vectors that lie together, some of which are searched: approximate.
+
+  Attributes:
+    num_lists: The number of lists; 4 √vectors if None, and never so many that a list
+      has fewer than 39 vectors.
+    lists_probed: The lists that are searched; 5 % of them, at least 16, if None.
+  """
+
+  num_lists: int | None = integer(None, at_least=1)
+  lists_probed: int | None = integer(None, at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+  """Links between near vectors, which are followed: approximate.
+
+  Attributes:
+    links: The links of a vector.
+    ef_construction: The candidates that are held when the graph is built.
+    ef_search: The candidates that are held when it is searched; at least as many as
+      are asked for.
+  """
+
+  links: int = integer(32, at_least=2)  # of one link a vector none is made
+  ef_construction: int = integer(40, at_least=1)
+  ef_search: int = integer(128, at_least=1)
+
+
+STRUCTURES = {"flat": Flat, "ivf": InvertedLists, "hnsw": Graph}
 
 
 @runtime_checkable
@@ -35,8 +69,7 @@ class Engine(Protocol):
 def create_engine(
   engine: str,
   space: Space,
-  structure: str,
-  options: Mapping[str, int],
+  structure: Flat | InvertedLists | Graph,
   devices: Sequence[jax.Device] | None,
 ) -> Engine:
   """Returns an engine of the vectors of a space.
@@ -44,15 +77,14 @@ def create_engine(
   Args:
     engine: "faiss" or "jax", as `check_engine` returns it.
     space: The distinct vectors.
-    structure: One of `STRUCTURES`.
-    options: Those of the structure, as `check_options` returns them.
+    structure: The structure of the FAISS engine.
     devices: The devices of the JAX engine; all of them if None.
   """
   # Imported when used: FAISS need not be installed.
   if engine == "faiss":
     from hue_jax.observe.neighbors.faiss_engine import FaissEngine
 
-    return FaissEngine(space, structure, options)
+    return FaissEngine(space, structure)
   from hue_jax.observe.neighbors.jax_engine import JaxEngine
 
   return JaxEngine(space, devices)
@@ -80,25 +112,3 @@ def check_engine(engine: str, structure: str = "flat") -> str:
     wanted = "jax, for FAISS is not installed (pip install 'hue_jax[observe]')"
     refuse("engine", engine, wanted)
   return engine
-
-
-def check_options(structure: str, options: Mapping[str, int] | None) -> dict[str, int]:
-  """Returns the options of a structure.
-
-  Args:
-    structure: One of `STRUCTURES`.
-    options: Name → value, as `create_index` has them.
-
-  Raises:
-    InputError: An option that the structure lacks, or a value that it cannot have.
-  """
-  options = dict(options or {})
-  for name, value in options.items():
-    if name not in _OPTIONS[structure]:
-      accepted = ", ".join(_OPTIONS[structure]) or "no options"
-      raise InputError(
-        f"option {name!r} is not of structure {structure!r}, which takes {accepted}."
-      )
-    # A graph of one link a vector is none.
-    check_integer(f"options[{name!r}]", value, at_least=2 if name == "links" else 1)
-  return options

@@ -1,35 +1,29 @@
 """Candidates by FAISS, on the CPU."""
 
-from collections.abc import Mapping
-
 import faiss
 import numpy as np
 
+from hue_jax.observe.neighbors.engines import Flat, Graph, InvertedLists
 from hue_jax.observe.neighbors.space import Space
 
 _LISTS_PROBED = 0.05  # share of the inverted lists …
 _LEAST_PROBED = 16  # … and at least so many
 _VECTORS_A_LIST = 39  # of which FAISS wants to know, to place a list's center
-_LINKS = 32
-_EF_CONSTRUCTION = 40
-_EF_SEARCH = 128  # at least as many as are asked for
 
 
 class FaissEngine:
   """A FAISS index of the distinct vectors.
 
   Args:
-    space: the vectors.
-    structure: "flat", "ivf" (inverted lists, some of which are searched) or "hnsw"
-      (a graph).
-    options: `create_index` names them.
+    space: The vectors.
+    structure: How they are kept.
   """
 
-  def __init__(self, space: Space, structure: str, options: Mapping[str, int]):
-    self.exact = structure == "flat"
+  def __init__(self, space: Space, structure: Flat | InvertedLists | Graph):
+    self.exact = isinstance(structure, Flat)
     self._space = space
-    self._ef_search = options.get("ef_search", _EF_SEARCH)
-    self._index = _empty_index(structure, space, options)
+    self._structure = structure
+    self._index = _empty_index(structure, space)
     if not self._index.is_trained:
       self._index.train(_training_sample(space, self._index.nlist))
     for block in space.prepared_blocks():
@@ -37,25 +31,25 @@ class FaissEngine:
 
   def candidates(self, queries: np.ndarray, count: int) -> np.ndarray:
     """Rows about nearest to each query; −1 for none."""
-    if isinstance(self._index, faiss.IndexHNSW):
-      self._index.hnsw.efSearch = max(self._ef_search, count)
+    if isinstance(self._structure, Graph):
+      self._index.hnsw.efSearch = max(self._structure.ef_search, count)
     return self._index.search(self._space.prepared(queries), count)[1]
 
 
-def _empty_index(structure, space, options):
+def _empty_index(structure, space):
   channels = space.channels
   metric = faiss.METRIC_INNER_PRODUCT if space.metric == "cosine" else faiss.METRIC_L2
-  if structure == "flat":
+  if isinstance(structure, Flat):
     return faiss.IndexFlat(channels, metric)
-  if structure == "hnsw":
-    index = faiss.IndexHNSWFlat(channels, options.get("links", _LINKS), metric)
-    index.hnsw.efConstruction = options.get("ef_construction", _EF_CONSTRUCTION)
+  if isinstance(structure, Graph):
+    index = faiss.IndexHNSWFlat(channels, structure.links, metric)
+    index.hnsw.efConstruction = structure.ef_construction
     return index
   most_lists = max(len(space) // _VECTORS_A_LIST, 1)
-  num_lists = min(options.get("num_lists", int(4 * len(space) ** 0.5)), most_lists)
+  num_lists = min(structure.num_lists or int(4 * len(space) ** 0.5), most_lists)
   index = faiss.index_factory(channels, f"IVF{num_lists},Flat", metric)
   probed = max(int(_LISTS_PROBED * num_lists), _LEAST_PROBED)
-  index.nprobe = min(options.get("lists_probed", probed), num_lists)
+  index.nprobe = min(structure.lists_probed or probed, num_lists)
   return index
 
 

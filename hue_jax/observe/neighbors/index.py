@@ -10,14 +10,15 @@ from jaxtyping import Array, Float, Int
 
 from hue_jax.errors import InputError, check_integer, check_one_of
 from hue_jax.observe.neighbors.engines import (
+  STRUCTURES,
   Engine,
   check_engine,
-  check_options,
   create_engine,
 )
 from hue_jax.observe.neighbors.equal_rows import EqualRows
 from hue_jax.observe.neighbors.groups import Groups
 from hue_jax.observe.neighbors.space import METRICS, Space, check_finite
+from hue_jax.settings import create
 
 # Candidates beyond k that are fetched, so that rounding cannot hide one of the k.
 _MARGIN = 4
@@ -81,7 +82,7 @@ def create_index(
   """
   check_one_of("metric", metric, METRICS)
   engine = check_engine(engine, structure)
-  options = check_options(structure, options)
+  kept_as = create(STRUCTURES[structure], options or {}, "options")
   vectors = np.asarray(vectors)  # a view, of a file that is mapped
   if vectors.ndim != 2 or not vectors.size:
     raise InputError(
@@ -91,9 +92,7 @@ def create_index(
   groups = None if groups is None else Groups(groups, len(vectors))
   rows = EqualRows(vectors)
   space = Space(vectors, None if rows.all_distinct else rows.first, metric)
-  return Index(
-    space, rows, groups, create_engine(engine, space, structure, options, devices)
-  )
+  return Index(space, rows, groups, create_engine(engine, space, kept_as, devices))
 
 
 class Index:
