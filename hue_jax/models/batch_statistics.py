@@ -16,15 +16,15 @@ def batch_statistics(
   variables: Mapping[str, Any],
   pixels: Float[Array, "batch height width channels"],
 ) -> Any:
-  """The statistics of one batch, whatever the momentum m with which they run.
+  """Computes the statistics of one batch, whatever the momentum m of running ones.
 
   One training step takes statistics s to m · s + (1 − m) · batch: of s = 0 and s = 1
   follow m and, without loss of digits, batch.
 
   Args:
-    model: the network.
-    variables: its `params` and `batch_stats`.
-    pixels: the batch, as the network takes it.
+    model: The network.
+    variables: Its `params` and `batch_stats`.
+    pixels: The batch, as the network takes it.
 
   Returns:
     The `batch_stats`.

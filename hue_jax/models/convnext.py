@@ -57,17 +57,17 @@ class ConvNeXt(nn.Module):
   `features` is the mean over the positions of stage4 after a layer norm.
 
   Attributes:
-    num_classes: outputs of the head.
-    stage_sizes: blocks a stage.
-    width: channels of the first stage; doubled at every stage.
-    patch_size: side of the squares of pixels that the stem makes positions of; 1 or 2
+    num_classes: Outputs of the head.
+    stage_sizes: Blocks a stage.
+    width: Channels of the first stage; doubled at every stage.
+    patch_size: Side of the squares of pixels that the stem makes positions of; 1 or 2
       for small images.
-    layer_scale: initial factor of each block's channels.
-    drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / (n − 1),
+    layer_scale: Initial factor of each block's channels.
+    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / (n − 1),
       in training.
-    dtype: type of the computation (bfloat16 for half precision); parameters and logits
+    dtype: Type of the computation (bfloat16 for half precision); parameters and logits
       are float32.
-    axis_name: without effect: there is no batch norm.
+    axis_name: It has no effect: there is no batch norm.
   """
 
   num_classes: int

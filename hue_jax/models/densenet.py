@@ -49,15 +49,15 @@ class DenseNet(nn.Module):
   so that `features` is its mean.
 
   Attributes:
-    num_classes: outputs of the head.
-    stage_sizes: layers a dense block.
-    growth_rate: channels that a layer adds; the stem has twice as many.
+    num_classes: Outputs of the head.
+    stage_sizes: Layers a dense block.
+    growth_rate: Channels that a layer adds; the stem has twice as many.
     stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride 2), or
       "small" (3×3 convolution of stride 1).
-    dropout_rate: of what each layer adds, in training.
-    dtype: type of the computation (bfloat16 for half precision); parameters,
+    dropout_rate: The dropout of what each layer adds, in training.
+    dtype: Type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: mapped axis over which batch norm takes its statistics; None for each
+    axis_name: Mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 

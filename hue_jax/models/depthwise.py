@@ -15,18 +15,21 @@ def depthwise_conv(
   padding: str | Sequence[tuple[int, int]],
   **settings: Any,
 ) -> Float[Array, "batch new_height new_width channels"]:
-  """y[b, i, j, c] = Σ x[b, i·s + m, j·s + n, c] · kernel[m, n, 0, c], zeros around x.
+  """Convolves each channel by itself, with zeros around the layer.
+
+  y[b, i, j, c] = Σ x[b, i·s + m, j·s + n, c] · kernel[m, n, 0, c].
 
   For `flax.linen.Conv`'s argument of the name `conv_general_dilated`. On a CPU, where
   XLA's convolutions of grouped channels take long, it is a sum over the kernel's
   positions of shifted layers; elsewhere it is XLA's.
 
   Args:
-    inputs: the layer.
-    kernel: one filter a channel.
-    window_strides: down and right.
+    inputs: The layer x.
+    kernel: The kernel, one filter a channel.
+    window_strides: The strides, down and right.
     padding: "SAME", "VALID", or pairs of pixels before and after.
-    **settings: of `jax.lax.conv_general_dilated`: not dilated, one group a channel.
+    **settings: Those of `jax.lax.conv_general_dilated`: not dilated, one group a
+      channel.
 
   Returns:
     The layer convolved, in the inputs' type.

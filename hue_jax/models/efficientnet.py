@@ -124,19 +124,19 @@ class EfficientNet(nn.Module):
   `top` is the last 1×1 convolution, of which `features` is the mean.
 
   Attributes:
-    num_classes: outputs of the head.
-    width: factor of the channels, rounded to multiples of 8.
-    depth: factor of the blocks of the stages, rounded up.
-    lite: whether it is of the Lite variants.
+    num_classes: Outputs of the head.
+    width: Factor of the channels, rounded to multiples of 8.
+    depth: Factor of the blocks of the stages, rounded up.
+    lite: Whether it is of the Lite variants.
     padding: "same" as TensorFlow has it, or "symmetric" as PyTorch.
-    epsilon: of batch norm; PyTorch's own trainings have 1e-5.
-    stem_strides: 2; 1 keeps the resolution of small images.
-    dropout_rate: of the features, in training.
-    drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / n, in
+    epsilon: The ε of batch norm; PyTorch's own trainings have 1e-5.
+    stem_strides: The strides of the stem; 1 keeps the resolution of small images.
+    dropout_rate: The dropout of the features, in training.
+    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / n, in
       training.
-    dtype: type of the computation (bfloat16 for half precision); parameters,
+    dtype: Type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: mapped axis over which batch norm takes its statistics; None for each
+    axis_name: Mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 

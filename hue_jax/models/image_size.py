@@ -11,10 +11,10 @@ def check_image_size(
   """Raises an InputError unless a network takes images of this shape.
 
   Args:
-    network: what the error calls it.
+    network: The name of the network, for the error.
     shape: (batch, height, width, channels).
-    at_least: least height and width.
-    multiple_of: of which height and width must be multiples.
+    at_least: The least height and width.
+    multiple_of: A number of which height and width must be multiples.
   """
   _, height, width, _ = shape
   if min(height, width) >= at_least and not (

@@ -157,13 +157,13 @@ class InceptionV3(nn.Module):
   and stage3 8 × 8.
 
   Attributes:
-    num_classes: outputs of the head.
-    count_padding: whether zeros beyond the edge count in the blocks' average pooling,
+    num_classes: Outputs of the head.
+    count_padding: Whether zeros beyond the edge count in the blocks' average pooling,
       as in PyTorch; TensorFlow leaves them out.
-    dropout_rate: of the features, in training.
-    dtype: type of the computation (bfloat16 for half precision); parameters,
+    dropout_rate: The dropout of the features, in training.
+    dtype: Type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: mapped axis over which batch norm takes its statistics; None for each
+    axis_name: Mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 

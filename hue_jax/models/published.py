@@ -22,11 +22,11 @@ class Published:
   """A network as published.
 
   Attributes:
-    model: the Flax module, with ImageNet's 1000 classes in the order of its synsets.
+    model: The Flax module, with ImageNet's 1000 classes in the order of its synsets.
     variables: `{"params": …, "batch_stats": …}`.
-    image_size: side in pixels of the images that it was trained on.
-    pixel_mean: subtracted from pixels in [0, 1].
-    pixel_std: by which the difference is divided.
+    image_size: Side in pixels of the images that it was trained on.
+    pixel_mean: What is subtracted from pixels in [0, 1].
+    pixel_std: What the difference is divided by.
   """
 
   model: nn.Module
@@ -46,21 +46,21 @@ PIXEL_MEAN, PIXEL_STD = (127 / 255,), (128 / 255,)
 
 
 def published_names() -> tuple[str, ...]:
-  """Names that `load_published` takes."""
+  """Returns the names that `load_published` takes."""
   return tuple(_IMAGE_SIZES)
 
 
 def load_published(name: str) -> Published:
-  """A pre-trained network by name.
+  """Loads a pre-trained network by name.
 
   Args:
-    name: one of `published_names()`.
+    name: One of `published_names()`.
 
   Returns:
     The network.
 
   Raises:
-    InputError: an unknown name, or a package that is not installed.
+    InputError: The name is unknown, or its package is not installed.
   """
   check_one_of("network", name, _IMAGE_SIZES)
   model = create_model(name, num_classes=1000)

@@ -31,7 +31,7 @@ _MODELS = {
 
 
 def model_names() -> tuple[str, ...]:
-  """Names that `create_model` takes."""
+  """Returns the names that `create_model` takes."""
   return tuple(_MODELS)
 
 
@@ -99,10 +99,10 @@ def checked_options(
 def tap_shapes(
   model: nn.Module, image_shape: tuple[int, int, int]
 ) -> dict[str, tuple[int, ...]]:
-  """Shape of every tap for one image, found without computing anything.
+  """Finds the shape of every tap for one image, without computing anything.
 
   Args:
-    model: a network of `create_model`.
+    model: A network of `create_model`.
     image_shape: (height, width, channels) of an image.
 
   Returns:

@@ -85,19 +85,19 @@ class ResNet(nn.Module):
   """Residual network with the taps stem, stage1 … stage4 (or 3) and features.
 
   Attributes:
-    num_classes: outputs of the head.
+    num_classes: Outputs of the head.
     block: `BasicBlock` or `Bottleneck`.
-    stage_sizes: blocks a stage.
+    stage_sizes: Blocks a stage.
     stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride 2), or
       "small" (3×3 convolution of stride 1) for images of 8 to 64 pixels.
-    stride_in_1x1: whether the first convolution of a bottleneck carries the stride, as
+    stride_in_1x1: Whether the first convolution of a bottleneck carries the stride, as
       in the paper and in Keras.
-    drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / (n − 1),
+    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / (n − 1),
       in training.
-    width: channels of the first stage's 3×3 convolutions; doubled at every stage.
-    dtype: type of the computation (bfloat16 for half precision); parameters,
+    width: Channels of the first stage's 3×3 convolutions; doubled at every stage.
+    dtype: Type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: mapped axis over which batch norm takes its statistics, so that the
+    axis_name: Mapped axis over which batch norm takes its statistics, so that the
       numbers do not depend on the number of devices; None for each device's own.
   """
 

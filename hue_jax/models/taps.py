@@ -10,9 +10,9 @@ def hand_out(
   """Sows a layer into the collection `taps`, where it replaces an earlier one.
 
   Args:
-    module: that computes the layer.
-    tap: its name.
-    layer: any array.
+    module: The module that computes the layer.
+    tap: The name of the tap.
+    layer: Any array.
 
   Returns:
     The layer.

@@ -33,16 +33,16 @@ class VGG(nn.Module):
   convolutions: stage1 at that of the image, stage5 at a sixteenth of it.
 
   Attributes:
-    num_classes: outputs of the head.
-    stage_sizes: convolutions a stage.
-    batch_norm: whether each of these is normalized.
-    width: channels of the first stage; doubled at every stage up to eight times.
-    hidden: width of the two dense layers before the head; 0: the head looks at the mean
+    num_classes: Outputs of the head.
+    stage_sizes: Convolutions a stage.
+    batch_norm: Whether each of these is normalized.
+    width: Channels of the first stage; doubled at every stage up to eight times.
+    hidden: Width of the two dense layers before the head; 0: the head looks at the mean
       over positions instead, as is usual for small images.
-    dropout_rate: of these two layers, in training.
-    dtype: type of the computation (bfloat16 for half precision); parameters,
+    dropout_rate: The dropout of these two layers, in training.
+    dtype: Type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: mapped axis over which batch norm takes its statistics; None for each
+    axis_name: Mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 
@@ -116,14 +116,14 @@ class VGG(nn.Module):
 def adaptive_average_pool(
   x: Float[Array, "batch height width channels"], side: int
 ) -> Float[Array, "batch {side} {side} channels"]:
-  """Means over windows that cover the layer in `side` × `side` steps, as in PyTorch.
+  """Takes means over `side` × `side` windows that cover the layer, as in PyTorch.
 
   Window i of n reaches from ⌊i · length / n⌋ to ⌈(i + 1) · length / n⌉; windows overlap
   where n does not divide the length, and repeat where it is larger.
 
   Args:
-    x: a layer.
-    side: rows and columns of the result.
+    x: A layer.
+    side: Rows and columns of the result.
 
   Returns:
     The means.

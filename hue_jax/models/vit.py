@@ -71,22 +71,22 @@ class ViT(nn.Module):
   result of each quarter of the blocks.
 
   Attributes:
-    num_classes: outputs of the head.
-    width: channels of a token.
-    depth: blocks.
-    num_heads: of the attention.
-    patch_size: side of the square of pixels that makes a token.
-    mlp_ratio: channels between the dense layers of a block, over the width.
+    num_classes: Outputs of the head.
+    width: Channels of a token.
+    depth: The number of blocks.
+    num_heads: The heads of the attention.
+    patch_size: Side of the square of pixels that makes a token.
+    mlp_ratio: Channels between the dense layers of a block, over the width.
     pooling: "token", the features are those of the class token; "mean", the mean of
       all tokens, and there is no class token.
     position_embedding: "learned", for the number of tokens at initialization; or
       "sincos2d", which takes any.
-    dropout_rate: in the blocks, in training.
-    drop_path_rate: block i = 0, 1, … of n is left out at this rate times i / (n − 1),
+    dropout_rate: The dropout in the blocks, in training.
+    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / (n − 1),
       in training.
-    dtype: type of the computation (bfloat16 for half precision); parameters and logits
+    dtype: Type of the computation (bfloat16 for half precision); parameters and logits
       are float32.
-    axis_name: without effect: there is no batch norm.
+    axis_name: It has no effect: there is no batch norm.
   """
 
   num_classes: int

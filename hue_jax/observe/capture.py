@@ -31,10 +31,10 @@ class Sample:
   """The images that are observed.
 
   Attributes:
-    dataset: of the images.
-    split: of the data set.
-    indices: of the images in the split, [images].
-    labels: their classes, [images].
+    dataset: The data set of the images.
+    split: The split of the data set.
+    indices: The places of the images in the split, [images].
+    labels: The class of each image, [images].
   """
 
   dataset: Dataset
@@ -43,7 +43,7 @@ class Sample:
   labels: np.ndarray
 
   def batches(self, network: Network, batch_size: int, first: int = 0):
-    """Batches of the images from one on, made as the network wants them."""
+    """Reads the images from one on, in batches, as the network wants them."""
     return self._read(
       network,
       self.indices[first:],
@@ -56,12 +56,12 @@ class Sample:
   def pictures(
     self, network: Network, places: np.ndarray, image_size: int | None = None
   ) -> UInt8[np.ndarray, "images height width channels"]:
-    """A few of the images, as the network sees them.
+    """Reads a few of the images, as the network sees them.
 
     Args:
-      network: that wants the images.
-      places: in the sample, of the images.
-      image_size: another size than the network's.
+      network: The network that wants the images.
+      places: The places of the images in the sample.
+      image_size: A size other than the network's.
 
     Returns:
       The images in the order of `places`.
@@ -103,21 +103,21 @@ def capture(
   which they must share.
 
   Args:
-    network: whose layers are captured.
-    sample: the images.
-    folder: of the store.
-    taps: the layers; all if none is given.
-    positions_per_image: sampled without replacement from each layer by the seed; 0,
-      or more than a layer has, takes all.
+    network: The network whose layers are captured.
+    sample: The images.
+    folder: The folder of the store.
+    taps: The layers; all if none is given.
+    positions_per_image: The positions that are sampled without replacement from each
+      layer, by the seed; 0, or more than a layer has, takes all.
     dtype: "float16" or "float32".
-    batch_size: over all devices.
-    seed: of the positions.
+    batch_size: The images of a batch, over all devices.
+    seed: The seed of the positions.
 
   Returns:
     The store, complete.
 
   Raises:
-    InputError: a tap that the network lacks, an argument out of its range, a store of
+    InputError: A tap that the network lacks, an argument out of its range, a store of
       something else in the folder, or activations that cannot be kept.
   """
   check_one_of("dtype", dtype, DTYPES)

@@ -24,10 +24,10 @@ class Drawn:
   """A figure that can be drawn for any theme.
 
   Attributes:
-    name: of its files.
-    observation: that it belongs to.
-    tap: the layer of a detail; "" for an overview.
-    description: what it shows, for those who cannot see it.
+    name: The name of its files.
+    observation: The name of the observation that it belongs to.
+    tap: The layer of a detail; "" for an overview.
+    description: What it shows, for those who cannot see it.
     draw: Theme → figure.
   """
 
@@ -39,13 +39,13 @@ class Drawn:
 
 
 def figures(results: Results) -> Iterator[Drawn]:
-  """All figures of a report, those of one observation together.
+  """Lists the figures of a report, those of one observation together.
 
   Args:
-    results: what the report says.
+    results: What the report says.
 
-  Returns:
-    Figures, not drawn yet.
+  Yields:
+    The figures, not drawn yet.
   """
   for observation in results.observations:
     if observation.statistics[0].taps:

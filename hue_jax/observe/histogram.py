@@ -9,11 +9,11 @@ from hue_jax.observe.resampling import ratio
 def histogram_density(
   values: Float[np.ndarray, "values"], edges: Float[np.ndarray, "edges"]
 ) -> Float[np.ndarray, "bins"]:
-  """Share of the values in each bin, divided by its width.
+  """Computes the share of the values in each bin, divided by its width.
 
   Args:
-    values: in any order.
-    edges: of the bins, rising.
+    values: The values, in any order.
+    edges: The edges of the bins, rising.
 
   Returns:
     The density, in 1 / unit of the values; NaN where there is no value.

@@ -9,13 +9,13 @@ from hue_jax.hue import polar_grid
 def direction(
   x: np.ndarray, y: np.ndarray, height: int, width: int
 ) -> Complex[np.ndarray, "*shape"]:
-  """exp(iφ) of positions, φ being their position hue; 0 at the exact center.
+  """Computes exp(iφ), φ being the position hue; 0 at the exact center.
 
   Args:
-    x: columns.
-    y: rows.
-    height: rows of the layer.
-    width: columns of the layer.
+    x: The columns of the positions.
+    y: Their rows.
+    height: The rows of the layer.
+    width: The columns of the layer.
 
   Returns:
     Unit complex numbers, or 0.
@@ -27,16 +27,18 @@ def direction(
 def radius(
   x: np.ndarray, y: np.ndarray, height: int, width: int
 ) -> Float[np.ndarray, "*shape"]:
-  """Distance from the center, in half-sides: 1 at the middle of a side, √2 in a corner.
+  """Computes the distance from the center, in half-sides.
+
+  It is 1 at the middle of a side, and √2 in a corner.
 
   Args:
-    x: columns.
-    y: rows.
-    height: rows of the layer.
-    width: columns of the layer.
+    x: The columns of the positions.
+    y: Their rows.
+    height: The rows of the layer.
+    width: The columns of the layer.
 
   Returns:
-    Distances, of the centers of the cells.
+    The distances of the centers of the cells.
   """
   return np.hypot(
     (2 * np.asarray(x) + 1 - width) / width, (2 * np.asarray(y) + 1 - height) / height
@@ -49,7 +51,7 @@ def signed_root_of_pairs(
   counts: Float[np.ndarray, "draws"],
   count_squares: Float[np.ndarray, "draws"],
 ) -> Float[np.ndarray, "draws"]:
-  """Resultant length R of unit phasors, by pairs of different images.
+  """Computes the resultant length R of unit phasors, by pairs of different images.
 
   With s the sum of the phasors of an image and n their number, and sums over images,
   R² = (|Σ s|² − Σ |s|²) / ((Σ n)² − Σ n²): the mean cosine between phasors of two

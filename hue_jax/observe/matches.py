@@ -17,13 +17,14 @@ _VECTORS_AT_ONCE = 2**14
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Matches:
-  """Neighbors of the vectors of some images of a layer.
+  """The neighbors of the vectors of some images of a layer.
 
   Attributes:
-    layer: whose vectors they are.
-    images: places in the sample of the images that were searched for, [images].
-    rows: of the layer, those of each of them, [images, positions].
-    neighbors: rows of the nearest vectors of other images, [images, positions, k].
+    layer: The layer of the vectors.
+    images: The places in the sample of the images that were searched for, [images].
+    rows: The rows of the layer that are theirs, [images, positions].
+    neighbors: The rows of the nearest vectors of other images, [images, positions,
+      k].
   """
 
   layer: Layer
@@ -48,10 +49,10 @@ class Votes:
   The class of most neighbors wins, and among equals that of the nearest.
 
   Attributes:
-    matches: the neighbors.
-    correct: [images, positions].
-    shuffled: likewise for each labeling that was shuffled over images,
-      [shuffles, images, positions].
+    matches: The neighbors.
+    correct: Whether the vote is right, [images, positions].
+    shuffled: Likewise for each labeling that was shuffled over images, [shuffles,
+      images, positions].
   """
 
   matches: Matches
@@ -67,9 +68,9 @@ def count_votes(
   """Lets the neighbors vote.
 
   Args:
-    matches: the neighbors.
-    labels: class of every image of the sample.
-    shuffles: the labels, shuffled over images.
+    matches: The neighbors.
+    labels: The class of every image of the sample.
+    shuffles: The labels, shuffled over images.
 
   Returns:
     The votes.
@@ -89,16 +90,16 @@ def find_matches(
   """Searches a layer for the neighbors of the vectors of some images.
 
   Args:
-    layer: with the vectors.
-    index: of them, whose groups are their images.
-    images: places in the sample of the images to search for.
-    k: neighbors of each vector; those of its own image do not count.
+    layer: The layer with the vectors.
+    index: The index of the vectors, whose groups are their images.
+    images: The places in the sample of the images to search for.
+    k: The neighbors of each vector; those of its own image do not count.
 
   Returns:
     The neighbors.
 
   Raises:
-    InputError: fewer than k vectors in other images.
+    InputError: There are fewer than k vectors in other images.
   """
   per_image = len(layer.image) // (layer.image[-1] + 1)
   rows = images[:, None] * per_image + np.arange(per_image)
@@ -114,8 +115,8 @@ def layer_facts(layer: Layer, num_queries: int) -> LayerFacts:
   """Counts what has no direction: dead channels, zero vectors, gray vectors.
 
   Args:
-    layer: with the vectors.
-    num_queries: of them searched for neighbors.
+    layer: The layer with the vectors.
+    num_queries: The number of vectors that were searched for neighbors.
 
   Returns:
     The counts.
@@ -144,13 +145,13 @@ def _has_hue(vectors):
 def vote(
   neighbor_labels: Int[Array | np.ndarray, "*batch k"],
 ) -> Int[Array, "*batch"]:
-  """The class of most neighbors; among equals, that of the nearest.
+  """Finds the class of most neighbors; among equals, that of the nearest.
 
   Args:
-    neighbor_labels: classes of the neighbors, the nearest first.
+    neighbor_labels: The classes of the neighbors, the nearest first.
 
   Returns:
-    The class voted for.
+    The class that is voted for.
   """
   neighbor_labels = jnp.asarray(neighbor_labels)
   same = neighbor_labels[..., :, None] == neighbor_labels[..., None, :]

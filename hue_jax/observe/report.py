@@ -32,9 +32,9 @@ def write_report(results: Results, viewer: Viewer, folder: str | os.PathLike[str
   """Writes report.html, figures/*.png and *.svg, results.json and results.csv.
 
   Args:
-    results: what the report says.
-    viewer: what it can show.
-    folder: for the files; those of an earlier report are replaced.
+    results: What the report says.
+    viewer: What it can show.
+    folder: The folder of the files; those of an earlier report are replaced.
   """
   folder = Path(folder)
   (folder / "figures").mkdir(parents=True, exist_ok=True)

@@ -25,10 +25,10 @@ class Resamples:
   """What all intervals of a report are taken from.
 
   Attributes:
-    labels: class of each image of the sample, [sample].
-    shuffles: the labels, shuffled over the images, [shuffles, sample].
-    weights: how often each of the images that were searched for was drawn, with
-      replacement, [draws, images].
+    labels: The class of each image of the sample, [sample].
+    shuffles: The labels, shuffled over the images, [shuffles, sample].
+    weights: The number of times that each of the images that were searched for was
+      drawn, with replacement, [draws, images].
   """
 
   labels: Int[np.ndarray, "sample"]
@@ -47,11 +47,11 @@ def resample(
   """Draws the resamples.
 
   Args:
-    labels: class of each image of the sample.
-    num_images: how many of them are searched for, and drawn from.
-    num_bootstrap: draws of images with replacement.
-    num_shuffles: permutations of the labels.
-    seed: of both.
+    labels: The class of each image of the sample.
+    num_images: The number of images that are searched for, and drawn from.
+    num_bootstrap: The draws of images with replacement.
+    num_shuffles: The permutations of the labels.
+    seed: The seed of both.
 
   Returns:
     The resamples.
@@ -69,16 +69,16 @@ def measure(
   untrained: WeightedStatistic,
   resamples: Resamples,
 ) -> ControlledEstimate:
-  """A statistic beside its controls.
+  """Measures a statistic beside its controls.
 
   Args:
-    trained: of the trained network.
-    shuffled: its values with labels shuffled.
-    untrained: of the untrained network.
-    resamples: of the images.
+    trained: The statistic of the trained network.
+    shuffled: Its values with labels shuffled.
+    untrained: The statistic of the untrained network.
+    resamples: Those of the images.
 
   Returns:
-    Values and 95 % intervals. NaN where a statistic is not defined.
+    The values and their 95 % intervals; NaN where a statistic is not defined.
   """
   value = bootstrap(trained, resamples)
   chance = np.fromiter(shuffled, np.float64)
@@ -93,25 +93,25 @@ def measure(
 
 
 def bootstrap(statistic: WeightedStatistic, resamples: Resamples) -> Estimate:
-  """A statistic of all images, with its bootstrap interval.
+  """Computes a statistic of all images, with its bootstrap interval.
 
   Args:
-    statistic: of weights of the images.
-    resamples: of the images.
+    statistic: A function of weights of the images.
+    resamples: Those of the images.
 
   Returns:
-    Value and 95 % percentile interval.
+    The value and its 95 % percentile interval.
   """
   low, high = _interval(statistic(resamples.weights))
   return Estimate(float(of_all(statistic, resamples.weights.shape[1])), low, high)
 
 
 def of_all(statistic: Callable[[np.ndarray], np.ndarray], num_images: int):
-  """A statistic of all images, each once: a number, or a vector for `bands`.
+  """Computes a statistic of all images, each once: a number, or a vector.
 
   Args:
-    statistic: of weights of the images.
-    num_images: how many there are.
+    statistic: A function of weights of the images.
+    num_images: The number of images.
 
   Returns:
     Its value.
@@ -122,14 +122,14 @@ def of_all(statistic: Callable[[np.ndarray], np.ndarray], num_images: int):
 def bands(
   statistic: Callable[[np.ndarray], np.ndarray], resamples: Resamples
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """As `bootstrap`, of a statistic that is a vector: value, low and high.
+  """Computes a vector of all images, with its bootstrap intervals.
 
   Args:
-    statistic: weights [draws, images] → [draws, bins].
-    resamples: of the images.
+    statistic: Weights [draws, images] → [draws, bins].
+    resamples: Those of the images.
 
   Returns:
-    Three vectors [bins]; NaN where a bin is empty.
+    The values, the low ends and the high ends, [bins]; NaN where a bin is empty.
   """
   samples = statistic(resamples.weights)
   edges = np.full((2, samples.shape[1]), np.nan)
@@ -139,7 +139,7 @@ def bands(
 
 
 def ratio(numerator, denominator):
-  """numerator / denominator, NaN where the denominator is not positive."""
+  """Returns numerator / denominator, NaN where the denominator is not positive."""
   numerator, denominator = np.broadcast_arrays(numerator, denominator)
   result = np.full(numerator.shape, np.nan)
   np.divide(numerator, denominator, out=result, where=denominator > 0)

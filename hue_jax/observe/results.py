@@ -15,9 +15,9 @@ class Estimate:
   """A number with its 95 % interval.
 
   Attributes:
-    value: of all images.
-    low: 2.5 % of the bootstrap, or of the permutations.
-    high: 97.5 %.
+    value: The value of all images.
+    low: The 2.5th percentile of the bootstrap, or of the permutations.
+    high: The 97.5th percentile.
   """
 
   value: float
@@ -30,10 +30,10 @@ class ControlledEstimate:
   """One statistic at one tap, beside its controls.
 
   Attributes:
-    trained: of the network, with the interval of a bootstrap over images.
-    shuffled: its mean when labels are shuffled over images, with 95 % of the shuffles.
+    trained: That of the network, with the interval of a bootstrap over images.
+    shuffled: Its mean when labels are shuffled over images, with 95 % of the shuffles.
     p_value: (1 + shuffles that reach the trained value) / (1 + shuffles).
-    untrained: of the untrained network, with its bootstrap interval.
+    untrained: That of the untrained network, with its bootstrap interval.
   """
 
   trained: Estimate
@@ -47,10 +47,10 @@ class Statistic:
   """One statistic over the taps.
 
   Attributes:
-    name: identifier, such as "knn_accuracy".
-    label: what a figure's axis says, unit included.
-    definition: one sentence, with the formula.
-    taps: tap → measured.
+    name: The identifier, such as "knn_accuracy".
+    label: What a figure's axis says, unit included.
+    definition: A sentence, with the formula.
+    taps: Tap → the statistic there.
   """
 
   name: str
@@ -65,22 +65,22 @@ class Observation:
 
   Attributes:
     name: "by_layer", "by_position", "matches_in_plane" or "matches_in_space".
-    title: of its section.
-    claim: what the source says, in a sentence.
-    statistics: the first is the one that the verdict is about.
-    holds: tap → whether the claim holds there: above both controls.
-    verdict: what was found, in plain words.
-    numbers: single numbers without an interval, such as p-values: name → tap → value.
-    curves: what its figure draws: name → tap → arrays by name. Of "by_position":
+    title: The title of its section.
+    claim: What the source says, in a sentence.
+    statistics: The statistics; the verdict is about the first.
+    holds: Tap → whether the claim holds there: above both controls.
+    verdict: What was found, in plain words.
+    numbers: Single numbers without an interval, such as p-values: name → tap → value.
+    curves: What its figure draws: name → tap → arrays by name. Of "by_position":
       "map" (trained, untrained [height, width], NaN where nothing was sampled),
       "by_angle" and "by_radius" (edges [bins + 1]; trained, trained_low, trained_high,
       shuffled, untrained [bins]). Of "matches_in_plane": "hue_difference" and
       "radius_difference" (edges [bins + 1]; same, other, untrained_same,
       untrained_other [bins], densities). Of "matches_in_space": "hue_by_class" (edges
       [bins + 1]; classes [classes]; trained, untrained [classes, bins], densities;
-      mean_direction,
-      resultant_length [classes]) and "hue_by_position_hue" (edges [bins + 1]; trained,
-      untrained [bins of φ, bins of θ], the density of θ for each φ).
+      mean_direction, resultant_length [classes]) and "hue_by_position_hue" (edges
+      [bins + 1]; trained, untrained [bins of φ, bins of θ], the density of θ for each
+      φ).
   """
 
   name: str
@@ -99,11 +99,11 @@ class LayerFacts:
 
   Attributes:
     shape: (height, width, channels); height and width are 1 for a pooled layer.
-    num_vectors: in the sample.
-    num_queries: of them searched for neighbors.
-    dead_channels: constant over the whole sample.
-    zero_vectors: all of whose channels are 0.
-    gray_vectors: that have no hue.
+    num_vectors: The vectors in the sample.
+    num_queries: The vectors that were searched for neighbors.
+    dead_channels: The channels that are constant over the whole sample.
+    zero_vectors: The vectors all of whose channels are 0.
+    gray_vectors: The vectors that have no hue.
   """
 
   shape: tuple[int, int, int]
@@ -119,14 +119,14 @@ class Results:
   """All that a report says.
 
   Attributes:
-    network: its name.
-    data: the data set and split.
-    class_names: of the data set.
-    num_images: that were observed.
-    settings: of the run.
-    provenance: command, date, hardware, versions, seconds: name → text.
-    layers: network ("trained", "untrained") → tap → facts.
-    observations: the four.
+    network: The name of the network.
+    data: The data set and split.
+    class_names: The names of the classes of the data set.
+    num_images: The number of images that were observed.
+    settings: The settings of the run.
+    provenance: Command, date, hardware, versions, seconds: name → text.
+    layers: Network ("trained", "untrained") → tap → facts.
+    observations: The four observations.
   """
 
   network: str
@@ -144,14 +144,14 @@ class ViewerLayer:
   """A layer of the viewer's images, and the neighbors of its positions.
 
   Attributes:
-    colors: uint8 [images, height, width, 3], by hue, saturation and magnitude.
-    rows: of the grid of positions that can be picked, [rows].
-    columns: of that grid, [columns].
-    neighbor_image: place in `Viewer.images` of each neighbor's image,
+    colors: Uint8 [images, height, width, 3], by hue, saturation and magnitude.
+    rows: The rows of the grid of positions that can be picked, [rows].
+    columns: The columns of that grid, [columns].
+    neighbor_image: The place in `Viewer.images` of each neighbor's image,
       [images, rows, columns, k].
-    neighbor_x: column of the neighbor's position in its layer, likewise.
-    neighbor_y: row, likewise.
-    neighbor_distance: likewise.
+    neighbor_x: The column of the neighbor's position in its layer, likewise.
+    neighbor_y: Its row, likewise.
+    neighbor_distance: Its distance, likewise.
   """
 
   colors: np.ndarray
@@ -168,12 +168,12 @@ class Viewer:
   """What the report's viewer can show.
 
   Attributes:
-    images: uint8 [n, size, size, channels]: those of the viewer first, then those
+    images: Uint8 [n, size, size, channels]: those of the viewer first, then those
       that hold neighbors.
-    labels: class of each.
-    ids: index of each in its split.
-    num_shown: how many of them can be picked.
-    layers: tap → layer.
+    labels: The class of each.
+    ids: The index of each in its split.
+    num_shown: The number of images that can be picked.
+    layers: Tap → layer.
   """
 
   images: np.ndarray

@@ -21,6 +21,13 @@ import numpy as np
 
 from hue_jax.errors import InputError
 from hue_jax.files import write_text
+from hue_jax.observe.array_files import (
+  allocate,
+  check_size,
+  read_array,
+  sync,
+  write_rows,
+)
 from hue_jax.philox import uniforms
 
 DTYPES = ("float16", "float32")
@@ -34,13 +41,13 @@ class Layer:
   """The vectors of one layer.
 
   Attributes:
-    tap: its name.
+    tap: The name of the layer.
     shape: (height, width, channels); height and width are 1 for a pooled layer.
-    vectors: [vectors, channels], on disk.
-    image: place in the sample of each vector's image, [vectors].
-    label: its class, [vectors].
-    x: column, [vectors].
-    y: row, [vectors].
+    vectors: The vectors, [vectors, channels], on disk.
+    image: The place in the sample of each vector's image, [vectors].
+    label: The class of that image, [vectors].
+    x: The column of each vector's position, [vectors].
+    y: The row of that position, [vectors].
   """
 
   tap: str
@@ -57,12 +64,12 @@ class Identity:
   """What makes a store this one and no other: a capture of another is refused.
 
   Attributes:
-    network: fingerprint of weights and of how images are made.
-    data: name and version of the data set, and split.
-    seed: of the positions.
-    positions_per_image: sampled of each layer; 0 for all.
-    dtype: of the vectors.
-    taps: tap → [height, width, channels].
+    network: The fingerprint of weights and of how images are made.
+    data: The name and version of the data set, and the split.
+    seed: The seed of the positions.
+    positions_per_image: The positions that are sampled of each layer; 0 for all.
+    dtype: The type of the vectors.
+    taps: Tap → [height, width, channels].
   """
 
   network: str
@@ -78,11 +85,11 @@ class Store:
   """The folder of a capture; `open_store` and `create_store` give it.
 
   Attributes:
-    folder: where it is.
-    identity: of what was captured.
-    images: index in the split of each image, [images].
-    labels: class of each image, [images].
-    num_done: images that are complete.
+    folder: The folder.
+    identity: What was captured.
+    images: The index in the split of each image, [images].
+    labels: The class of each image, [images].
+    num_done: The number of images that are complete.
   """
 
   folder: Path
@@ -93,7 +100,7 @@ class Store:
 
   @property
   def num_images(self) -> int:
-    """Images of the capture, complete or not."""
+    """The number of images of the capture, complete or not."""
     return len(self.images)
 
   @property
@@ -102,16 +109,16 @@ class Store:
     return tuple(self.identity.taps)
 
   def layer(self, tap: str) -> Layer:
-    """The vectors of a layer, memory-mapped.
+    """Opens the vectors of a layer, memory-mapped.
 
     Args:
-      tap: one of `taps`.
+      tap: The name of the layer, one of `taps`.
 
     Returns:
       The layer.
 
     Raises:
-      InputError: a layer that is not kept, or a capture that is not complete.
+      InputError: The layer is not kept, or the capture is not complete.
     """
     if tap not in self.taps:
       raise InputError(
@@ -135,32 +142,31 @@ class Store:
     )
 
   def positions(self, tap: str) -> np.ndarray:
-    """Row · width + column of each vector, int32 [images, positions]."""
+    """Returns row · width + column of each vector, int32 [images, positions]."""
     return np.load(self.positions_path(tap), mmap_mode="r")
 
   def write(self, tap: str, first_image: int, vectors: np.ndarray) -> None:
     """Writes the vectors of some images; `advance` makes them count.
 
     Args:
-      tap: the layer.
-      first_image: place in the sample of the first of them.
-      vectors: finite float32 [images, positions, channels].
+      tap: The layer.
+      first_image: The place in the sample of the first of them.
+      vectors: The vectors, finite float32 [images, positions, channels].
 
     Raises:
-      InputError: vectors that the store's type cannot hold.
+      InputError: The store's type cannot hold the vectors.
     """
     with np.errstate(over="ignore"):
       rows = vectors.astype(self.identity.dtype)
     _check_finite(tap, vectors, rows)
-    with open(self.vectors_path(tap), "r+b") as file:
-      start = _header_size(file) + first_image * rows[0].nbytes
-      _write_at(file.fileno(), rows.tobytes(), start)
+    rows = rows.reshape(-1, rows.shape[-1])
+    first = first_image * self.positions_per_image(tap)
+    write_rows(self.vectors_path(tap), first, rows)
 
   def flush(self) -> None:
     """Waits until what this process has written is on the disk."""
     for tap in self.taps:
-      with open(self.vectors_path(tap), "r+b") as file:
-        os.fsync(file.fileno())
+      sync(self.vectors_path(tap))
 
   def advance(self, num_done: int) -> None:
     """Counts the images up to here as complete; they must be flushed."""
@@ -174,21 +180,21 @@ class Store:
     write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2))
 
   def positions_per_image(self, tap: str) -> int:
-    """How many vectors of a layer each image has."""
+    """Returns how many vectors of a layer each image has."""
     height, width, _ = self.identity.taps[tap]
     return min(self.identity.positions_per_image or height * width, height * width)
 
   def vectors_shape(self, tap: str) -> tuple[int, int]:
-    """[vectors, channels] of a layer."""
+    """Returns [vectors, channels] of a layer."""
     channels = self.identity.taps[tap][2]
     return (self.num_images * self.positions_per_image(tap), channels)
 
   def vectors_path(self, tap: str) -> Path:
-    """The file of a layer's vectors."""
+    """Returns the path of a layer's vectors."""
     return self.folder / tap / "vectors.npy"
 
   def positions_path(self, tap: str) -> Path:
-    """The file of their positions."""
+    """Returns the path of their positions."""
     return self.folder / tap / "positions.npy"
 
 
@@ -196,13 +202,13 @@ def open_store(folder: str | os.PathLike[str]) -> Store:
   """Opens a store and checks that its files are whole.
 
   Args:
-    folder: of a capture.
+    folder: The folder of a capture.
 
   Returns:
     The store.
 
   Raises:
-    InputError: no store, or one that was cut short or damaged.
+    InputError: There is no store, or it was cut short or damaged.
   """
   folder = Path(folder)
   manifest = _read_manifest(folder)
@@ -210,14 +216,14 @@ def open_store(folder: str | os.PathLike[str]) -> Store:
   store = Store(
     folder,
     Identity(**manifest["identity"]),
-    images=_read_array(folder / "images.npy", (num_images,)),
-    labels=_read_array(folder / "labels.npy", (num_images,)),
+    images=read_array(folder / "images.npy", (num_images,)),
+    labels=read_array(folder / "labels.npy", (num_images,)),
     num_done=manifest["num_done"],
   )
   for tap in store.taps:
     shape = (num_images, store.positions_per_image(tap))
-    _read_array(store.positions_path(tap), shape, mmap_mode="r")
-    _check_size(store.vectors_path(tap), store.vectors_shape(tap), store.identity.dtype)
+    read_array(store.positions_path(tap), shape, mmap_mode="r")
+    check_size(store.vectors_path(tap), store.vectors_shape(tap), store.identity.dtype)
   return store
 
 
@@ -227,19 +233,20 @@ def create_store(
   images: np.ndarray,
   labels: np.ndarray,
 ) -> Store:
-  """Makes an empty store, or opens the one that is there, if it is of the same.
+  """Makes an empty store, or opens the one that is there, if it is the same.
 
   Args:
-    folder: for the store.
-    identity: of what is captured.
-    images: index in the split of each image, [images].
-    labels: class of each image, [images].
+    folder: The folder of the store.
+    identity: What is captured.
+    images: The index in the split of each image, [images].
+    labels: The class of each image, [images].
 
   Returns:
     The store.
 
   Raises:
-    InputError: no vectors to keep, or a store of something else in the folder.
+    InputError: There are no vectors to keep, or the folder holds a store of something
+      else.
   """
   folder = Path(folder)
   if not len(images) or not identity.taps:
@@ -261,7 +268,7 @@ def create_store(
     count = store.positions_per_image(tap)
     positions = sample_positions(identity.seed, images, height, width, count)
     np.save(store.positions_path(tap), positions)
-    _allocate(store.vectors_path(tap), store.vectors_shape(tap), identity.dtype)
+    allocate(store.vectors_path(tap), store.vectors_shape(tap), identity.dtype)
   # Last: a folder without a manifest is not yet a store, and is made again.
   store.advance(0)
   return store
@@ -270,14 +277,14 @@ def create_store(
 def sample_positions(
   seed: int, images: np.ndarray, height: int, width: int, count: int
 ) -> np.ndarray:
-  """Positions of each image, without replacement: a function of seed and image.
+  """Draws positions of each image, without replacement, by seed and image alone.
 
   Args:
-    seed: of the sample.
-    images: index in the split of each image, [images].
-    height: rows of the layer.
-    width: columns of the layer.
-    count: positions of an image, at most height · width.
+    seed: The seed of the draw.
+    images: The index in the split of each image, [images].
+    height: The rows of the layer.
+    width: The columns of the layer.
+    count: The positions of an image, at most height · width.
 
   Returns:
     Row · width + column, rising, int32 [images, count].
@@ -294,9 +301,6 @@ def sample_positions(
   return np.sort(sampled, axis=1)
 
 
-# --- Files ----------------------------------------------------------------------
-
-
 def _read_manifest(folder: Path) -> dict[str, Any]:
   path = folder / "manifest.json"
   try:
@@ -310,64 +314,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
       "to make it anew."
     )
   return manifest
-
-
-def _read_array(path: Path, shape: tuple[int, ...], **options) -> np.ndarray:
-  try:
-    array = np.load(path, **options)
-  except (OSError, ValueError, EOFError) as error:
-    raise InputError(f"store file {path} cannot be read ({error}).") from error
-  if array.shape != shape:
-    raise InputError(
-      f"store file {path} is an array of shape {array.shape}; {shape} is expected."
-    )
-  return array
-
-
-def _allocate(path: Path, shape: tuple[int, int], dtype: str) -> None:
-  """Makes the file of a layer: of its final size, and nothing written."""
-  header = {
-    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-    "fortran_order": False,
-    "shape": shape,
-  }
-  with open(path, "wb") as file:
-    np.lib.format.write_array_header_2_0(file, header)
-    file.truncate(file.tell() + _num_bytes(shape, dtype))
-
-
-def _check_size(path: Path, shape: tuple[int, int], dtype: str) -> None:
-  try:
-    with open(path, "rb") as file:
-      expected = _header_size(file) + _num_bytes(shape, dtype)
-    found = path.stat().st_size
-  except (OSError, ValueError) as error:
-    raise InputError(f"store file {path} cannot be read ({error}).") from error
-  if found != expected:
-    raise InputError(
-      f"store file {path} has {found} bytes; {expected} are expected: it was cut "
-      "short or is of another capture. Remove the store to make it anew."
-    )
-
-
-def _header_size(file) -> int:
-  version = np.lib.format.read_magic(file)
-  if version != (2, 0):
-    raise ValueError(f"array of format {version}; (2, 0) is expected")
-  np.lib.format.read_array_header_2_0(file)
-  return file.tell()
-
-
-def _num_bytes(shape, dtype) -> int:
-  return shape[0] * shape[1] * np.dtype(dtype).itemsize
-
-
-def _write_at(descriptor: int, data: bytes, start: int) -> None:
-  """Writes without mapping the file, whose pages would count as this process's."""
-  view = memoryview(data)
-  while view:
-    written = os.pwrite(descriptor, view, start)
-    view, start = view[written:], start + written
 
 
 def _check_finite(tap, vectors, rows):

@@ -13,15 +13,15 @@ from hue_jax.train.networks import Network
 
 
 def choose_images(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-  """Images to show: as many of each class as can be, classes together.
+  """Chooses images to show: as many of each class as can be, classes together.
 
   Args:
-    labels: class of each image of the sample.
-    count: how many images.
-    seed: determines which.
+    labels: The class of each image of the sample.
+    count: The number of images.
+    seed: The seed that determines which.
 
   Returns:
-    Places in the sample, at most `count`.
+    Their places in the sample, at most `count`.
   """
   order = np.random.default_rng(seed).permutation(len(labels))
   turn = np.empty(len(labels), int)
@@ -37,12 +37,12 @@ class ViewerMaker:
   """Collects the layers of the images that are shown.
 
   Args:
-    network: whose layers are shown.
-    sample: all images.
-    shown: places in the sample of those shown.
-    grid: at most so many rows and columns of a layer can be picked.
-    num_neighbors: of each position.
-    thumbnail_size: side of the images in pixels, at most.
+    network: The network whose layers are shown.
+    sample: All images.
+    shown: The places in the sample of those shown.
+    grid: The rows and columns of a layer that can be picked, at most.
+    num_neighbors: The neighbors of each position.
+    thumbnail_size: The side of the images in pixels, at most.
   """
 
   def __init__(
@@ -68,9 +68,9 @@ class ViewerMaker:
     """Colors a layer and finds the neighbors of a grid of its positions.
 
     Args:
-      layer: with the vectors that are searched.
-      index: of them.
-      plane: hue plane of the colors.
+      layer: The layer with the vectors that are searched.
+      index: The index of these vectors.
+      plane: The hue plane of the colors.
     """
     height, width, channels = layer.shape
     activations = np.asarray(self._activations[layer.tap], np.float32)
@@ -97,7 +97,7 @@ class ViewerMaker:
     )
 
   def finish(self) -> Viewer:
-    """The viewer: with pictures of the images shown, then of those with neighbors."""
+    """Makes the viewer: the images shown, then those with neighbors."""
     others = [layer.neighbor_image.ravel() for layer in self._layers.values()]
     others = np.setdiff1d(np.concatenate([np.zeros(0, int), *others]), self._shown)
     pictured = np.concatenate([self._shown, others])

@@ -22,10 +22,10 @@ class Theme:
   """Colors of a page.
 
   Attributes:
-    ink: of text and axes.
-    faint: of the grid and of what is shown for comparison alone.
-    paper: behind the figure.
-    series: of what is shown, in order.
+    ink: The color of text and axes.
+    faint: That of the grid and of what is shown for comparison alone.
+    paper: That behind the figure.
+    series: Those of what is shown, in order.
   """
 
   ink: str
@@ -53,10 +53,10 @@ class Picture:
   """A figure on a page, in both themes, as data URIs.
 
   Attributes:
-    name: of its files.
-    description: what it shows, for those who cannot see it.
-    light: for a light page.
-    dark: for a dark one.
+    name: The name of its files.
+    description: What it shows, for those who cannot see it.
+    light: The figure for a light page.
+    dark: The figure for a dark one.
   """
 
   name: str
@@ -71,10 +71,10 @@ def draw_picture(
   """Draws a figure for both themes, and keeps the light one as PNG and SVG.
 
   Args:
-    name: of the files; what a file's name had better not have becomes "_".
-    description: what it shows.
+    name: The name of the files; what a file's name had better not have becomes "_".
+    description: What it shows.
     draw: Theme → figure.
-    folder: for the files.
+    folder: The folder of the files.
 
   Returns:
     The picture for a page.
@@ -110,14 +110,14 @@ def new_axes(
   size: Sequence[int | float],
   widths: Sequence[int | float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-  """An empty figure of a theme.
+  """Makes an empty figure of a theme.
 
   Args:
-    theme: of the page.
-    rows: of axes.
-    columns: of axes.
-    size: width and height in inches.
-    widths: of the columns, relative to each other.
+    theme: The theme of the page.
+    rows: The rows of axes.
+    columns: The columns of axes.
+    size: The width and height in inches.
+    widths: The widths of the columns, relative to each other.
 
   Returns:
     The figure, and its axes row by row.
@@ -143,7 +143,7 @@ def ink(axis: Axes, theme: Theme) -> None:
 
 
 def legend_above(figure: Figure, axis: Axes, theme: Theme, *, columns: int) -> None:
-  """The legend of one axis, above all axes of the figure."""
+  """Puts the legend of one axis above all axes of the figure."""
   handles, labels = axis.get_legend_handles_labels()
   figure.legend(
     handles,
@@ -158,5 +158,5 @@ def legend_above(figure: Figure, axis: Axes, theme: Theme, *, columns: int) -> N
 
 
 def without_math(text: str) -> str:
-  """A dollar is a dollar."""
+  """Returns a text in which a dollar stays a dollar."""
   return text.replace("$", r"\$")

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def plain(value: Any) -> Any:
-  """As JSON has it: arrays are lists, and what is not a finite number is null."""
+  """Returns a value as JSON has it: arrays as lists, and NaN and infinity as null."""
   if dataclasses.is_dataclass(value):
     return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
   if isinstance(value, dict):
@@ -27,10 +27,10 @@ def plain(value: Any) -> Any:
 
 
 def json_text(value: Any, **options) -> str:
-  """JSON of what `plain` makes of a value."""
+  """Returns the JSON of what `plain` makes of a value."""
   return json.dumps(plain(value), allow_nan=False, **options)
 
 
 def data_uri(kind: str, data: bytes) -> str:
-  """Data as an address that a page can hold."""
+  """Returns data as an address that a page can hold."""
   return f"data:{kind};base64,{base64.b64encode(data).decode()}"

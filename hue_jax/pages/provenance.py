@@ -11,12 +11,12 @@ import hue_jax
 
 
 def today() -> str:
-  """Date and time, in UTC."""
+  """Returns the date and time, in UTC."""
   return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def hardware() -> str:
-  """Devices and CPU cores."""
+  """Returns the devices and CPU cores."""
   devices = jax.devices()
   return (
     f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
@@ -25,7 +25,7 @@ def hardware() -> str:
 
 
 def versions(*packages: str) -> str:
-  """Of hue_jax, Python and packages."""
+  """Returns the versions of hue_jax, Python and packages."""
   return ", ".join(
     [
       f"hue_jax {hue_jax.__version__}",

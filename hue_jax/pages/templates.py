@@ -10,12 +10,12 @@ from markupsafe import Markup
 def environment(
   package: str, *, autoescape: bool = True, **filters: Callable
 ) -> jinja2.Environment:
-  """The templates in a package's folder `report_page`.
+  """Opens the templates in a package's folder `report_page`.
 
   Args:
-    package: its name.
-    autoescape: whether text is kept from becoming markup, as a page needs it.
-    **filters: name → filter.
+    package: The name of the package.
+    autoescape: Whether text is kept from becoming markup, as a page needs it.
+    **filters: Name → filter.
 
   Returns:
     The environment; a name that a template lacks is an error.
@@ -32,6 +32,6 @@ def environment(
 
 
 def style() -> Markup:
-  """The style sheet of all pages."""
+  """Returns the style sheet of all pages."""
   path = resources.files("hue_jax.pages") / "style.css"
   return Markup(path.read_text("utf-8"))

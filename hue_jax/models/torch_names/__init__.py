@@ -38,16 +38,16 @@ _TABLES = {
 
 
 def names_of(module: nn.Module) -> ModuleType:
-  """The names of a network's architecture.
+  """Returns the names of a network's architecture.
 
   Args:
-    module: of `create_model`.
+    module: A network of `create_model`.
 
   Returns:
     One of the files beside this.
 
   Raises:
-    InputError: an architecture that PyTorch's libraries lack.
+    InputError: The architecture is not in PyTorch's libraries.
   """
   if type(module) not in _TABLES:
     known = ", ".join(kind.__name__ for kind in _TABLES)

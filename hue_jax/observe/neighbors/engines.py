@@ -63,7 +63,7 @@ class Engine(Protocol):
   def candidates(
     self, queries: Float[np.ndarray, "queries channels"], count: int
   ) -> Int[np.ndarray, "queries candidates"]:
-    """Rows of the distinct vectors nearest to each query, in any order; −1 for none."""
+    """Returns the rows nearest to each query, in any order; −1 for none."""
 
 
 def create_engine(

@@ -18,8 +18,8 @@ class EqualRows:
   """Which rows of an array of vectors are equal.
 
   Attributes:
-    num_rows: of the array.
-    first: lowest row of each distinct vector, rising, [distinct].
+    num_rows: The rows of the array.
+    first: The lowest row of each distinct vector, rising, [distinct].
   """
 
   def __init__(self, vectors):
@@ -38,11 +38,11 @@ class EqualRows:
     return len(self.first) == self.num_rows
 
   def members(self, k: int, groups: Int[np.ndarray, "rows"] | None) -> "Members":
-    """Rows of each distinct vector, as many as a search for k can want.
+    """Finds the rows of each distinct vector, as many as a search for k can want.
 
     Args:
-      k: of the search.
-      groups: of the rows, if those of one group are not wanted.
+      k: The neighbors that are searched for.
+      groups: The group of each row, if those of one group are not wanted.
 
     Returns:
       The rows.
@@ -57,14 +57,14 @@ class EqualRows:
   def lowest(
     self, k: int, groups: Int[np.ndarray, "rows"] | None
   ) -> Int[np.ndarray, "lowest"]:
-    """The lowest rows of all, as many as a search for k can want, rising."""
+    """Returns the lowest rows of all, as many as a search for k can want, rising."""
     rows = np.arange(self.num_rows)
     return rows[_is_wanted(np.zeros_like(rows), rows, groups, k)]
 
   def only_in(
     self, rows: Int[np.ndarray, "some"]
   ) -> Int[np.ndarray, "distinct_of_some"]:
-    """Distinct vectors that no rows but these have."""
+    """Returns the distinct vectors that no rows but these have."""
     distinct, counts = np.unique(self._distinct_of_row[rows], return_counts=True)
     if self.all_distinct:
       return distinct
@@ -76,9 +76,9 @@ class Members:
   """Rows of each distinct vector, rising.
 
   Attributes:
-    rows: those of the first vector, then those of the second, and so on.
-    starts: where those of each begin, [distinct].
-    counts: how many they are, [distinct].
+    rows: The rows of the first vector, then those of the second, and so on.
+    starts: The place where the rows of each vector begin, [distinct].
+    counts: The number of rows of each vector, [distinct].
   """
 
   rows: Int[np.ndarray, "rows"]
@@ -88,7 +88,7 @@ class Members:
   def of(
     self, candidates: Int[np.ndarray, "queries candidates"]
   ) -> Int[np.ndarray, "queries candidates most"]:
-    """Rows of some of the distinct vectors; −1 where there are no more."""
+    """Returns the rows of some distinct vectors; −1 where there are no more."""
     starts, counts = self.starts[candidates], self.counts[candidates]
     place = np.arange(counts.max())
     # A place after the last is clipped here and masked below.

@@ -30,7 +30,7 @@ class FaissEngine:
       self._index.add(block)
 
   def candidates(self, queries: np.ndarray, count: int) -> np.ndarray:
-    """Rows about nearest to each query; −1 for none."""
+    """Returns the rows about nearest to each query; −1 for none."""
     if isinstance(self._structure, Graph):
       self._index.hnsw.efSearch = max(self._structure.ef_search, count)
     return self._index.search(self._space.prepared(queries), count)[1]

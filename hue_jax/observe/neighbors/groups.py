@@ -7,18 +7,18 @@ from hue_jax.errors import InputError
 
 
 class Groups:
-  """Which group each row is of.
+  """The group of each row.
 
   Args:
-    groups: integers of at least 0, of each row.
-    num_rows: how many they must be.
+    groups: An integer of at least 0 for each row.
+    num_rows: The number of rows.
 
   Attributes:
-    of_row: numbers of the groups, from 0 on, [rows].
-    sizes: rows of each, [groups].
+    of_row: The number of each row's group, from 0 on, [rows].
+    sizes: The rows of each group, [groups].
 
   Raises:
-    InputError: other than that.
+    InputError: The groups are no such integers, or not one for each row.
   """
 
   def __init__(self, groups: Int[np.ndarray, "rows"], num_rows: int):
@@ -32,17 +32,17 @@ class Groups:
   def numbered(
     self, query_groups: Int[np.ndarray, "groups"], num_queries: int
   ) -> Int[np.ndarray, "queries"]:
-    """Numbers of the groups of queries, −1 for groups without a row.
+    """Returns the numbers of the groups of queries, −1 for groups without a row.
 
     Raises:
-      InputError: no integers, or not one for each query.
+      InputError: They are no integers, or not one for each query.
     """
     names = _checked("query_groups", query_groups, num_queries)
     number = np.searchsorted(self._names, names).clip(max=len(self._names) - 1)
     return np.where(self._names[number] == names, number, -1)
 
   def rows_of(self, number: int) -> Int[np.ndarray, "rows"]:
-    """Rows of one group."""
+    """Returns the rows of one group."""
     return np.flatnonzero(self.of_row == number)
 
 

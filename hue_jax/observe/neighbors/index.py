@@ -34,7 +34,7 @@ class Neighbors(NamedTuple):
   """The neighbors of each query, the nearest first.
 
   Attributes:
-    ids: rows of the index.
+    ids: The rows of the index.
     distances: 1 − cos for "cosine", ‖a − b‖ for "euclidean".
   """
 
@@ -52,33 +52,31 @@ def create_index(
   options: Mapping[str, int] | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> "Index":
-  """An index of vectors.
+  """Makes an index of vectors.
 
   Under "cosine", a zero vector has the distance 1 from every vector, zero ones too.
 
   Args:
-    vectors: finite float16 or float32, in memory or memory-mapped; the index reads
-      them when it is searched, so that they must not change.
-    groups: of each vector, an integer of at least 0, such as its image.
+    vectors: The vectors: finite float16 or float32, in memory or memory-mapped. The
+      index reads them when it is searched, so that they must not change.
+    groups: An integer of at least 0 for each vector, such as its image.
     metric: "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
     engine: "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and FAISS is
       installed.
     structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are approximate and
       faster: `recall` measures how much they miss.
-    options: of "ivf": num_lists (4 √vectors, of at least 39 vectors each) and
-      lists_probed (5 % of them, at least 16). Of "hnsw": links of a vector (32),
-      ef_construction (40) and ef_search (128), the candidates that are held when it is
-      built and searched.
-    devices: of the JAX engine, over which the vectors are spread; all of them, of all
-      processes, if None. With several processes each makes the same calls with the
+    options: The settings of the structure: those of `engines.InvertedLists` for "ivf",
+      of `engines.Graph` for "hnsw".
+    devices: The devices over which the JAX engine spreads the vectors; all of them, of
+      all processes, if None. With several processes each makes the same calls with the
       same vectors, of which it reads those of its devices, and gets the same result.
 
   Returns:
     The index.
 
   Raises:
-    InputError: an argument that is not accepted, vectors that are not finite, or
-      FAISS that is not installed.
+    InputError: An argument is not accepted, vectors are not finite, or FAISS is not
+      installed.
   """
   check_one_of("metric", metric, METRICS)
   engine = check_engine(engine, structure)
@@ -120,20 +118,20 @@ class Index:
     k: int,
     query_groups: Int[np.ndarray, "groups"] | None = None,
   ) -> Neighbors:
-    """The k nearest vectors of each query.
+    """Finds the k nearest vectors of each query.
 
     Args:
-      queries: finite vectors.
-      k: how many.
-      query_groups: of each query; vectors of its own group are no neighbors of it.
+      queries: The vectors to search for, finite.
+      k: The number of neighbors.
+      query_groups: The group of each query; vectors of its own group are no neighbors.
 
     Returns:
       Rows and distances; of distances that are equal in float32 the lower row comes
       first. Approximate structures may miss some.
 
     Raises:
-      InputError: k larger than the number of vectors of other groups, or queries
-        that are not finite or of another length.
+      InputError: K is larger than the number of vectors of other groups, or queries
+        are not finite or of another length.
     """
     queries = self._checked_queries(queries)
     own = self._checked_groups(query_groups, len(queries))
@@ -287,17 +285,17 @@ class Index:
 
 
 def recall(found: Neighbors, exact: Neighbors) -> float:
-  """Share of the exact neighbors that were found.
+  """Computes the share of the exact neighbors that were found.
 
   Args:
-    found: of an approximate index.
-    exact: of a flat one, for the same queries and k.
+    found: The neighbors of an approximate index.
+    exact: Those of a flat one, for the same queries and k.
 
   Returns:
-    From 0 to 1.
+    The share, from 0 to 1.
 
   Raises:
-    InputError: results of different queries or k.
+    InputError: They are of different queries or k.
   """
   if found.ids.shape != exact.ids.shape or not exact.ids.size:
     raise InputError(

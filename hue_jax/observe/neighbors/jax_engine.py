@@ -23,8 +23,9 @@ class JaxEngine:
   """The distinct vectors, spread over devices.
 
   Args:
-    space: the vectors.
-    devices: over which they are spread; all of them, of all processes, if None.
+    space: The vectors.
+    devices: The devices over which they are spread; all of them, of all processes, if
+      None.
   """
 
   exact = True
@@ -37,7 +38,7 @@ class JaxEngine:
     self._vectors = self._placed(-(-per_device // self._block) * self._block)
 
   def candidates(self, queries: np.ndarray, count: int) -> np.ndarray:
-    """Rows nearest to each query."""
+    """Returns the rows nearest to each query."""
     prepared = self._space.prepared(queries)
     # Few sizes, since each is compiled.
     size = min(_QUERIES, _next_power_of_2(len(queries)))

@@ -20,9 +20,10 @@ class Space:
   """Distinct vectors under a metric.
 
   Args:
-    vectors: in memory or memory-mapped; they are read when needed and not copied.
-    rows: of the distinct ones among them; None if all are.
-    metric: one of `METRICS`.
+    vectors: The vectors, in memory or memory-mapped; they are read when needed and not
+      copied.
+    rows: The rows of the distinct ones among them; None if all are.
+    metric: One of `METRICS`.
   """
 
   def __init__(
@@ -52,7 +53,7 @@ class Space:
   def take(
     self, ids: Int[np.ndarray, "*ids"] | slice
   ) -> Float[np.ndarray, "*ids channels"]:
-    """Some of the distinct vectors, float32."""
+    """Returns some of the distinct vectors, float32."""
     return np.asarray(
       self._vectors[ids if self._rows is None else self._rows[ids]], np.float32
     )
@@ -60,7 +61,7 @@ class Space:
   def prepared(
     self, vectors: Float[np.ndarray, "rows channels"]
   ) -> Float[np.ndarray, "rows channels"]:
-    """What engines compare, float32: unit vectors, or centered and scaled ones."""
+    """Returns what engines compare, float32: unit, or centered and scaled vectors."""
     if self.metric == "cosine":
       return _unit(vectors)
     with np.errstate(over="ignore"):  # of a query that is far from all vectors
@@ -69,7 +70,7 @@ class Space:
   def prepared_blocks(
     self, start: int = 0, stop: int | None = None
   ) -> Iterator[Float[np.ndarray, "rows channels"]]:
-    """The vectors as engines compare them, some at a time."""
+    """Yields the vectors as engines compare them, some at a time."""
     return (self.prepared(block) for block in self._blocks(start, stop))
 
   def distances(
@@ -77,7 +78,7 @@ class Space:
     queries: Float[np.ndarray, "queries channels"],
     candidates: Int[np.ndarray, "queries candidates"],
   ) -> Float[np.ndarray, "queries candidates"]:
-    """Distances of some vectors, computed in float64 and rounded to float32."""
+    """Returns distances, computed in float64 and rounded to float32."""
     distances = np.empty(candidates.shape, np.float32)
     size = max(_NUMBERS_AT_ONCE // (candidates.shape[1] * self.channels), 1)
     for start in range(0, len(queries), size):
@@ -102,15 +103,16 @@ class Space:
     k: int,
     left_out: Callable[[int], Int[np.ndarray, "some"]],
   ) -> Iterator[Int[np.ndarray, "candidates"]]:
-    """For each query all vectors that can be among its k nearest; slow, but certain.
+    """Finds all vectors that can be among the k nearest; slow, but certain.
 
     Args:
-      queries: vectors.
-      k: how many are wanted.
-      left_out: place of a query → vectors that do not count for it.
+      queries: The vectors to search for.
+      k: The neighbors that are wanted.
+      left_out: The place of a query → the vectors that do not count for it.
 
     Yields:
-      The vectors: k, and those whose distance cannot be told from the farthest's.
+      Of each query the vectors: k, and those whose distance cannot be told from the
+      farthest's.
     """
     size = max(_NUMBERS_AT_ONCE // len(self), 1)
     for start in range(0, len(queries), size):
@@ -149,7 +151,7 @@ class Space:
     other: Float[np.ndarray, "queries"],
     queries: Float[np.ndarray, "queries channels"],
   ) -> Bool[np.ndarray, "queries"]:
-    """Whether one distance is smaller than another by more than engines' rounding."""
+    """Tells whether a distance is smaller by more than engines' rounding."""
     if self.metric == "cosine":
       return distance < other - _ROUNDING
     distance, other = (
@@ -169,7 +171,7 @@ class Space:
 
 
 def blocks(vectors) -> Iterator[Float[np.ndarray, "rows channels"]]:
-  """Parts of vectors that fit in memory, as float32; all finite."""
+  """Yields parts of vectors that fit in memory, as float32; all finite."""
   for start in range(0, len(vectors), _ROWS_AT_ONCE):
     with np.errstate(over="ignore"):  # float64 that float32 cannot hold: see below
       block = np.asarray(vectors[start : start + _ROWS_AT_ONCE], np.float32)

@@ -19,12 +19,12 @@ _CLAIM = (
 def observe(
   trained: Mapping[str, Votes], untrained: Mapping[str, Votes], resamples: Resamples
 ) -> Observation:
-  """Accuracy of k-nearest-neighbor voting at each tap, leaving out one's own image.
+  """Measures the accuracy of votes of neighbors in other images at each tap.
 
   Args:
-    trained: tap → votes of the trained network.
-    untrained: of the untrained network.
-    resamples: of the images that were searched for.
+    trained: Tap → votes of the trained network.
+    untrained: Tap → votes of the untrained network.
+    resamples: Those of the images that were searched for.
 
   Returns:
     The observation.

@@ -21,12 +21,12 @@ _RADIUS_BINS = 8
 def observe(
   trained: Mapping[str, Votes], untrained: Mapping[str, Votes], resamples: Resamples
 ) -> Observation:
-  """Accuracy of the vote by position, by polar angle and by radius at each tap.
+  """Measures the accuracy of the vote by position, polar angle and radius.
 
   Args:
-    trained: tap → votes of the trained network; pooled layers are passed over.
-    untrained: of the untrained network.
-    resamples: of the images that were searched for.
+    trained: Tap → votes of the trained network; pooled layers are passed over.
+    untrained: Tap → votes of the untrained network.
+    resamples: Those of the images that were searched for.
 
   Returns:
     The observation.

@@ -22,12 +22,12 @@ _CLAIM = (
 def observe(
   trained: Mapping[str, Matches], untrained: Mapping[str, Matches], resamples: Resamples
 ) -> Observation:
-  """Differences of position hue and radius between vectors and their neighbors.
+  """Measures how position hue and radius differ between vectors and neighbors.
 
   Args:
-    trained: tap → matches of the trained network; pooled layers are passed over.
-    untrained: of the untrained network.
-    resamples: of the images that were searched for.
+    trained: Tap → matches of the trained network; pooled layers are passed over.
+    untrained: Tap → matches of the untrained network.
+    resamples: Those of the images that were searched for.
 
   Returns:
     The observation.

@@ -15,20 +15,20 @@ def conclude(
   numbers: dict | None = None,
   curves: dict | None = None,
 ) -> Observation:
-  """An observation with its verdict, which is about the first statistic.
+  """Makes an observation with its verdict, which is about the first statistic.
 
   The claim holds at a tap if the 95 % interval of the trained network lies above that
   of shuffled labels and above that of the untrained network. There is no correction
   for the number of taps.
 
   Args:
-    name: of the observation.
-    title: of its section.
-    claim: what the source says.
-    statistics: the first decides.
-    what: the claim as a clause without capital letter.
-    numbers: as `Observation.numbers`.
-    curves: as `Observation.curves`.
+    name: The name of the observation.
+    title: The title of its section.
+    claim: What the source says.
+    statistics: The statistics, of which the first decides.
+    what: The claim as a clause without capital letter.
+    numbers: Those of `Observation.numbers`.
+    curves: Those of `Observation.curves`.
 
   Returns:
     The observation.
