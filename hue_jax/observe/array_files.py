@@ -1,12 +1,11 @@
 """Files of arrays that are filled part by part, and never read whole into memory."""
 
-import contextlib
 import os
 from pathlib import Path
 
 import numpy as np
 
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, naming
 
 
 def read_array(path: Path, shape: tuple[int, ...], **options) -> np.ndarray:
@@ -69,26 +68,15 @@ def write_rows(path: Path, first_row: int, rows: np.ndarray) -> None:
   Raises:
     OSError: The disk is full, or cannot be written; it names the file.
   """
-  with _opened(path) as file:
+  with naming(path), open(path, "r+b") as file:
     start = _header_size(file) + first_row * rows[0].nbytes
     _write_at(file.fileno(), rows.tobytes(), start)
 
 
 def sync(path: Path) -> None:
   """Waits until what this process has written is on the disk."""
-  with _opened(path) as file:
+  with naming(path), open(path, "r+b") as file:
     os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _opened(path):
-  """The file, to be read and written; an error names it."""
-  try:
-    with open(path, "r+b") as file:
-      yield file
-  except OSError as error:
-    error.filename = str(path)
-    raise
 
 
 def _header_size(file) -> int:
