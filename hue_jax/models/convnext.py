@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from hue_jax.models.depthwise import depthwise_conv
 from hue_jax.models.image_size import check_image_size
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, integer, number
 
 _kernel_init = nn.initializers.truncated_normal(0.02)
@@ -94,7 +94,7 @@ class ConvNeXt(nn.Module):
     conv = partial(nn.Conv, padding="VALID", dtype=self.dtype, kernel_init=_kernel_init)
     x = jnp.asarray(images, self.dtype)
     x = conv(self.width, (patch, patch), patch, name="stem_conv")(x)
-    x = hand_out(self, "stem", norm(name="stem_norm")(x))
+    x = sow_tap(self, "stem", norm(name="stem_norm")(x))
     blocks_before, num_blocks = 0, sum(self.stage_sizes)
     for stage, size in enumerate(self.stage_sizes, start=1):
       if stage > 1:
@@ -109,9 +109,9 @@ class ConvNeXt(nn.Module):
           name=f"stage{stage}_block{index}",
         )(x, train=train)
         blocks_before += 1
-      x = hand_out(self, f"stage{stage}", x)
+      x = sow_tap(self, f"stage{stage}", x)
     x = norm(name="top_norm")(jnp.mean(x, axis=(1, 2)))
-    x = hand_out(self, "features", x)
+    x = sow_tap(self, "features", x)
     x = nn.Dense(
       self.num_classes, dtype=self.dtype, kernel_init=_kernel_init, name="head"
     )(x)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.models.image_size import check_image_size
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, integer, number
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -95,7 +95,7 @@ class DenseNet(nn.Module):
       x = conv(2 * self.growth_rate, (7, 7), 2, padding=3, name="stem_conv")(x)
     else:
       x = conv(2 * self.growth_rate, (3, 3), padding=1, name="stem_conv")(x)
-    x = hand_out(self, "stem", nn.relu(norm(name="stem_norm")(x)))
+    x = sow_tap(self, "stem", nn.relu(norm(name="stem_norm")(x)))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     for stage, size in enumerate(self.stage_sizes, start=1):
@@ -113,8 +113,8 @@ class DenseNet(nn.Module):
         )(x, train=train)
       if stage == len(self.stage_sizes):
         x = nn.relu(norm(name="top_norm")(x))
-      x = hand_out(self, f"stage{stage}", x)
-    x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
+      x = sow_tap(self, f"stage{stage}", x)
+    x = sow_tap(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)
 

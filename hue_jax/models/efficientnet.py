@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.models.depthwise import depthwise_conv
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, flag, integer, number
 
 # He initialization by fan-out keeps the variance of gradients over the layers. Flax
@@ -180,7 +180,7 @@ class EfficientNet(nn.Module):
     x = conv(
       self._widened(_STEM_FEATURES), (3, 3), self.stem_strides, name="stem_conv"
     )(x)
-    x = hand_out(self, "stem", activation(norm(name="stem_norm")(x)))
+    x = sow_tap(self, "stem", activation(norm(name="stem_norm")(x)))
     blocks_before, num_blocks = 0, sum(self.stage_sizes)
     for place, (stage, size) in enumerate(
       zip(STAGES, self.stage_sizes, strict=True), start=1
@@ -199,10 +199,10 @@ class EfficientNet(nn.Module):
           name=f"stage{place}_block{index + 1}",
         )(x, train=train)
         blocks_before += 1
-      x = hand_out(self, f"stage{place}", x)
+      x = sow_tap(self, f"stage{place}", x)
     x = conv(self._widened(_TOP_FEATURES), (1, 1), name="top_conv")(x)
-    x = hand_out(self, "top", activation(norm(name="top_norm")(x)))
-    x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
+    x = sow_tap(self, "top", activation(norm(name="top_norm")(x)))
+    x = sow_tap(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)

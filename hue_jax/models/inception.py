@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.models.image_size import check_image_size
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, flag, number
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -206,13 +206,13 @@ class InceptionV3(nn.Module):
     x = nn.max_pool(x, (3, 3), (2, 2))
     x = layer(80, (1, 1), name="stem_3b")(x)
     x = layer(192, (3, 3), padded=False, name="stem_4a")(x)
-    x = hand_out(self, "stem", nn.max_pool(x, (3, 3), (2, 2)))
+    x = sow_tap(self, "stem", nn.max_pool(x, (3, 3), (2, 2)))
     for stage, blocks in enumerate(_STAGES, start=1):
       for index, (block, fields) in enumerate(blocks, start=1):
         name = f"stage{stage}_block{index}"
         x = block(layer=layer, average=average, name=name, **fields)(x)
-      x = hand_out(self, f"stage{stage}", x)
-    x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
+      x = sow_tap(self, f"stage{stage}", x)
+    x = sow_tap(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dropout(self.dropout_rate)(x, deterministic=not train)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)

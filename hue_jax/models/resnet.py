@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import refuse
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, flag, integer, number
 
 # He initialization by fan-out keeps the variance of gradients over the layers.
@@ -136,7 +136,7 @@ class ResNet(nn.Module):
       x = conv(self.width, (7, 7), 2, padding=3, name="stem_conv")(x)
     else:
       x = conv(self.width, (3, 3), padding=1, name="stem_conv")(x)
-    x = hand_out(self, "stem", nn.relu(norm(name="stem_norm")(x)))
+    x = sow_tap(self, "stem", nn.relu(norm(name="stem_norm")(x)))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     block = self.block
@@ -156,8 +156,8 @@ class ResNet(nn.Module):
           name=f"stage{stage}_block{index + 1}",
         )(x)
         blocks_before += 1
-      x = hand_out(self, f"stage{stage}", x)
-    x = hand_out(self, "features", jnp.mean(x, axis=(1, 2)))
+      x = sow_tap(self, f"stage{stage}", x)
+    x = sow_tap(self, "features", jnp.mean(x, axis=(1, 2)))
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
     return x.astype(jnp.float32)
 

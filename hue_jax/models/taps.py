@@ -4,7 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 
-def hand_out(
+def sow_tap(
   module: nn.Module, tap: str, layer: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
   """Sows a layer into the collection `taps`, where it replaces an earlier one.

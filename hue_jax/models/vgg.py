@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hue_jax.models.image_size import check_image_size
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, flag, integer, number
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -87,8 +87,8 @@ class VGG(nn.Module):
         if self.batch_norm:
           x = norm(name=f"stage{stage}_norm{index}")(x)
         x = nn.relu(x)
-      x = nn.max_pool(hand_out(self, f"stage{stage}", x), (2, 2), (2, 2))
-    x = hand_out(self, "features", self._features(x, train))
+      x = nn.max_pool(sow_tap(self, f"stage{stage}", x), (2, 2), (2, 2))
+    x = sow_tap(self, "features", self._features(x, train))
     x = nn.Dense(
       self.num_classes, dtype=self.dtype, kernel_init=_dense_init, name="head"
     )(self._dropped(x, train))

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from hue_jax.errors import InputError, refuse
 from hue_jax.models.image_size import check_image_size
-from hue_jax.models.taps import hand_out
+from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, integer, number
 
 POOLINGS = ("token", "mean")
@@ -129,7 +129,7 @@ class ViT(nn.Module):
     )(x)
     grid = x.shape[1:3]
     x = self._with_positions(x.reshape(x.shape[0], -1, self.width), grid)
-    hand_out(self, "stem", self._as_grid(x, grid))
+    sow_tap(self, "stem", self._as_grid(x, grid))
     blocks_before = 0
     for stage, size in enumerate(self.stage_sizes, start=1):
       for index in range(1, size + 1):
@@ -142,10 +142,10 @@ class ViT(nn.Module):
           name=f"stage{stage}_block{index}",
         )(x, train=train)
         blocks_before += 1
-      hand_out(self, f"stage{stage}", self._as_grid(x, grid))
+      sow_tap(self, f"stage{stage}", self._as_grid(x, grid))
     x = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="top_norm")(x)
     x = x[:, 0] if self.pooling == "token" else jnp.mean(x, axis=1)
-    x = hand_out(self, "features", x)
+    x = sow_tap(self, "features", x)
     x = nn.Dense(
       self.num_classes,
       dtype=self.dtype,

@@ -1,6 +1,6 @@
 """What the observations of one network amount to: numbers and nothing else.
 
-`observations.py` makes them, `figures.py` and `report.py` show them, and they are
+`observations` makes them, `figures.py` and `report.py` show them, and they are
 written as JSON and CSV. A number that does not exist is NaN here and null in JSON.
 """
 

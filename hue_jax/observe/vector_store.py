@@ -305,15 +305,31 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
   path = folder / "manifest.json"
   try:
     manifest = json.loads(path.read_text())
-    missing = {"version", "identity", "num_images", "num_done"} - set(manifest)
   except (OSError, ValueError) as error:
     raise InputError(f"{folder} holds no store that can be read ({error}).") from error
-  if missing or manifest["version"] != _VERSION:
+  if not _is_manifest(manifest):
     raise InputError(
       f"{path} is not the manifest of a store of version {_VERSION}; remove the store "
       "to make it anew."
     )
   return manifest
+
+
+def _is_manifest(found: Any) -> bool:
+  """Whether it has all that `advance` writes."""
+  if not isinstance(found, dict) or found.get("version") != _VERSION:
+    return False
+  identity = found.get("identity")
+  fields = {field.name for field in dataclasses.fields(Identity)}
+  if not isinstance(identity, dict) or set(identity) != fields:
+    return False
+  numbers = [found.get("num_images"), found.get("num_done")]
+  numbers.append(identity["positions_per_image"])
+  if not isinstance(identity["taps"], dict) or identity["dtype"] not in DTYPES:
+    return False
+  for shape in identity["taps"].values():
+    numbers += shape if isinstance(shape, list) and len(shape) == 3 else [None]
+  return all(isinstance(number, int) for number in numbers)
 
 
 def _check_finite(tap, vectors, rows):

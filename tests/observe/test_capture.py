@@ -1,5 +1,7 @@
 """What is on disk is what the network computes; stopped anywhere, a capture goes on."""
 
+import errno
+import itertools
 import json
 import os
 import signal
@@ -130,6 +132,30 @@ def test_an_interrupted_capture_goes_on(network, sample, tmp_path, monkeypatch):
   assert not seen
 
 
+def test_a_full_disk_is_named_and_costs_nothing(network, sample, tmp_path, monkeypatch):
+  whole = capture(network, sample, tmp_path / "whole", batch_size=8)
+  monkeypatch.setattr(capturing, "_BATCHES_BETWEEN_MARKS", 1)
+  calls = itertools.count()
+  pwrite = os.pwrite
+
+  def full(descriptor, data, start):
+    if next(calls) == 17:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return pwrite(descriptor, data, start)
+
+  monkeypatch.setattr(os, "pwrite", full)
+  part = tmp_path / "part"
+  with pytest.raises(OSError, match="No space left on device") as caught:
+    capture(network, sample, part, batch_size=8)
+  assert Path(caught.value.filename).name == "vectors.npy"
+  assert 0 < open_store(part).num_done < 40
+  again = capture(network, sample, part, batch_size=8)
+  for tap in whole.taps:
+    np.testing.assert_array_equal(
+      again.layer(tap).vectors[:], whole.layer(tap).vectors[:]
+    )
+
+
 def test_a_log_gets_a_line_of_the_progress(network, sample, tmp_path, capfd):
   capture(network, sample, tmp_path, batch_size=8)
   lines = capfd.readouterr().err.splitlines()
@@ -174,6 +200,33 @@ class TestForeignStores:
       open_store(folder)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
+      open_store(folder)
+
+  @pytest.mark.parametrize("value", ["absent", None, "3", [], {}, {"stem": [1]}])
+  @pytest.mark.parametrize(
+    "path",
+    [
+      *(("version",), ("identity",), ("num_images",), ("num_done",)),
+      *(("identity", "positions_per_image"), ("identity", "dtype")),
+      *(("identity", "taps"), ("identity", "taps", "stem")),
+    ],
+  )
+  def test_any_part_of_a_manifest_that_is_wrong(self, folder, path, value):
+    if (path[-1], value) == ("taps", {}):
+      return  # of a store without a layer, which is not this one
+    manifest = json.loads((folder / "manifest.json").read_text())
+    *outer, last = path
+    part = manifest
+    for name in outer:
+      part = part[name]
+    part[last] = value
+    if value == "absent":
+      del part[last]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    if path == ("identity", "taps", "stem") and value == "absent":
+      assert open_store(folder).taps == ("stage1",)
+      return
+    with pytest.raises(InputError, match="manifest of a store of version 1; remove"):
       open_store(folder)
 
   def test_damaged_manifest_or_labels(self, folder):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from configs import observe_base
+from hue_jax import command
 from hue_jax.errors import InputError
 from hue_jax.observe.control import untrained
 from hue_jax.observe.run import observe
@@ -173,6 +174,14 @@ class TestSettings:
     assert message.endswith(".")
     assert "\n" not in message
     assert not list(tmp_path.iterdir())
+
+
+def test_a_workdir_that_cannot_be_made_is_one_line(observe_config, tmp_path, capfd):
+  (tmp_path / "file").write_text("")
+  workdir = str(tmp_path / "file" / "report")
+  assert command.run(lambda: observe(observe_config, workdir)) == 2
+  last = capfd.readouterr().err.splitlines()[-1]
+  assert last == f"error: {workdir} cannot be used: Not a directory."
 
 
 def test_an_untrained_network_is_alive(trained_workdir):

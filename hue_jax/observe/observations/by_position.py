@@ -32,7 +32,29 @@ def observe(
     The observation.
   """
   taps = [tap for tap, votes in trained.items() if not votes.matches.is_pooled]
-  statistics = tuple(
+  return conclude(
+    name="by_position",
+    title="Class information over the image plane",
+    claim=_CLAIM,
+    statistics=_statistics(taps, trained, untrained, resamples),
+    what="right votes concentrate about an angle of the image plane",
+    curves={
+      "map": {tap: _maps(trained[tap], untrained[tap]) for tap in taps},
+      "by_angle": {
+        tap: _curves(_angle_bins, trained[tap], untrained[tap], resamples)
+        for tap in taps
+      },
+      "by_radius": {
+        tap: _curves(_radius_bins, trained[tap], untrained[tap], resamples)
+        for tap in taps
+      },
+    },
+  )
+
+
+def _statistics(taps, trained, untrained, resamples) -> tuple[Statistic, ...]:
+  """What is measured at each tap; the first decides the verdict."""
+  return tuple(
     Statistic(
       name,
       label,
@@ -58,24 +80,6 @@ def observe(
         _center_gain,
       ),
     )
-  )
-  return conclude(
-    name="by_position",
-    title="Class information over the image plane",
-    claim=_CLAIM,
-    statistics=statistics,
-    what="right votes concentrate about an angle of the image plane",
-    curves={
-      "map": {tap: _maps(trained[tap], untrained[tap]) for tap in taps},
-      "by_angle": {
-        tap: _curves(_angle_bins, trained[tap], untrained[tap], resamples)
-        for tap in taps
-      },
-      "by_radius": {
-        tap: _curves(_radius_bins, trained[tap], untrained[tap], resamples)
-        for tap in taps
-      },
-    },
   )
 
 
