@@ -186,7 +186,8 @@ class Several(Accepts):
 
   def __call__(self, name, value):
     """Returns a tuple."""
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+    is_group = isinstance(value, str) or hasattr(value, "items")
+    if is_group or not isinstance(value, Iterable):
       refuse(name, value, str(self))
     members = tuple(value)
     if len(members) < self.at_least or (

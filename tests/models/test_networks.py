@@ -10,9 +10,12 @@ import pytest
 from jax.tree_util import DictKey
 
 from hue_jax.errors import InputError
-from hue_jax.models import create_model, model_names, tap_shapes
+from hue_jax.models import checked_options, create_model, model_names, tap_shapes
+from hue_jax.models.registry import _MODELS
 from hue_jax.models.torch_names import names_of
 from hue_jax.models.torch_weights import export_state_dict, import_state_dict
+from hue_jax.settings import fields_of
+from tests.helpers.wrong_values import wrong_values
 
 _SIZES = {"inception_v3": 299}
 
@@ -382,22 +385,38 @@ def test_sizes_that_a_network_cannot_take_are_told(name, size, told):
     tap_shapes(model, (*size, 3))
 
 
-@pytest.mark.parametrize(
-  ("name", "options", "told"),
-  [
-    ("vgg16", {"dropout_rate": 1.0}, r"dropout_rate is 1\.0"),
-    ("vgg16", {"hidden": -1}, r"hidden is -1"),
-    ("densenet121", {"stem": "tiny"}, r"stem is 'tiny'; it must be one of imagenet"),
-    ("efficientnet_b0", {"padding": "valid"}, r"padding is 'valid'.*same, symmetric"),
-    ("vit_s16", {"pooling": "max"}, r"pooling is 'max'; it must be one of token, mean"),
-    ("convnext_t", {"drop_path_rate": -0.1}, r"drop_path_rate is -0\.1"),
-    ("resnet18", {"stride_in_1x1": True}, r"stride_in_1x1 is True; .*no bottlenecks"),
-    ("vit_l16", {}, r"model is 'vit_l16'.*Did you mean vit_"),
-  ],
-)
-def test_options_that_cannot_be_used_are_told(name, options, told):
-  with pytest.raises(InputError, match=told):
-    create_model(name, num_classes=10, **options)
+def _options():
+  """(network, option, value that it cannot have), of every network."""
+  for name in model_names():
+    module, arguments = _MODELS[name]
+    for option, field in fields_of(module).items():
+      if option not in arguments:
+        yield from ((name, option, value) for value in wrong_values(field))
+
+
+def test_an_option_that_cannot_be_used_is_told_by_every_network():
+  tried = set()
+  for name, option, value in _options():
+    with pytest.raises(InputError) as caught:
+      create_model(name, num_classes=10, **{option: value})
+    assert str(caught.value).startswith(f"model_options.{option}")
+    assert "; it must be " in str(caught.value)
+    tried.add(option)
+  assert tried >= {"stem", "width", "hidden", "padding", "pooling", "dropout_rate"}
+
+
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("option", ["widht", "num_classes_", "block", "parent"])
+def test_an_option_that_a_network_lacks_is_told_with_those_it_has(name, option):
+  with pytest.raises(InputError, match=f"model_options.{option} is not a setting; "):
+    checked_options(name, {option: 1})
+
+
+def test_what_does_not_go_together_is_told():
+  with pytest.raises(InputError, match=r"stride_in_1x1 is True; .*no bottlenecks"):
+    create_model("resnet18", num_classes=10, stride_in_1x1=True)
+  with pytest.raises(InputError, match=r"model is 'vit_l16'.*Did you mean vit_"):
+    create_model("vit_l16", num_classes=10)
 
 
 def test_gray_images_and_any_number_of_channels():
