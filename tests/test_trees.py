@@ -12,7 +12,7 @@ TREE = {"b": np.arange(6.0).reshape(2, 3), "a": {"x": np.int32(3)}}
 
 class TestTreeDigest:
   def test_is_that_of_names_types_shapes_and_bytes(self):
-    text = b"about['a']['x']int32()" + np.int32(3).tobytes()
+    text = b"about['a']['x']int32(1,)" + np.int32(3).tobytes()
     text += b"['b']float64(2, 3)" + np.arange(6.0).tobytes()
     assert tree_digest(TREE, "about") == hashlib.sha256(text).hexdigest()
 

@@ -174,7 +174,7 @@ class TestBadInput:
   def test_unknown_taps_and_too_few_vectors(self, refused, files, tmp_path):
     out = f"--out={tmp_path / 'sheet.png'}"
     err, _ = refused(files[0], out, "--taps=stem,stage9")
-    assert "tap 'stage9' is not of network small, which has stem, stage1" in err
+    assert "a tap of network small is 'stage9'; it must be one of stem, stage1" in err
     err, _ = refused(*files[:2], out, "--taps=features", "--plane=principal")
     assert "vectors of tap 'features' in the images is 2; it must be at least 3" in err
 
