@@ -135,18 +135,20 @@ def _check_sample(settings: Settings, network: Network, sample: Sample) -> None:
       f"split is {sample.split!r}, of which {sample.dataset.name} has examples of "
       f"{len(classes)} class; it must have some of at least 2, to tell them apart."
     )
-  others = len(sample.labels) - 1
+  per_image = {}
   for tap in network.check_taps(settings.taps):
     *plane, _ = network.tap_shapes[tap]
     positions = int(np.prod(plane))
-    most = others * min(settings.positions_per_image or positions, positions)
-    for name, count in (
-      ("num_neighbors", settings.num_neighbors),
-      ("viewer.num_neighbors", settings.viewer.num_neighbors),
-    ):
-      if count > most:
-        wanted = f"at most {most}, the vectors of other images at tap {tap}"
-        refuse(name, count, wanted)
+    per_image[tap] = min(settings.positions_per_image or positions, positions)
+  tap = min(per_image, key=per_image.get)
+  most = (len(sample.labels) - 1) * per_image[tap]
+  for name, count in (
+    ("num_neighbors", settings.num_neighbors),
+    ("viewer.num_neighbors", settings.viewer.num_neighbors),
+  ):
+    if count > most:
+      wanted = f"at most {most}, the vectors of other images at tap {tap}"
+      refuse(name, count, wanted)
 
 
 def _capture(

@@ -249,7 +249,7 @@ class TestForeignStores:
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
-    ({"taps": ("stage9",)}, "tap 'stage9' is not of network small, which has stem, st"),
+    ({"taps": ("stage9",)}, "a tap of network small is 'stage9'; it must be one of"),
     ({"dtype": "bfloat16"}, "dtype is 'bfloat16'; it must be one of float16, float32"),
     ({"positions_per_image": -1}, "positions_per_image is -1"),
     ({"batch_size": 12}, "batch_size is 12; it must be a multiple of 8"),
