@@ -5,7 +5,7 @@ same order, augmented alike.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from hue_jax.compare.augment import shift_and_flip
+from hue_jax.compare.batches import traceable, train_batches
+from hue_jax.compare.measures.predictions import accuracy
 from hue_jax.compare.task import ArrayTask
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
@@ -113,7 +114,7 @@ class Trainer:
     self, objective: Objective, seed: int
   ) -> tuple[TrainState, Mapping[str, Any]]:
     """The state at step 0, and the network's variables in it."""
-    variables = self._init(seed)
+    variables = self._init(traceable(seed))
     # A copy, since the step overwrites the state that it takes.
     state = state_of(
       self.model,
@@ -138,24 +139,32 @@ class Trainer:
       The network, and how it went.
     """
     settings = self.settings
-    examples = self.task.training_set(settings["train_per_class"], seed)
-    images, labels = jax.device_put((examples.images, examples.labels))
     state, initial = self.initial_state(objective, seed)
     evaluations = _evaluation_steps(self.num_train_steps, settings["num_evaluations"])
     curve, losses = Curve([], [], []), []
-    batches = _batches(len(examples), settings["batch_size"], seed)
+    batches = self.batches(seed)
     for step in range(1, self.num_train_steps + 1):
-      state, loss = self._step(objective, state, images, labels, next(batches), seed)
+      state, loss = self._step(objective, state, next(batches), traceable(seed))
       losses.append(loss)
       if step in evaluations:
         curve.step.append(step)
         curve.train_loss.append(float(np.mean(jax.device_get(losses))))
         some = self.task.validation[: settings["curve_images"]]
         scores, _ = self.predict(objective, state, some.images)
-        right = scores.argmax(axis=-1) == some.labels
-        curve.accuracy.append(float(right.mean()))
+        curve.accuracy.append(accuracy(scores, some.labels))
         losses = []
     return Training(objective, state, initial, curve)
+
+  def batches(self, seed: int) -> Iterator[dict[str, Array]]:
+    """The batches of a seed, of whatever objective: images, order and augmentation."""
+    settings = self.settings
+    return train_batches(
+      self.task.training_set(settings["train_per_class"], seed),
+      batch_size=settings["batch_size"],
+      seed=seed,
+      padding=settings["padding"],
+      flip=settings["flip"],
+    )
 
   def predict(
     self,
@@ -186,17 +195,7 @@ class Trainer:
       self._pixels["pixel_std"],
     )
 
-  def _train_step(self, objective, state, images, labels, indices, seed):
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
-    batch = {
-      "image": shift_and_flip(
-        key,
-        images[indices],
-        padding=self.settings["padding"],
-        flip=self.settings["flip"],
-      ),
-      "label": labels[indices],
-    }
+  def _train_step(self, objective, state, batch, seed):
     step = make_train_step(objective, seed=seed, **self._pixels)
     state, sums = step(state, batch)
     total, count = sums["loss"]
@@ -252,14 +251,3 @@ def _scores(objective, logits, features, head):
 def _evaluation_steps(num_train_steps, count) -> frozenset[int]:
   """Evenly spread, the last step among them."""
   return frozenset(round(num_train_steps * (i + 1) / count) for i in range(count))
-
-
-def _batches(num_examples: int, batch_size: int, seed: int):
-  """Indices of endless batches: one permutation of the examples after another."""
-  rng = np.random.default_rng([seed, 1])
-  rest = np.zeros(0, np.int64)
-  while True:
-    while len(rest) < batch_size:
-      rest = np.concatenate([rest, rng.permutation(num_examples)])
-    yield rest[:batch_size].astype(np.int32)
-    rest = rest[batch_size:]

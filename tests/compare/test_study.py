@@ -18,7 +18,7 @@ import pytest
 from hue_jax import command
 from hue_jax import settings as declared
 from hue_jax.compare import run_records, workers
-from hue_jax.compare.augment import shift_and_flip
+from hue_jax.compare.batches import shift_and_flip
 from hue_jax.compare.class_order import likeness_order
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.measures.predictions import accuracy
@@ -140,17 +140,14 @@ def test_like_classes_are_neighbors_on_the_circle():
 
 
 def test_objectives_of_one_seed_start_alike_and_see_the_same(task):
-  seen = {}
+  seen = []
 
   class Recording(Trainer):
-    def _train_step(self, objective, state, images, labels, indices, seed):
-      jax.debug.callback(
-        lambda *arrays: seen.setdefault(len(objective.terms), []).append(arrays),
-        images[indices[:3]],
-        labels[indices],
-        ordered=True,
-      )
-      return super()._train_step(objective, state, images, labels, indices, seed)
+    def batches(self, seed):
+      seen.append([])
+      for batch in super().batches(seed):
+        seen[-1].append(jax.device_get(batch))
+        yield batch
 
   trainer = Recording(small_settings(), task)
   one_hot = trainer.objective({})
@@ -162,11 +159,24 @@ def test_objectives_of_one_seed_start_alike_and_see_the_same(task):
   assert np.abs(_flat(first.params) - _flat(other.params)).max() > 0.01
   for objective in (one_hot, sectors):
     trainer.train(objective, 5)
-  ours, theirs = (seen[len(o.terms)] for o in (one_hot, sectors))
+  ours, theirs = seen
   assert len(ours) == len(theirs) == 20
   for one, other in zip(ours, theirs, strict=True):
-    for a, b in zip(one, other, strict=True):
-      np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(one["image"], other["image"])
+    np.testing.assert_array_equal(one["label"], other["label"])
+  again = [batch["image"] for batch, _ in zip(trainer.batches(6), ours, strict=False)]
+  assert not np.array_equal(again[0], ours[0]["image"])
+
+
+def test_every_seed_of_32_bits_is_another(trainer):
+  objective = trainer.objective({})
+  seeds = (0, 1, 2**31 - 1, 2**31, 2**32 - 1)
+  weights = [_flat(trainer.initial_state(objective, seed)[0].params) for seed in seeds]
+  images = [np.asarray(next(trainer.batches(seed))["image"]) for seed in seeds]
+  for i in range(len(seeds)):
+    for j in range(i):
+      assert not np.array_equal(weights[i], weights[j])
+      assert not np.array_equal(images[i], images[j])
 
 
 def test_an_objective_against_itself_differs_by_nothing(trainer):
