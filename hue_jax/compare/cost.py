@@ -75,25 +75,15 @@ def measure_costs(
     InputError: a setting that cannot be used.
   """
   settings = checked_settings(settings)
-  cost = settings["cost"]
-  baseline = settings["baseline"]
+  cost, baseline = settings["cost"], settings["baseline"]
+  folder = Path(workdir).expanduser()
+  folder.mkdir(parents=True, exist_ok=True)
   names = [name for name in settings["objectives"] if name != baseline]
   steps = {}
   for name in track([baseline, *names], title="compile", unit="objectives"):
     steps[name] = _Step(cost, settings["objectives"][name], name)
-  rng = np.random.default_rng(0)
-  seconds = {name: [] for name in steps}
-  ratios = {name: [] for name in names}
-  for _ in track(range(cost["repeats"]), title="time", unit="rounds"):
-    for name in rng.permutation(names).tolist():
-      pair = {x: steps[x].time() for x in rng.permutation([name, baseline]).tolist()}
-      ratios[name].append(pair[name] / pair[baseline])
-      for x, time_taken in pair.items():
-        seconds[x].append(time_taken)
-  found = [steps[baseline].cost(baseline, seconds[baseline], np.ones(6))]
-  found += [steps[name].cost(name, seconds[name], ratios[name]) for name in names]
-  folder = Path(workdir).expanduser()
-  folder.mkdir(parents=True, exist_ok=True)
+  seconds, ratios = _time(steps, baseline, cost["repeats"])
+  found = [steps[name].cost(name, seconds[name], ratios[name]) for name in steps]
   what = {
     "network": (
       f"{cost['model']}, {cost['image_size']} px, {cost['num_classes']} classes, batch "
@@ -106,6 +96,21 @@ def measure_costs(
   }
   write_text(folder / FILE, json_text(what, indent=1) + "\n")
   return found
+
+
+def _time(steps, baseline, repeats):
+  """Name → seconds of its steps, and name → their ratios to the baseline's."""
+  rng = np.random.default_rng(0)
+  names = [name for name in steps if name != baseline]
+  seconds = {name: [] for name in steps}
+  ratios = {name: [] for name in names} | {baseline: np.ones(6)}
+  for _ in track(range(repeats), title="time", unit="rounds"):
+    for name in rng.permutation(names).tolist():
+      pair = {x: steps[x].time() for x in rng.permutation([name, baseline]).tolist()}
+      ratios[name].append(pair[name] / pair[baseline])
+      for x, time_taken in pair.items():
+        seconds[x].append(time_taken)
+  return seconds, ratios
 
 
 def read_costs(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from hue_jax.balance import first_of_each_class
 from hue_jax.errors import InputError
 from hue_jax.files import replacing
 from hue_jax.settings import Text
@@ -89,8 +90,8 @@ def class_balanced(
     Rising indices.
   """
   order = np.random.default_rng([seed, 0]).permutation(len(labels))
-  chosen = [order[labels[order] == c][:per_class] for c in range(num_classes)]
-  return np.sort(np.concatenate(chosen))
+  most = np.full(num_classes, per_class)
+  return np.sort(order[first_of_each_class(labels[order], most)])
 
 
 def load_task(

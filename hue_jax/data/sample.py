@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from hue_jax.balance import first_of_each_class
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.records import RecordSource
@@ -44,7 +45,7 @@ def class_balanced_sample(
   for start in range(0, len(order), _BLOCK):
     indices = order[start : start + _BLOCK]
     labels = _read_labels(dataset, source, indices)
-    kept = _rank_within_class(labels) < wanting[labels]
+    kept = first_of_each_class(labels, wanting)
     taken.append(indices[kept])
     labels_of_taken.append(labels[kept])
     wanting -= np.bincount(labels[kept], minlength=len(wanting))
@@ -98,12 +99,3 @@ def _read_labels(dataset: Dataset, source: RecordSource, indices) -> np.ndarray:
       f"0 to {dataset.num_classes - 1}."
     )
   return labels
-
-
-def _rank_within_class(labels) -> np.ndarray:
-  """How many of the same class stand before each."""
-  by_class = np.argsort(labels, kind="stable")
-  _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
-  ranks = np.empty(len(labels), np.int64)
-  ranks[by_class] = np.arange(len(labels)) - np.repeat(first, counts)
-  return ranks

@@ -424,23 +424,26 @@ def test_a_full_disk_is_one_line_and_loses_no_run_but_this(
   settings = small_settings(num_seeds=1)
   small_workdir(tmp_path, settings)
 
-  def full(_):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
   def run():
     run_study(settings, tmp_path)
 
-  path = tmp_path / run_records.FILE
-  write = os.fsync
+  path, write = tmp_path / run_records.FILE, os.fsync
+
+  def full(file):
+    if len(run_records.read(path)) < 2:
+      return write(file)
+    os.truncate(file, os.fstat(file).st_size - 10)  # of the second run a part
+    raise OSError(errno.ENOSPC, "No space left on device")
+
   with monkeypatch.context() as patch:
-    # The first run is written, and of the second one a part.
-    patch.setattr(os, "fsync", lambda file: run_records.read(path) and full(file))
+    patch.setattr(os, "fsync", full)
     assert command.run(run) == 2
-  assert os.fsync is write
+  (first,) = run_records.read(path)
   told = [line for line in capsys.readouterr().err.splitlines() if "small" not in line]
   assert told == [f"error: {path} cannot be used: No space left on device."]
   assert command.run(run) == 0
   assert len(run_records.read(path)) == 2
+  assert run_records.read(path)[0] == first
 
 
 @pytest.mark.parametrize("name", ["study.json", run_records.FILE, "data.npz"])
