@@ -307,9 +307,11 @@ def smoothed_labels(
   """
   hues = hue.hue_labels(np.arange(num_classes), num_classes)
   hues = hues if class_hues is None else jnp.asarray(class_hues)
-  bumps = jax.nn.softmax(concentration * jnp.cos(hues[:, None] - hues), axis=-1)
+  # By example and not by class: memory batch × C, and not C × C.
+  distances = hues[labels][:, None] - hues
+  bumps = jax.nn.softmax(concentration * jnp.cos(distances), axis=-1)
   one_hot = jax.nn.one_hot(labels, num_classes)
-  return (1 - smoothing) * one_hot + smoothing * bumps[labels]
+  return (1 - smoothing) * one_hot + smoothing * bumps
 
 
 def confidence_penalty(

@@ -41,7 +41,7 @@ def check_class_order(here: str, order: Sequence[int], num_classes: int) -> None
     refuse(
       f"{here}.class_order" if here else "class_order",
       order,
-      f"each of the classes 0 to {num_classes - 1} once",
+      f"a list of each of the classes 0 to {num_classes - 1} once",
     )
 
 

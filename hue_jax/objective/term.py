@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from hue_jax.errors import InputError, check_one_of
 from hue_jax.objective.batch import Batch, Measured, Number
 from hue_jax.objective.schedules import SCHEDULES
-from hue_jax.settings import choice, number, text
+from hue_jax.settings import Text, choice, number, setting
 
 T = TypeVar("T")
 TapShapes = Mapping[str, tuple[int, ...]]
@@ -158,6 +158,19 @@ class Term:
     return f"{self.weight:g} {self.kind}({self.tap or 'logits'})"
 
 
+class _Tap(Text):
+  """The name of a layer. Which there are, the network says: see `LayerTerm.check`."""
+
+  def __str__(self):
+    """With examples."""
+    return "a layer: stem, stage1 … stage4, features"
+
+
+def tap(default: str | None = None) -> Any:
+  """Declares a setting that names a layer."""
+  return setting(default, _Tap(empty=False))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerTerm(Term):
   """A term that looks at a layer.
@@ -166,7 +179,7 @@ class LayerTerm(Term):
     tap: The layer.
   """
 
-  tap: str | None = text(None)
+  tap: str | None = tap()
 
   def check(self, here: str, tap_shapes: TapShapes, num_classes: int) -> None:
     """See `Term`."""

@@ -10,6 +10,7 @@ from hue_jax import losses
 from hue_jax.errors import InputError
 from hue_jax.models import tap_shapes
 from hue_jax.objective import (
+  CLASSIFIERS,
   TERMS,
   Batch,
   ObjectiveSettings,
@@ -276,6 +277,15 @@ def test_random_turns_are_a_function_of_the_step(outputs):
 def test_terms_that_cannot_be_used(settings, message):
   with pytest.raises(InputError, match=message):
     check_terms({"t": settings}, _SHAPES, num_classes=NUM_CLASSES, setting="terms")
+
+
+@pytest.mark.parametrize("kind", [k for k in CLASSIFIERS if k != "softmax"])
+@pytest.mark.parametrize("setting", ["label_smoothing", "smoothing_concentration"])
+def test_smoothing_with_a_classifier_that_has_none_is_refused(kind, setting):
+  message = rf"^{setting} is 0.1; it must be 0, since the classifier {kind} smooths no"
+  with pytest.raises(InputError, match=message):
+    _objective(classifier={"kind": kind}, **{setting: 0.1})
+  assert _objective(classifier={"kind": kind}, **{setting: 0.0}).terms == ()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from hue_jax import losses
 from hue_jax.objective.batch import Number
-from hue_jax.objective.term import LayerTerm, TermValue, of_members, register_term
-from hue_jax.settings import number, text
+from hue_jax.objective.term import LayerTerm, TermValue, of_members, register_term, tap
+from hue_jax.settings import number
 
 
 @register_term
@@ -19,7 +19,7 @@ class CenterLoss(LayerTerm):
   """
 
   kind = "center_loss"
-  tap: str = text("features")
+  tap: str = tap("features")
   rate: Number = number(0.5, above=0)
 
   def empty_memory(self, tap_shapes, num_classes):

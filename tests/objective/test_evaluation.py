@@ -1,0 +1,218 @@
+"""What is measured of a split does not depend on how it is cut into batches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hue_jax.losses import Prototypes
+from hue_jax.objective import CLASSIFIERS, TERMS, Batch, create_objective
+from hue_jax.objective import classifiers as classifiers_module
+from hue_jax.train.state import quick_to_compile
+
+_CLASSES, _IMAGES = 5, 24
+_SHAPES = {"stage2": (3, 4, 6), "features": (6,)}
+_TERMS = {
+  "class": {"kind": "class_hue", "tap": "stage2", "weighting": "chroma"},
+  "learned": {"kind": "class_hue", "tap": "features", "plane": "learned"},
+  "position": {"kind": "position_hue", "tap": "stage2", "weighting": "activation"},
+  "sectors": {"kind": "angular_consistency", "tap": "stage2", "random_turn": True},
+  "memory": {
+    "kind": "angular_consistency",
+    "tap": "stage2",
+    "prototypes": "memory",
+    "sectors": 4,
+    "center": "activation",
+  },
+  "centers": {"kind": "center_loss"},
+  "dense": {"kind": "dense_cross_entropy", "tap": "stage2"},
+  "small": {"kind": "activation_l2", "tap": "stage2"},
+  "unsure": {"kind": "confidence_penalty"},
+}
+
+
+def test_every_kind_of_term_is_among_those_measured():
+  assert {term["kind"] for term in _TERMS.values()} == set(TERMS)
+
+
+def _objective(classifier):
+  return create_objective(
+    num_classes=_CLASSES,
+    terms=_TERMS,
+    tap_shapes=_SHAPES,
+    num_train_steps=100,
+    warmup_steps=10,
+    seed=0,
+    classifier={"kind": classifier},
+    label_smoothing=0.1 if classifier == "softmax" else 0.0,
+  )
+
+
+def _memory():
+  keys = jax.random.split(jax.random.key(1), 2)
+  means = jax.random.normal(keys[0], (_CLASSES, 4, 6))
+  known = jnp.array([1.0, 1, 0, 1, 1])  # no image of class 2 has been seen
+  return {
+    "memory": Prototypes(means, known),
+    "centers": jax.random.normal(keys[1], (_CLASSES, 6)),
+  }
+
+
+@functools.cache
+def _split():
+  keys = jax.random.split(jax.random.key(0), 6)
+  layer = jax.nn.relu(jax.random.normal(keys[0], (_IMAGES, 3, 4, 6)))
+  layer = layer.at[3].set(0)  # an image without any hue
+  head = {
+    "kernel": jax.random.normal(keys[3], (6, _CLASSES)),
+    "bias": jax.random.normal(keys[4], (_CLASSES,)),
+  }
+  split = {
+    "logits": jax.random.normal(keys[1], (_IMAGES, _CLASSES)),
+    "layer": layer,
+    "features": layer.mean((1, 2)),
+    # Sorted: small batches have one class alone, and large ones many.
+    "labels": jnp.sort(jax.random.randint(keys[2], (_IMAGES,), 0, _CLASSES)),
+  }
+  return jax.device_get(split), head, jax.random.normal(keys[5], (6, 2))
+
+
+@functools.cache
+def _means(size):
+  """Classifier → name → mean over the split in batches of a size, the last padded."""
+  split, head, plane = _split()
+
+  @functools.partial(jax.jit, compiler_options=quick_to_compile())
+  def sums(part, mask):
+    batch = Batch(
+      logits=part["logits"],
+      taps={"stage2": part["layer"], "features": part["features"]},
+      labels=part["labels"],
+      mask=mask,
+      step=7,
+      head=head,
+      planes={"learned": plane},
+      memory=_memory(),
+      train=False,
+    )
+    return {
+      f"{kind}: {name}": (jnp.where(w > 0, values * w, 0).sum(), w.sum())
+      for kind in CLASSIFIERS
+      for name, (values, w) in _objective(kind)(batch).measured.items()
+    }
+
+  totals = {}
+  for start in range(0, _IMAGES, size):
+    part = {name: array[start : start + size] for name, array in split.items()}
+    count = len(part["labels"])
+    part = {
+      name: np.concatenate([a, np.zeros((size - count, *a.shape[1:]), a.dtype)])
+      for name, a in part.items()
+    }
+    mask = (np.arange(size) < count).astype(np.float32)
+    for name, pair in sums(part, mask).items():
+      totals.setdefault(name, []).append(np.asarray(pair, np.float64))
+  found = {name: np.sum(pairs, axis=0) for name, pairs in totals.items()}
+  means = {kind: {} for kind in CLASSIFIERS}
+  for name, (total, count) in found.items():
+    kind, _, metric = name.partition(": ")
+    means[kind][metric] = total / count
+  return means
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_a_split_measures_the_same_in_batches_of_every_size(classifier):
+  whole = _means(_IMAGES)[classifier]
+  hue = {"class", "learned", "position", "memory"}
+  others = {"centers", "dense", "small", "unsure"}
+  assert set(whole) == {
+    *("loss", "cross_entropy", "top1", "top5"),
+    *(f"hue/{name}" for name in hue | others),
+    *(f"term/{name}" for name in others),
+    *(f"hue_error_degrees/{name}" for name in ("class", "learned", "position")),
+  }
+  for size in (1, 7):
+    found = _means(size)[classifier]
+    assert set(found) == set(whole)
+    for name, value in whole.items():
+      np.testing.assert_allclose(found[name], value, rtol=2e-5, err_msg=name)
+
+
+def test_what_is_reported_of_kept_prototypes_is_the_loss_of_the_whole_split():
+  """The training's definition: the mean over images whose class has a prototype."""
+  objective = _objective("softmax")
+  split, head, plane = jax.tree.map(jnp.asarray, _split())
+  batch = Batch(
+    logits=split["logits"],
+    taps={"stage2": split["layer"], "features": split["features"]},
+    labels=split["labels"],
+    mask=jnp.ones(_IMAGES),
+    step=7,
+    head=head,
+    planes={"learned": plane},
+    memory=_memory(),
+  )
+  trained = objective(batch).measured["hue/memory"].values.mean()
+  np.testing.assert_allclose(_means(7)["softmax"]["hue/memory"], trained, rtol=1e-5)
+
+
+# --- Memory -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [21_843, 1_000_000])
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_memory_grows_as_batch_times_classes(classifier, num_classes):
+  batch_size, channels = 4, 3
+  objective = create_objective(
+    num_classes=num_classes,
+    terms={},
+    tap_shapes={"features": (channels,)},
+    num_train_steps=1,
+    warmup_steps=0,
+    seed=0,
+    classifier={"kind": classifier},
+  )
+
+  def loss(objective, logits, features, kernel, labels):
+    evaluated = objective(
+      Batch(
+        logits=logits,
+        taps={"features": features},
+        labels=labels,
+        mask=jnp.ones(batch_size),
+        step=0,
+        head={"kernel": kernel},
+      )
+    )
+    return evaluated.measured["loss"].values.mean()
+
+  shape = jax.ShapeDtypeStruct
+  arguments = (
+    shape((batch_size, num_classes), jnp.float32),
+    shape((batch_size, channels), jnp.float32),
+    shape((channels, num_classes), jnp.float32),
+    shape((batch_size,), jnp.int32),
+  )
+  step = jax.jit(jax.value_and_grad(loss, argnums=(1, 2, 3)))
+  analysis = step.lower(objective, *arguments).compile().memory_analysis()
+  arrays = analysis.temp_size_in_bytes / (4 * batch_size * num_classes)
+  constants = analysis.generated_code_size_in_bytes
+  assert arrays < 12, f"{arrays:.1f} arrays [batch, classes]"
+  assert constants < 4e6
+
+
+def test_many_prototypes_have_the_cosines_of_a_table(monkeypatch):
+  classifier = CLASSIFIERS["hyperspherical_prototypes"]()
+  split, _, _ = _split()
+  batch = Batch(
+    logits=jnp.asarray(split["logits"]),
+    taps={},
+    labels=jnp.asarray(split["labels"]),
+    mask=jnp.ones(_IMAGES),
+    step=0,
+  )
+  table = classifier.scores(batch)
+  monkeypatch.setattr(classifiers_module, "_TABLE_OF_PROTOTYPES", 1)
+  np.testing.assert_allclose(classifier.scores(batch), table, atol=1e-6)
