@@ -43,6 +43,9 @@ from hue_jax.train.parallel import AXIS, FORMS
 # By which the best checkpoint is chosen: of all images, or the mean of the classes.
 METRICS = ("top1", "mean_per_class")
 
+# Of a JPEG.
+_LONGEST_SIDE = 65_535
+
 # More images make a picture that TensorBoard cannot show at its size.
 _MOST_COLORED = 64
 
@@ -110,10 +113,10 @@ class Settings(Pixels, Augmentation, Optimization):
   train_fraction: int | float = number(above=0, at_most=1)
   validation_split: str = text()
   test_split: str = text(empty=False)
-  image_size: int = integer(at_least=1)
+  image_size: int = integer(at_least=1, at_most=_LONGEST_SIDE)
   erase_probability: int | float = number(at_least=0, at_most=1)
   mixing: Mixing = group(Mixing)
-  eval_image_size: int = integer(at_least=0)
+  eval_image_size: int = integer(at_least=0, at_most=_LONGEST_SIDE)
   metric: str = choice(REQUIRED, METRICS)
   extra_tests: Mapping[str, ExtraTest] = setting(REQUIRED, Named(Group(ExtraTest)))
 
