@@ -7,7 +7,7 @@ python main.py --list
 from typing import Any
 
 from configs import benchmark
-from hue_jax.train import distributed, flags
+from hue_jax.train import distributed, flags, preemption
 
 _CONFIG = flags.define_config()
 _WORKDIR = flags.define_workdir("Folder of the run: a run that is there goes on.")
@@ -18,6 +18,7 @@ _MODE = flags.define_mode(
 
 def main() -> dict[str, Any]:
   """Trains or evaluates; returns the result."""
+  preemption.stop_at_once()
   distributed.initialize()
   # Each takes longer to import than what a user may have mistaken takes to tell.
   from hue_jax.train.config import check_settings

@@ -1,19 +1,22 @@
-"""From a configuration to what is trained, and back from a workdir to what it holds."""
+"""From a configuration to what is trained, and back from a workdir to what it holds.
+
+Nothing here reads data, so that a network comes back where TensorFlow is not installed.
+"""
 
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import optax
-from etils import epath
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
 from hue_jax.models import tap_shapes
 from hue_jax.objective import Objective, create_objective
 from hue_jax.train import config as settings
-from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.checkpoints import WEIGHTS, Checkpoints
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.state import TrainState, create_state
+from hue_jax.train.workdir import CHECKPOINTS, folder_of, read_config
 
 
 class Built(NamedTuple):
@@ -24,13 +27,20 @@ class Built(NamedTuple):
   initial_state: TrainState
 
 
-def build(config: ConfigDict, num_train_steps: int, warmup_steps: int) -> Built:
+def build(
+  config: ConfigDict,
+  num_train_steps: int,
+  warmup_steps: int,
+  *,
+  abstract: bool = False,
+) -> Built:
   """Builds the objective, the learning rate and the state at step 0.
 
   Args:
     config: of the fields of `configs/base.py`.
     num_train_steps: length of the run.
     warmup_steps: of these.
+    abstract: as of `create_state`.
 
   Returns:
     The parts, the state on JAX's default device.
@@ -70,6 +80,7 @@ def build(config: ConfigDict, num_train_steps: int, warmup_steps: int) -> Built:
     image_shape=settings.image_shape(config),
     seed=config.seed,
     ema=config.ema_decay > 0,
+    abstract=abstract,
   )
   return Built(objective, learning_rate, state)
 
@@ -105,17 +116,20 @@ def load_trained(workdir: str) -> Trained:
   Raises:
     InputError: the workdir holds no run, or no checkpoint that is whole.
   """
-  folder = epath.Path(workdir).expanduser().resolve()
-  config = settings.read_config(folder)
-  # Neither number changes the structure of the state, which is all that is needed.
-  initial_state = build(config, num_train_steps=1, warmup_steps=0).initial_state
-  if not (folder / "checkpoints").exists():
+  folder = folder_of(workdir)
+  config = read_config(folder)
+  if not (folder / CHECKPOINTS).exists():
     raise InputError(f"workdir {workdir} holds no checkpoint.")
+  # Neither number changes the structure of the state, which is all that is needed.
+  structure = build(config, num_train_steps=1, warmup_steps=0, abstract=True)
   with Checkpoints(
-    folder, keep=config.keep_checkpoints, metric=config.get("metric", "top1")
+    folder,
+    keep=config.keep_checkpoints,
+    metric=config.get("metric", "top1"),
+    read_only=True,
   ) as checkpoints:
-    state = checkpoints.restore_best(initial_state)
-  if not state.step:
+    state = checkpoints.restore_best(structure.initial_state, WEIGHTS)
+  if state is structure.initial_state:
     raise InputError(f"workdir {workdir} holds no checkpoint that is whole.")
   params, batch_stats = state.evaluated()
   return Trained(

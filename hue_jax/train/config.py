@@ -5,19 +5,15 @@ there and a line here, or in the class of the settings that are used beside it.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from etils import epath
-from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, refuse
-from hue_jax.files import write_text
 from hue_jax.models import checked_options, create_model, tap_shapes
 from hue_jax.objective import ObjectiveSettings, check_terms
 from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
@@ -48,18 +44,6 @@ _LONGEST_SIDE = 65_535
 
 # More images make a picture that TensorBoard cannot show at its size.
 _MOST_COLORED = 64
-
-# Where a run is kept, how often it reports and by which form of the mapping: what a
-# run may change in the middle without becoming another run.
-_NOT_OF_THE_RUN = (
-  "checkpoint_every_steps",
-  "data_dir",
-  "eval_batch_size",
-  "keep_checkpoints",
-  "log_every_steps",
-  "num_colored_images",
-  "parallel",
-)
 
 
 @runtime_checkable
@@ -283,68 +267,3 @@ def eval_steps(config: ConfigDict, dataset: DatasetFacts) -> frozenset[int]:
   evaluations = math.floor(last / max(steps_per_epoch(config, dataset) * one, 1))
   every = (steps(config, dataset, one * count) for count in range(1, evaluations + 1))
   return frozenset(step for step in every if 0 < step <= last) | {last}
-
-
-# --- The configuration beside the checkpoints -----------------------------------
-
-
-def claim_workdir(config: ConfigDict, workdir: epath.Path) -> None:
-  """Writes the configuration into the workdir, or checks that it is the one there.
-
-  Args:
-    config: of this run.
-    workdir: of this run.
-
-  Raises:
-    InputError: the workdir holds a run of another configuration.
-  """
-  path = workdir / "config.json"
-  ours = json.loads(config.to_json())
-  if path.exists():
-    _check_same(ours, _read_json(path), workdir)
-  if jax.process_index() == 0:
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(ours, indent=2, sort_keys=True) + "\n")
-
-
-def read_config(workdir: epath.Path) -> ConfigDict:
-  """The configuration that lies beside the checkpoints.
-
-  Args:
-    workdir: of a run.
-
-  Returns:
-    The configuration.
-
-  Raises:
-    InputError: the workdir holds no run, or its configuration cannot be read.
-  """
-  path = workdir / "config.json"
-  if not path.exists():
-    raise InputError(f"workdir is {str(workdir)!r}, which holds no run (config.json).")
-  return ConfigDict(_read_json(path))
-
-
-def _read_json(path):
-  try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise InputError(
-      f"{path} is not JSON ({error}); restore it, or choose another workdir."
-    ) from None
-
-
-def _check_same(ours: Mapping, theirs: Mapping, workdir: epath.Path) -> None:
-  ours, theirs = flatten_dict(ours, sep="."), flatten_dict(theirs, sep=".")
-  absent = "(not set)"
-  differences = [
-    f"{name} is {ours.get(name, absent)!r} and was {theirs.get(name, absent)!r}"
-    for name in sorted({*ours, *theirs})
-    if ours.get(name, absent) != theirs.get(name, absent)
-    and name not in _NOT_OF_THE_RUN
-  ]
-  if differences:
-    raise InputError(
-      f"workdir {workdir} holds a run of another configuration: "
-      f"{'; '.join(differences)}. Choose another workdir, or set these back."
-    )

@@ -1,17 +1,21 @@
-"""Evaluates a state on a whole split, each example once."""
+"""Evaluates a state on whole splits, each example once."""
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from hue_jax.train.parallel import Parallel
 from hue_jax.train.report import Means
 
+Batches = Iterable[Mapping[str, np.ndarray]]
+
 
 def evaluate(
   eval_step: Callable,
-  state,
-  batches: Iterable[Mapping[str, np.ndarray]],
+  state: Any,
+  batches: Batches,
   parallel: Parallel,
 ) -> dict[str, float]:
   """Means over the examples of a split.
@@ -28,5 +32,34 @@ def evaluate(
   means = Means()
   for batch in batches:
     arrays = {name: array for name, array in batch.items() if name != "index"}
-    means.add(parallel.first(eval_step(state, parallel.shard(arrays))))
+    means.add(parallel.unreplicate(eval_step(state, parallel.shard(arrays))))
   return means.compute()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+  """What a state is evaluated on, and what of that the result of a run tells.
+
+  Attributes:
+    name: of the evaluation in reports: "validation", "test", or of an extra test.
+    batches: a function that begins the batches of the split.
+    told: metric → its name in the result; None for all that are measured.
+  """
+
+  name: str
+  batches: Callable[[], Batches]
+  told: Mapping[str, str] | None = None
+
+  def results(self, means: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Yields name and value of what the result of a run tells.
+
+    Args:
+      means: metric → mean, as of `evaluate`.
+    """
+    told = self.told
+    if told is None:
+      # Cross entropy can be compared between objectives; what is minimized cannot.
+      told = {name: name for name in means if name != "loss"}
+      told["cross_entropy"] = "loss"
+    for metric, name in told.items():
+      yield f"{self.name}_{name}", means[metric]

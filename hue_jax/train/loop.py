@@ -1,11 +1,11 @@
 """A run, from configuration to result: the story that the other files serve."""
 
+import dataclasses
 import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,23 +15,22 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hue_jax.data.datasets import Dataset, NotPreparedError, open_dataset
-from hue_jax.data.input_pipeline import eval_batches, train_batches
-from hue_jax.data.sample import class_balanced_sample, random_sample
 from hue_jax.errors import InputError, Stopped
 from hue_jax.objective import Objective
 from hue_jax.train import config as settings
+from hue_jax.train.batches import RunData, open_data
 from hue_jax.train.build import build
-from hue_jax.train.checkpoints import Checkpoints
-from hue_jax.train.evaluation import evaluate
+from hue_jax.train.checkpoints import Checkpoints, Restored
+from hue_jax.train.evaluation import Evaluator, evaluate
 from hue_jax.train.optimizer import warmup_remark
 from hue_jax.train.parallel import AXIS, Parallel, create_parallel
 from hue_jax.train.pictures import LayerPictures
-from hue_jax.train.preemption import Preempted, Watch
+from hue_jax.train.preemption import Watch
 from hue_jax.train.report import Means, Report
 from hue_jax.train.state import TrainState
 from hue_jax.train.step import make_eval_step, make_train_step
 from hue_jax.train.transfer import transfer
+from hue_jax.train.workdir import check_config, folder_of, holding, record_config
 
 
 class TrainingDiverged(Stopped):
@@ -51,32 +50,38 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     The result: task, model, objective, step, test_top1, test_loss, seconds, ….
 
   Raises:
-    InputError: a setting or file that cannot be used.
+    InputError: a setting or file that cannot be used, or a workdir in which another
+      run is at work.
     TrainingDiverged: a loss or gradient that is not finite.
-    Preempted: a SIGTERM came, and the state is saved.
+    NotSaved: a checkpoint cannot be written.
+    Preempted: a signal to stop came, and the state is saved.
   """
-  start = time.perf_counter()
-  workdir = epath.Path(workdir).expanduser().resolve()
-  run = set_up(config)
-  settings.claim_workdir(config, workdir)
-  with _checkpoints(config, workdir) as checkpoints:
-    state, origin = _restored_or_transferred(checkpoints, run)
-    with (
-      Report(
-        workdir, first_step=int(state.step), num_train_steps=run.num_train_steps
-      ) as report,
-      Watch() as watch,
-    ):
-      report.note(f"{run.describe()}  workdir {workdir}")
-      report.note(origin)
-      warmup_steps = settings.steps(config, run.dataset, config.warmup_epochs)
-      if remark := warmup_remark(warmup_steps, run.num_train_steps):
-        report.note(remark)
-      for name in run.left_out():
-        dataset = config.extra_tests[name].dataset
-        report.note(f"left out: the extra test {name}; {dataset} is not prepared")
-      train_steps(run, state, checkpoints, report, watch)
-      return _evaluate_best(run, checkpoints, report, start)
+  return train_run(set_up(config), workdir)
+
+
+def train_run(run: "Run", workdir: str) -> dict[str, Any]:
+  """As `train`, of a run that is set up."""
+  folder = folder_of(workdir)
+  with holding(folder):
+    record_config(folder, run.config, run.data.identities())
+    with _checkpoints(run, folder) as checkpoints:
+      restored, origin = _restored_or_transferred(checkpoints, run)
+      first_step = int(restored.state.step)
+      with (
+        Report(
+          folder, first_step=first_step, num_train_steps=run.num_train_steps
+        ) as report,
+        Watch() as watch,
+      ):
+        report.note(f"{run.describe()}  workdir {folder}")
+        report.note(origin)
+        if remark := warmup_remark(run.warmup_steps, run.num_train_steps):
+          report.note(remark)
+        for name in run.data.left_out():
+          dataset = run.config.extra_tests[name].dataset
+          report.note(f"left out: the extra test {name}; {dataset} is not prepared")
+        train_steps(run, restored, checkpoints, report, watch)
+        return _evaluate_best(run, checkpoints, report, watch)
 
 
 def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
   Args:
     config: of the run.
-    workdir: of the run.
+    workdir: of the run, which may be at work.
 
   Returns:
     The result: task, model, objective, step, test_top1, test_loss, seconds, ….
@@ -92,29 +97,36 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
   Raises:
     InputError: a setting that cannot be used, or a workdir without a checkpoint.
   """
-  start = time.perf_counter()
-  workdir = epath.Path(workdir).expanduser().resolve()
-  if not (workdir / "config.json").exists():
-    raise InputError(f"workdir is {str(workdir)!r}, which holds no run to evaluate.")
-  run = set_up(config)
-  settings.claim_workdir(config, workdir)
+  folder = folder_of(workdir)
+  if not (folder / "config.json").exists():
+    raise InputError(f"workdir is {str(folder)!r}, which holds no run to evaluate.")
+  return evaluate_run(set_up(config), workdir)
+
+
+def evaluate_run(run: "Run", workdir: str) -> dict[str, Any]:
+  """As `evaluate_workdir`, of a run that is set up."""
+  folder = folder_of(workdir)
+  check_config(folder, run.config, run.data.identities())
   with (
-    _checkpoints(config, workdir) as checkpoints,
-    Report(workdir, first_step=0, num_train_steps=run.num_train_steps) as report,
+    _checkpoints(run, folder, read_only=True) as checkpoints,
+    Report(folder, first_step=0, num_train_steps=run.num_train_steps) as report,
+    Watch() as watch,
   ):
-    return _evaluate_best(run, checkpoints, report, start)
+    return _evaluate_best(run, checkpoints, report, watch)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Run:
   """What a configuration amounts to; the initial state is on the host."""
 
+  started: float
   config: ConfigDict
-  dataset: Dataset
-  extra_tests: dict[str, Dataset]
+  data: RunData
   objective: Objective
   learning_rate: optax.Schedule
   num_train_steps: int
+  warmup_steps: int
+  eval_steps: frozenset[int]
   initial_state: TrainState
   parallel: Parallel
   train_step: Callable
@@ -130,76 +142,39 @@ class Run:
       f"device(s)"
     )
 
-  def train_batches(self, start_step: int):
-    """This process's part of the batches from a step on."""
-    config = self.config
-    return train_batches(
-      self.dataset,
-      config.train_split,
-      batch_size=config.batch_size,
-      image_size=config.image_size,
-      seed=config.seed,
-      start_step=start_step,
-      crop=config.crop,
-      padding=config.padding,
-      flip=config.flip,
-      randaugment=settings.randaugment(config),
-      repeats=config.repeats,
-      channels=config.channels,
-      indices=_train_indices(config, self.dataset),
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+  def saves_at(self, step: int) -> bool:
+    """Whether a checkpoint is due after a step."""
+    every = self.config.checkpoint_every_steps
+    return step % every == 0 or step in self.eval_steps or step == self.num_train_steps
 
-  def eval_batches(self, split: str):
-    """This process's part of a split, in order."""
-    return _eval_batches(self.config, self.dataset, split, **self._eval_part())
+  def evaluator(self, name: str, told: Mapping[str, str] | None = None) -> Evaluator:
+    """What a state is evaluated on, by its name."""
+    return Evaluator(name, functools.partial(self.data.eval_batches, name), told)
 
-  def _eval_part(self):
-    return {
-      "batch_size": self.config.eval_batch_size or self.config.batch_size,
-      "process_index": jax.process_index(),
-      "process_count": jax.process_count(),
-    }
+  def tests(self) -> tuple[Evaluator, ...]:
+    """What the best state is evaluated on."""
+    extra = (self.evaluator(name, {"top1": "top1"}) for name in self.data.extra_tests)
+    return (self.evaluator("test"), *extra)
 
-  def evaluate(self, state: Any, split: str) -> dict[str, float]:
-    """Means over the examples of a split, of a replicated state."""
-    return evaluate(self.eval_step, state, self.eval_batches(split), self.parallel)
-
-  def evaluate_extra(self, name: str, state: Any) -> dict[str, float]:
-    """Means over the examples of an extra test: a data set of the same classes."""
-    split = self.config.extra_tests[name].split
-    batches = _eval_batches(
-      self.config, self.extra_tests[name], split, **self._eval_part()
-    )
-    return evaluate(self.eval_step, state, batches, self.parallel)
-
-  def left_out(self) -> list[str]:
-    """Names of the extra tests whose data sets are not prepared."""
-    return sorted(set(self.config.extra_tests) - set(self.extra_tests))
-
-  def report_evaluation(
-    self, report: Report, state: Any, step: int, name: str
+  def evaluate(
+    self, evaluator: Evaluator, state: Any, watch: Watch | None = None, step: int = 0
   ) -> dict[str, float]:
-    """Evaluates, and tells the means and shows the layers of some images.
+    """Means of a replicated state.
 
     Args:
-      report: to tell.
+      evaluator: what it is evaluated on.
       state: replicated.
+      watch: for a signal to stop.
       step: of the state.
-      name: "validation" or "test", of the split.
 
     Returns:
-      Means over the examples of the split.
+      Metric → mean over all examples.
     """
-    split = self.config[f"{name}_split"]
-    means = self.evaluate(state, split)
-    report.evaluation(step, name, means)
-    # The other processes' devices hold the same state: one process draws.
-    if self.config.num_colored_images and jax.process_index() == 0:
-      evaluated = self.parallel.first(state.replace(opt_state=()))
-      report.layers(step, name, self.layer_pictures.draw(evaluated, split))
-    return means
+    batches = evaluator.batches()
+    if watch is not None:
+      where = f"in the {evaluator.name} of step {step}, whose state is saved"
+      batches = watch.until_told(batches, where)
+    return evaluate(self.eval_step, state, batches, self.parallel)
 
 
 def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
@@ -215,10 +190,10 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   Raises:
     InputError: a setting that cannot be used.
   """
-  dataset = open_dataset(config.dataset, config.data_dir)
-  settings.check_config(config, dataset)
-  num_train_steps = settings.num_train_steps(config, dataset)
-  warmup_steps = settings.steps(config, dataset, config.warmup_epochs)
+  started = time.perf_counter()
+  data = open_data(config)
+  num_train_steps = settings.num_train_steps(config, data.dataset)
+  warmup_steps = settings.steps(config, data.dataset, config.warmup_epochs)
   objective, learning_rate, initial_state = build(config, num_train_steps, warmup_steps)
   parallel = create_parallel(config.parallel, devices)
   pixels = {
@@ -236,131 +211,100 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   )
   eval_step = make_eval_step(objective, axis_name=AXIS, **pixels)
   return Run(
+    started=started,
     config=config,
-    dataset=dataset,
-    extra_tests=_open_extra_tests(config),
+    data=data,
     objective=objective,
     learning_rate=learning_rate,
     num_train_steps=num_train_steps,
+    warmup_steps=warmup_steps,
+    eval_steps=settings.eval_steps(config, data.dataset),
     initial_state=jax.device_get(initial_state),
     parallel=parallel,
     train_step=parallel.map(train_step, donate_state=True),
     eval_step=parallel.map(eval_step),
     layer_pictures=LayerPictures(
-      functools.partial(_first_images, config, dataset), objective, **pixels
+      functools.partial(data.first_images, count=config.num_colored_images),
+      objective,
+      **pixels,
     ),
   )
 
 
-def _open_extra_tests(config):
-  """Data sets by the names of their tests, of those that are prepared."""
-  found = {}
-  for name, test in config.extra_tests.items():
-    try:
-      dataset = open_dataset(test.dataset, config.data_dir)
-    except NotPreparedError:
-      continue
-    dataset.check_split(test.split)
-    if dataset.num_classes != config.num_classes:
-      raise InputError(
-        f"extra_tests.{name}: data set {test.dataset!r} has {dataset.num_classes} "
-        f"classes; num_classes is {config.num_classes}."
-      )
-    found[name] = dataset
-  return found
-
-
-def _train_indices(config, dataset):
-  """The training examples that are used; None for all."""
-  sample = {"split": config.train_split, "seed": config.seed}
-  if config.train_per_class:
-    indices, _ = class_balanced_sample(
-      dataset, per_class=config.train_per_class, **sample
-    )
-    return indices
-  if config.train_fraction < 1:
-    return random_sample(dataset, fraction=config.train_fraction, **sample)
-  return None
-
-
-def _first_images(config, dataset, split):
-  """The images of a split that are colored."""
-  count = min(config.num_colored_images, dataset.num_examples(split))
-  batches = _eval_batches(
-    config, dataset, split, batch_size=count, indices=np.arange(count)
-  )
-  return next(batches)["image"]
-
-
-def _eval_batches(config, dataset, split, **batches):
-  return eval_batches(
-    dataset,
-    split,
-    image_size=settings.eval_image_size(config),
-    crop=config.crop,
-    crop_ratio=config.eval_crop_ratio,
-    channels=config.channels,
-    **batches,
-  )
-
-
 def train_steps(
-  run: Run, state: TrainState, checkpoints: Checkpoints, report: Report, watch: Watch
+  run: Run, restored: Restored, checkpoints: Checkpoints, report: Report, watch: Watch
 ) -> None:
-  """Takes the steps that are left, with reports, evaluations and checkpoints.
+  """Takes the steps that are left, with reports, checkpoints and evaluations.
+
+  A state is saved first and evaluated then. An evaluation that was not reached, since
+  the run was stopped or killed in between, is done at the next start, so that the best
+  checkpoint does not depend on when that was.
 
   Args:
     run: what to do.
-    state: from which to go on.
+    restored: from what to go on.
     checkpoints: to save to.
     report: to tell.
     watch: for a signal to stop.
   """
-  config, first_step = run.config, int(state.step)
-  eval_steps = settings.eval_steps(config, run.dataset)
-  progress = _Progress(run, report)
-  state = run.parallel.replicate(state)
-  batches = run.train_batches(first_step) if first_step < run.num_train_steps else ()
-  for step, batch in zip(range(first_step + 1, run.num_train_steps + 1), batches):  # noqa: B905
+  first_step, last_step = int(restored.state.step), run.num_train_steps
+  state = run.parallel.replicate(restored.state)
+  measured = _Measured(run, report, restored.progress)
+  _validate(run, state, first_step, checkpoints, report, watch)
+  for step, batch in run.data.numbered_batches(first_step, last_step):
     state, sums = run.train_step(state, run.parallel.shard(batch))
-    progress.add(step, run.parallel.first(sums))
-    ends = step == run.num_train_steps
-    if step % config.log_every_steps == 0 or ends:
-      progress.tell(step)
-    evaluates = step in eval_steps
-    stops = watch.told_to_stop(step)
-    if evaluates or ends or stops or step % config.checkpoint_every_steps == 0:
-      progress.wait()  # a loss that is not finite must not reach a checkpoint
+    measured.add(step, sums)
+    if step % run.config.log_every_steps == 0 or step == last_step:
+      measured.tell(step)
+    stops = watch.told_to_stop()
+    if stops or run.saves_at(step):
+      measured.wait()  # a loss that is not finite must not reach a checkpoint
       report.pause()
-      means = None
-      if evaluates:  # also when told to stop: the best must not depend on that
-        means = run.report_evaluation(report, state, step, "validation")
-      checkpoints.save(run.parallel.first(state), means)
+      checkpoints.save(run.parallel.unreplicate(state), measured.progress())
+      if stops:
+        raise watch.stopped(f"after step {step}; the state is saved")
+      _validate(run, state, step, checkpoints, report, watch)
       report.resume()
-    if stops and not ends:
-      raise Preempted(
-        f"stopped by SIGTERM after step {step}; the state is saved; the same command "
-        "goes on."
-      )
 
 
-class _Progress:
-  """Follows the steps two behind, so that the host runs ahead of the devices."""
+def _validate(run, state, step, checkpoints, report, watch):
+  """Evaluates a state that is saved, where that is due and was not done."""
+  if step in run.eval_steps and not checkpoints.is_evaluated(step):
+    evaluator = run.evaluator("validation")
+    means = _evaluate_and_report(run, evaluator, state, step, report, watch)
+    checkpoints.record(step, means)
 
-  def __init__(self, run, report):
+
+def _evaluate_and_report(run, evaluator, state, step, report, watch):
+  """Evaluates, tells the means and shows the layers of some images."""
+  means = run.evaluate(evaluator, state, watch, step)
+  report.evaluation(step, evaluator.name, means)
+  # The other processes' devices hold the same state: one process draws.
+  if run.config.num_colored_images and jax.process_index() == 0:
+    drawn = run.parallel.unreplicate(state.replace(opt_state=()))
+    picture = run.layer_pictures.draw(drawn, evaluator.name)
+    report.layers(step, evaluator.name, picture)
+  return means
+
+
+class _Measured:
+  """Reads what the steps measured, two behind: the host runs ahead of the devices."""
+
+  def __init__(self, run, report, progress):
     self._run, self._report = run, report
     self._pending = deque()
     self._means = Means()
+    self._means.add(progress.get("since_last_report", {}))
 
   def add(self, step, sums):
-    self._pending.append((step, sums))
+    self._pending.append((step, self._run.parallel.unreplicate(sums)))
     self._report.step_done(self._run.config.batch_size)
     if len(self._pending) > 2:
-      self._settle()
+      self._read()
 
   def wait(self):
     while self._pending:
-      self._settle()
+      self._read()
 
   def tell(self, step):
     self.wait()
@@ -369,7 +313,11 @@ class _Progress:
     )
     self._means = Means()
 
-  def _settle(self):
+  def progress(self):
+    """What a checkpoint keeps, for the next report to be of all its steps."""
+    return {"since_last_report": self._means.sums()}
+
+  def _read(self):
     step, sums = self._pending.popleft()
     sums = jax.tree.map(np.asarray, sums)
     for name in ("loss", "gradient_norm"):
@@ -381,26 +329,25 @@ class _Progress:
     self._means.add(sums)
 
 
-def _checkpoints(config, workdir):
-  return Checkpoints(workdir, keep=config.keep_checkpoints, metric=config.metric)
+def _checkpoints(run, folder: epath.Path, **options):
+  config = run.config
+  return Checkpoints(
+    folder, keep=config.keep_checkpoints, metric=config.metric, **options
+  )
 
 
-def _restored(checkpoints, run):
-  state = checkpoints.restore_last(run.initial_state)
+def _restored_or_transferred(checkpoints, run) -> tuple[Restored, str]:
+  """What to go on from, and where it comes from."""
+  restored, config = checkpoints.restore_last(run.initial_state), run.config
+  state = restored.state
   if jax.process_count() > 1:
     multihost_utils.assert_equal(
       np.asarray(state.step), "the processes restored checkpoints of different steps"
     )
-  return state
-
-
-def _restored_or_transferred(checkpoints, run):
-  """The state to go on from, and where it comes from."""
-  state, config = _restored(checkpoints, run), run.config
   if state.step:
-    return state, f"going on from step {int(state.step)}"
+    return restored, f"going on from step {int(state.step)}"
   if not config.init_from:
-    return state, "starting from new weights"
+    return restored, "starting from new weights"
   found = transfer(
     state,
     settings.build_model(config),
@@ -409,42 +356,34 @@ def _restored_or_transferred(checkpoints, run):
     image_size=config.image_size,
   )
   text = found.describe(config.init_from)
-  return jax.device_get(found.state), f"starting from {text}"
+  return Restored(jax.device_get(found.state), {}), f"starting from {text}"
 
 
-def _evaluate_best(run, checkpoints, report, start):
+def _evaluate_best(run, checkpoints, report, watch) -> dict[str, Any]:
   state = checkpoints.restore_best(run.initial_state)
   if not state.step:
     raise InputError("the workdir holds no checkpoint that is whole.")
   step = int(state.step)
   state = run.parallel.replicate(state)
-  means = run.report_evaluation(report, state, step, "test")
-  result = {
-    "task": run.config.dataset,
-    "model": model_label(run.config),
+  config, result = run.config, {}
+  for evaluator in run.tests():
+    means = _evaluate_and_report(run, evaluator, state, step, report, watch)
+    result.update(evaluator.results(means))
+  if run.data.left_out():
+    result["tests_left_out"] = run.data.left_out()
+  return {
+    "task": config.dataset,
+    "model": model_label(config),
     "objective": run.objective.describe(),
     "step": step,
     "num_train_steps": run.num_train_steps,
-    "test_split": run.config.test_split,
-    "test_examples": run.dataset.num_examples(run.config.test_split),
-    "test_top1": means["top1"],
-    "test_top5": means["top5"],
-    "test_loss": means["cross_entropy"],
-  }
-  for name, value in means.items():
-    if name.startswith(("hue", "mean_per_class")):
-      result[f"test_{name}"] = value
-  for name in run.extra_tests:
-    means = run.evaluate_extra(name, state)
-    report.evaluation(step, name, means)
-    result[f"{name}_top1"] = means["top1"]
-  if run.left_out():
-    result["tests_left_out"] = run.left_out()
-  return result | {
-    "seed": run.config.seed,
+    "test_split": config.test_split,
+    "test_examples": run.data.dataset.num_examples(config.test_split),
+    **result,
+    "seed": config.seed,
     "devices": jax.device_count(),
     "backend": jax.default_backend(),
-    "seconds": round(time.perf_counter() - start, 1),
+    "seconds": round(time.perf_counter() - run.started, 1),
   }
 
 

@@ -30,7 +30,7 @@ class Parallel(Protocol):
   def map(self, step: Callable, *, donate_state: bool = False) -> Callable:
     """The step over all devices: (replicated state, sharded batch) → replicated."""
 
-  def first(self, tree: Any) -> Any:
+  def unreplicate(self, tree: Any) -> Any:
     """One copy of a replicated tree, as arrays of this process."""
 
 
@@ -57,7 +57,7 @@ class PmapParallel:
     donated = (0,) if donate_state else ()
     return jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
 
-  def first(self, tree):
+  def unreplicate(self, tree):
     """See `Parallel`."""
     return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
 
@@ -93,9 +93,29 @@ class ShardMapParallel:
     )
     return jax.jit(mapped, donate_argnums=(0,) if donate_state else ())
 
-  def first(self, tree):
+  def unreplicate(self, tree):
     """See `Parallel`."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+class SingleDevice:
+  """By `jax.jit` alone, on JAX's default device; the step's `axis_name` is None."""
+
+  def replicate(self, tree):
+    """See `Parallel`."""
+    return tree
+
+  def shard(self, batch):
+    """See `Parallel`."""
+    return batch
+
+  def map(self, step, *, donate_state=False):
+    """See `Parallel`."""
+    return jax.jit(step, donate_argnums=(0,) if donate_state else ())
+
+  def unreplicate(self, tree):
+    """See `Parallel`."""
+    return tree
 
 
 FORMS = {"pmap": PmapParallel, "shard_map": ShardMapParallel}

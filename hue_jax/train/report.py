@@ -37,6 +37,13 @@ class Means:
         average = self._averages[name].merge(average)
       self._averages[name] = average
 
+  def sums(self) -> dict[str, tuple[Any, Any]]:
+    """What was added, as `add` takes it and JSON has it."""
+    return {
+      name: (average.total.tolist(), average.count.tolist())
+      for name, average in self._averages.items()
+    }
+
   def compute(self) -> dict[str, float]:
     """Returns the means: NaN where nothing counted, the mean of those of a vector."""
     return {name: _mean(average) for name, average in self._averages.items()}

@@ -1,5 +1,6 @@
 """What a run carries from step to step."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.training import train_state
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from hue_jax.objective import Objective
 
@@ -16,11 +17,18 @@ from hue_jax.objective import Objective
 class TrainState(train_state.TrainState):
   """Flax's train state with batch statistics and a moving average of the weights.
 
+  The fields that are data are what a run carries: `arrays` names them, and they are
+  what is saved, checked by a digest, and restored. The moving average is that of
+  `weights`; the optimizer's state and the terms' memory are not averaged, for they
+  are averages themselves, and are of use to the next step alone.
+
   Attributes:
+    step: steps that are done.
     params: `{"network": …, "planes": …}`; planes has the two vectors of each hue
       plane that is learned, by the name of its term.
+    opt_state: the optimizer's.
     batch_stats: running statistics of batch norm.
-    ema: exponential moving average of `params` and `batch_stats`, or empty.
+    ema: exponential moving average of `weights`, or empty.
     memory: what terms of the objective keep from batch to batch, or empty.
   """
 
@@ -30,11 +38,60 @@ class TrainState(train_state.TrainState):
   ema: Any
   memory: Any
 
+  def arrays(self) -> dict[str, Any]:
+    """The fields that are data, by name."""
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if field.metadata.get("pytree_node", True)
+    }
+
+  def weights(self) -> dict[str, Any]:
+    """The fields of which a moving average is kept, by name."""
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+  def averaged(self, decay: Float[Array, ""] | float) -> "TrainState":
+    """The state with the present weights in its moving average, if it has one.
+
+    average ← d · average + (1 − d) · weights, where d after t steps is
+    `moving_average_decay(decay, t)`.
+
+    Args:
+      decay: of the average in the long run.
+
+    Returns:
+      The state.
+    """
+    if not self.ema:
+      return self
+    share = 1 - moving_average_decay(decay, self.step)
+    return self.replace(ema=optax.incremental_update(self.weights(), self.ema, share))
+
   def evaluated(self) -> tuple[Any, Any]:
     """(params, batch_stats) that evaluation uses: the average, where there is one."""
-    if self.ema:
-      return self.ema["params"], self.ema["batch_stats"]
-    return self.params, self.batch_stats
+    weights = self.ema or self.weights()
+    return weights["params"], weights["batch_stats"]
+
+
+def moving_average_decay(
+  decay: Float[Array, ""] | float, step: Int[Array, ""] | int
+) -> Float[Array, ""]:
+  """min(decay, t / (9 + t)): the decay of a moving average, risen with the steps.
+
+  While the decay rises, the initial weights have a share of 1 / C(t + 9, 9) in the
+  average after t steps (0.1, 0.02, 0.005, …), whatever the decay: the average of a
+  short run is of about its last tenth of steps, and never of its beginning.
+
+  Source: `tf.train.ExponentialMovingAverage`, whose `num_updates` are the steps before.
+
+  Args:
+    decay: in the long run, from 0 to below 1.
+    step: t, steps that are done, from 1 on.
+
+  Returns:
+    The decay at the step.
+  """
+  return jnp.minimum(decay, step / (9 + step))
 
 
 def create_state(
@@ -102,17 +159,19 @@ def state_of(
       key = jax.random.fold_in(jax.random.key(seed), index)
       planes[term.name] = jax.random.normal(key, (shapes[term.tap][-1], 2))
   params = {"network": variables["params"], "planes": planes}
-  batch_stats = variables.get("batch_stats", {})
   state = TrainState.create(
     apply_fn=model.apply,
     params=params,
     tx=optimizer,
-    batch_stats=batch_stats,
-    ema={"params": params, "batch_stats": batch_stats} if ema else {},
+    batch_stats=variables.get("batch_stats", {}),
+    ema={},
     memory=objective.empty_memory(shapes),
   )
-  # An array from the beginning, as after a step: a checkpoint keeps its type.
-  return state.replace(step=jnp.zeros((), jnp.int32))
+  return state.replace(
+    # An array from the beginning, as after a step: a checkpoint keeps its type.
+    step=jnp.zeros((), jnp.int32),
+    ema=state.weights() if ema else {},
+  )
 
 
 def quick_to_compile():

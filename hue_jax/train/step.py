@@ -34,7 +34,7 @@ def make_train_step(
   pixel_mean: tuple[float, ...],
   pixel_std: tuple[float, ...],
   seed: Int[Array, ""] | int,
-  ema_decay: float = 0.0,
+  ema_decay: Float[Array, ""] | float = 0.0,
   mixing: Mixing | None = None,
   erase_probability: int | float = 0.0,
   axis_name: str | None = None,
@@ -56,23 +56,17 @@ def make_train_step(
   """
 
   def train_step(state, batch):
-    images, labels = normalize(batch["image"], pixel_mean, pixel_std), batch["label"]
+    labels, key = batch["label"], jax.random.fold_in(jax.random.key(seed), state.step)
     device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
-    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
-    mixed = None
-    if erase_probability:
-      key = jax.random.fold_in(dropout_key, _ERASING)
-      images = erase(images, erase_probability, key=key, first=device * len(labels))
-    if mixing:
-      images, mixed = mix(
-        images,
-        labels,
-        mixing,
-        key=jax.random.fold_in(dropout_key, _MIXING),
-        first=device * len(labels),
-      )
-    if axis_name is not None:
-      dropout_key = jax.random.fold_in(dropout_key, device)
+    images, mixed = _augmented(
+      normalize(batch["image"], pixel_mean, pixel_std),
+      labels,
+      key=key,
+      first=device * len(labels),
+      mixing=mixing,
+      erase_probability=erase_probability,
+    )
+    dropout_key = key if axis_name is None else jax.random.fold_in(key, device)
 
     def loss_fn(params):
       logits, updates = state.apply_fn(
@@ -108,15 +102,24 @@ def make_train_step(
     if axis_name is not None:
       batch_stats = jax.lax.pmean(batch_stats, axis_name)
     state = state.apply_gradients(grads=grads, batch_stats=batch_stats, memory=memory)
-    if state.ema:
-      current = {"params": state.params, "batch_stats": state.batch_stats}
-      average = optax.incremental_update(current, state.ema, 1 - ema_decay)
-      state = state.replace(ema=average)
+    state = state.averaged(ema_decay)
     sums = _psum(sums, axis_name)
     sums["gradient_norm"] = (optax.tree.norm(grads), jnp.ones(()))
     return state, sums
 
   return train_step
+
+
+def _augmented(images, labels, *, key, first, mixing, erase_probability):
+  """Images erased and mixed as the step and their places in the whole batch say."""
+  mixed = None
+  if erase_probability:
+    erasing_key = jax.random.fold_in(key, _ERASING)
+    images = erase(images, erase_probability, key=erasing_key, first=first)
+  if mixing:
+    mixing_key = jax.random.fold_in(key, _MIXING)
+    images, mixed = mix(images, labels, mixing, key=mixing_key, first=first)
+  return images, mixed
 
 
 def make_eval_step(
@@ -160,31 +163,46 @@ def make_eval_step(
         train=False,
       )
     )
-    measured = evaluated.measured
-    if "label_set" in batch:
-      measured = _of_label_sets(measured, evaluated.scores, batch["label_set"])
-    sums = _sum_examples(measured)
-    sums["mean_per_class"] = _sum_by_class(
-      measured["top1"], batch["label"], objective.num_classes
-    )
+    sums = {
+      name: value
+      for evaluator in _EVALUATORS
+      for name, value in evaluator(evaluated, batch, objective.num_classes)
+    }
     return _psum(sums, axis_name)
 
   return eval_step
 
 
-def _of_label_sets(measured, scores, label_set):
+# Evaluators yield the name of a number and (Σ weight · value, Σ weight) of a batch.
+
+
+def _means(evaluated, batch, num_classes):
+  """Of all that the objective measures."""
+  del batch, num_classes
+  yield from _sum_examples(evaluated.measured).items()
+
+
+def _accuracy(evaluated, batch, num_classes):
+  """Where an image has several right classes; and of each class, as vectors."""
+  right = evaluated.measured["top1"]
+  if "label_set" in batch:
+    right = _of_label_set(right.weights, evaluated.scores, batch["label_set"])
+    yield from _sum_examples({"top1": right}).items()
+  by_class = functools.partial(
+    jax.ops.segment_sum, segment_ids=batch["label"], num_segments=num_classes
+  )
+  counted = jnp.where(right.weights > 0, right.values * right.weights, 0)
+  yield "mean_per_class", (by_class(counted), by_class(right.weights))
+
+
+_EVALUATORS = (_means, _accuracy)
+
+
+def _of_label_set(weights, scores, label_set):
   """Right is a prediction among the classes of the image, if it has any."""
   chosen = jnp.argmax(scores, axis=-1, keepdims=True)
   right = jnp.take_along_axis(label_set, chosen, axis=-1)[:, 0].astype(jnp.float32)
-  weights = measured["top1"].weights * label_set.any(axis=-1)
-  return measured | {"top1": Measured(right, weights)}
-
-
-def _sum_by_class(measured, labels, num_classes):
-  values, weights = measured
-  by_class = functools.partial(jax.ops.segment_sum, num_segments=num_classes)
-  total = by_class(jnp.where(weights > 0, values * weights, 0), labels)
-  return total, by_class(weights, labels)
+  return Measured(right, weights * label_set.any(axis=-1))
 
 
 def normalize(

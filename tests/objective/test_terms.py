@@ -187,7 +187,7 @@ def test_eight_devices_keep_what_one_keeps(form):
     state = parallel.replicate(small_state(objective, synchronized=True))
     for number in range(4):
       state, _ = step(state, parallel.shard(small_batch(number)))
-    found.append(jax.device_get(parallel.first(state.memory)))
+    found.append(jax.device_get(parallel.unreplicate(state.memory)))
   np.testing.assert_allclose(flat(found[1]), flat(found[0]), rtol=1e-3, atol=1e-4)
 
 

@@ -39,13 +39,15 @@ def _at(state, step):
 def _save(workdir, state, steps, keep=3, top1=None):
   with Checkpoints(workdir, keep=keep) as checkpoints:
     for step in steps:
-      metrics = {"top1": top1[step]} if top1 and step in top1 else None
-      checkpoints.save(_at(state, step), metrics)
+      checkpoints.save(_at(state, step))
+      if top1 and step in top1:
+        checkpoints.record(step, {"top1": top1[step]})
 
 
 def _restored_step(workdir, state, how="restore_last"):
   with Checkpoints(workdir, keep=3) as checkpoints:
     restored = getattr(checkpoints, how)(state)
+  restored = getattr(restored, "state", restored)
   expected = _at(state, int(restored.step)) if restored.step else state
   np.testing.assert_array_equal(flat(restored.params), flat(expected.params))
   np.testing.assert_array_equal(flat(restored.opt_state), flat(expected.opt_state))

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from etils import epath
 
 from configs import base
 from hue_jax.errors import InputError
@@ -27,7 +26,6 @@ from hue_jax.train.config import (
   Settings,
   build_model,
   check_config,
-  claim_workdir,
   eval_steps,
   hue_terms,
   num_train_steps,
@@ -210,33 +208,6 @@ def test_a_plane_needs_three_channels():
   config.hue.terms = base.hue_terms("position", "stem")
   with pytest.raises(InputError, match=r"'stem', which has 2 channels.*at least 3"):
     check_config(config, _Facts())
-
-
-def test_a_workdir_holds_one_configuration(tmp_path):
-  workdir = epath.Path(tmp_path) / "run"
-  claim_workdir(_config(), workdir)
-  claim_workdir(_config(), workdir)
-  changed = _config()
-  changed.learning_rate = 0.3
-  changed.hue.terms.position.weight = 0.7
-  with pytest.raises(
-    InputError,
-    match=r"another configuration: hue.terms.position.weight is 0.7 and was 0.1; "
-    r"learning_rate is 0.3 and was ",
-  ):
-    claim_workdir(changed, workdir)
-  resumed = _config()
-  resumed.log_every_steps = 7
-  resumed.num_colored_images = 0
-  resumed.parallel = "shard_map"
-  claim_workdir(resumed, workdir)
-
-
-def test_a_damaged_config_file_is_named(tmp_path):
-  workdir = epath.Path(tmp_path)
-  (workdir / "config.json").write_text('{"seed": ')
-  with pytest.raises(InputError, match=r"config.json is not JSON"):
-    claim_workdir(_config(), workdir)
 
 
 def test_an_unknown_hue_term_is_named():

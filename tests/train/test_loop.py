@@ -14,7 +14,7 @@ from PIL import Image
 from hue_jax.color import color_layer
 from hue_jax.errors import InputError
 from hue_jax.hue import hue_plane
-from hue_jax.train import loop
+from hue_jax.train import batches, loop
 from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.parallel import create_parallel
 from hue_jax.train.step import normalize
@@ -46,19 +46,21 @@ def _extra_tests(config, **tests):
 def test_extra_tests_are_read_or_left_out_or_told(data_dir):
   config = _extra_tests(_config(data_dir), again="digits", gone="imagenet_v2:3.*.*")
   run = loop.set_up(config)
-  assert run.left_out() == ["gone"]
+  assert run.data.left_out() == ["gone"]
   state = run.parallel.replicate(run.initial_state)
-  assert run.evaluate_extra("again", state) == run.evaluate(state, "test")
+  assert run.evaluate(run.evaluator("again"), state) == run.evaluate(
+    run.evaluator("test"), state
+  )
   config.num_classes = 4
   with pytest.raises(InputError, match=r"extra_tests\.again.*10 classes.*is 4\."):
-    loop._open_extra_tests(config)
+    batches._open_extra_tests(config)
 
 
 def test_each_example_of_a_split_counts_once(data_dir):
   # 360 examples in batches of 112: three whole ones and a last of 24.
   config = _config(data_dir, eval_batch_size=112)
   run = loop.set_up(config)
-  means = run.evaluate(run.parallel.replicate(run.initial_state), "test")
+  means = run.evaluate(run.evaluator("test"), run.parallel.replicate(run.initial_state))
 
   right, nats, count = 0, 0.0, 0
   state = run.initial_state
@@ -71,7 +73,7 @@ def test_each_example_of_a_split_counts_once(data_dir):
       train=False,
     )
 
-  builder = run.dataset.builder
+  builder = run.data.dataset.builder
   for batch in builder.as_dataset("test").batch(40).as_numpy_iterator():
     logits = np.asarray(forward(jnp.asarray(batch["image"])), np.float64)
     labels = batch["label"]
@@ -163,9 +165,9 @@ def test_tensorboard_shows_colored_layers_and_training_does_not_notice(
   states = []
   for name in ("with", "none"):
     with Checkpoints(epath.Path(tmp_path / name), keep=2) as checkpoints:
-      states.append(checkpoints.restore_last(run.initial_state))
+      states.append(checkpoints.restore_last(run.initial_state).state)
   jax.tree.map(np.testing.assert_array_equal, *states)
-  images = next(run.eval_batches("test"))["image"][:3]
+  images = next(run.data.eval_batches("test"))["image"][:3]
   colors = _colored_stage2(states[0], images)
   picture = pictures["test/layers_by_hue"][2]
   for row in range(3):
@@ -201,7 +203,7 @@ def _top(column, image):
 def test_a_state_of_either_form_of_the_mapping_can_be_drawn(data_dir):
   run = loop.set_up(_config(data_dir))
   pmapped, sharded = (
-    run.layer_pictures.draw(form.first(form.replicate(run.initial_state)), "test")
+    run.layer_pictures.draw(form.unreplicate(form.replicate(run.initial_state)), "test")
     for form in (create_parallel("pmap"), create_parallel("shard_map"))
   )
   np.testing.assert_array_equal(pmapped, sharded)
@@ -231,13 +233,13 @@ def test_a_diverging_run_stops_at_its_step_and_keeps_the_last_good(data_dir, tmp
   failed_at = int(str(caught.value).split("at step ")[1].split(";")[0])
   run = loop.set_up(config)
   with Checkpoints(epath.Path(tmp_path), keep=2) as checkpoints:
-    state = checkpoints.restore_last(run.initial_state)
+    state = checkpoints.restore_last(run.initial_state).state
   assert int(state.step) == failed_at - 1
   # The step found is the first: from the state before it, its loss is not finite.
-  batch = next(run.train_batches(failed_at - 1))
+  batch = next(run.data.train_batches(failed_at - 1))
   replicated = run.parallel.replicate(state)
   _, sums = run.train_step(replicated, run.parallel.shard(batch))
-  sums = run.parallel.first(sums)
+  sums = run.parallel.unreplicate(sums)
   assert not np.isfinite(sums["loss"][0]) or not np.isfinite(sums["gradient_norm"][0])
 
 
@@ -271,8 +273,8 @@ def test_a_missing_data_set_says_how_to_make_it(tmp_path):
 
 def test_batches_of_a_step_do_not_depend_on_where_the_run_began(data_dir):
   run = loop.set_up(_config(data_dir))
-  from_start = run.train_batches(0)
+  from_start = run.data.train_batches(0)
   for _ in range(3):
     next(from_start)
   for name, value in next(from_start).items():
-    np.testing.assert_array_equal(value, next(run.train_batches(3))[name])
+    np.testing.assert_array_equal(value, next(run.data.train_batches(3))[name])

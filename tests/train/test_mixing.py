@@ -194,7 +194,7 @@ def _run(form, devices, **augmentation):
   state = parallel.replicate(small_state(objective, synchronized=True))
   for index in range(3):
     state, sums = step(state, parallel.shard(small_batch(index)))
-  return parallel.first(sums)["loss"][0], parallel.first(state)
+  return parallel.unreplicate(sums)["loss"][0], parallel.unreplicate(state)
 
 
 def test_the_number_of_devices_changes_nothing():

@@ -34,9 +34,9 @@ def _run(form, devices, num_steps, objective, *, synchronized=True):
   losses = []
   for index in range(num_steps):
     state, sums = step(state, parallel.shard(small_batch(index)))
-    sums = parallel.first(sums)
+    sums = parallel.unreplicate(sums)
     losses.append({name: float(total / count) for name, (total, count) in sums.items()})
-  return losses, parallel.first(state)
+  return losses, parallel.unreplicate(state)
 
 
 def test_eight_devices_give_the_losses_of_one_in_both_forms():

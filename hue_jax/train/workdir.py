@@ -1,0 +1,261 @@
+"""The folder of a run: its lock, its configuration, and what its evaluations gave.
+
+The checkpoints lie there, too; see `checkpoints.py`.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from hue_jax.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+_CONFIG, _EVALUATIONS, _LOCK = "config.json", "evaluations.json", "lock"
+# Beside the settings in the configuration: data set → what identifies its content.
+_DATA = "data_identities"
+
+# Where a run is kept, how often it reports and by which form of the mapping: what a
+# run may change in the middle without becoming another run.
+_NOT_OF_THE_RUN = (
+  "checkpoint_every_steps",
+  "data_dir",
+  "eval_batch_size",
+  "keep_checkpoints",
+  "log_every_steps",
+  "num_colored_images",
+  "parallel",
+)
+
+
+def folder_of(workdir: str | os.PathLike) -> epath.Path:
+  """The absolute path of a workdir."""
+  return epath.Path(workdir).expanduser().resolve()
+
+
+# --- The lock -------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def holding(workdir: epath.Path) -> Iterator[None]:
+  """Makes the workdir, and holds it against other runs until the context is left.
+
+  The lock is the operating system's (`flock` on the file `lock`), and so ends with the
+  process, however that ends. Remote storage and some network file systems have none:
+  there two runs in one workdir are not noticed.
+
+  Args:
+    workdir: of the run.
+
+  Raises:
+    InputError: another run holds it, or it cannot be written.
+  """
+  with contextlib.ExitStack() as stack:
+    _in_first_process(lambda: _hold(workdir, stack))
+    yield
+
+
+def _hold(workdir, stack):
+  with _writing(workdir):
+    (workdir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    if "://" in str(workdir):
+      return
+    lock = os.open(workdir / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    stack.callback(os.close, lock)
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    holder = os.read(lock, 200).decode(errors="replace")
+    raise InputError(
+      f"workdir is {str(workdir)!r}, where another run is at work ({holder}); wait for "
+      "its end, or choose another workdir."
+    ) from None
+  except OSError:  # a file system without locks
+    return
+  with _writing(workdir):
+    os.ftruncate(lock, 0)
+    os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
+
+
+@contextlib.contextmanager
+def _writing(workdir):
+  try:
+    yield
+  except Exception as error:  # of the storage, whatever it raises
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    raise InputError(
+      f"workdir is {str(workdir)!r}, which cannot be written: {reason}."
+    ) from None
+
+
+def _in_first_process(action: Callable[[], None]) -> None:
+  """Does something in the first process; an InputError is raised in all of them."""
+  message = b""
+  if jax.process_index() == 0:
+    try:
+      action()
+    except InputError as error:
+      message = str(error).encode()
+  if jax.process_count() > 1:
+    sent = np.zeros(2048, np.uint8)
+    sent[: len(message)] = np.frombuffer(message, np.uint8)[: len(sent)]
+    message = np.asarray(multihost_utils.broadcast_one_to_all(sent)).tobytes()
+  if message := message.rstrip(b"\0").decode(errors="replace"):
+    raise InputError(message)
+
+
+# --- The configuration ----------------------------------------------------------
+
+
+def record_config(
+  workdir: epath.Path, config: ConfigDict, data: Mapping[str, str]
+) -> None:
+  """Writes the configuration into the workdir, or checks that it is the one there.
+
+  Args:
+    workdir: of this run.
+    config: of this run.
+    data: data set → what identifies its content.
+
+  Raises:
+    InputError: the workdir holds a run of another configuration or of other data.
+  """
+
+  def record():
+    known = check_config(workdir, config, data)
+    content = json.loads(config.to_json()) | {_DATA: {**known, **data}}
+    with _writing(workdir):
+      _write(workdir / _CONFIG, content)
+
+  _in_first_process(record)
+
+
+def check_config(
+  workdir: epath.Path, config: ConfigDict, data: Mapping[str, str]
+) -> Mapping[str, str]:
+  """Raises an InputError unless a workdir is new, or of this configuration and data.
+
+  Args:
+    workdir: of a run.
+    config: of this run.
+    data: data set → what identifies its content.
+
+  Returns:
+    The data with which the run in the workdir began, as far as it is known.
+  """
+  if not (workdir / _CONFIG).exists():
+    return {}
+  theirs = _read(workdir / _CONFIG)
+  known = theirs.pop(_DATA, {})
+  _check_same(json.loads(config.to_json()), theirs, workdir)
+  for name, identity in data.items():
+    if known.get(name, identity) != identity:
+      raise InputError(
+        f"workdir is {str(workdir)!r}, whose run began with another data set {name!r}: "
+        "it was replaced since. Bring it back, or choose another workdir."
+      )
+  return known
+
+
+def read_config(workdir: epath.Path) -> ConfigDict:
+  """The configuration that lies beside the checkpoints.
+
+  Args:
+    workdir: of a run.
+
+  Returns:
+    The configuration.
+
+  Raises:
+    InputError: the workdir holds no run, or its configuration cannot be read.
+  """
+  path = workdir / _CONFIG
+  if not path.exists():
+    raise InputError(f"workdir is {str(workdir)!r}, which holds no run ({_CONFIG}).")
+  settings = _read(path)
+  settings.pop(_DATA, None)
+  return ConfigDict(settings)
+
+
+def _check_same(ours, theirs, workdir):
+  ours, theirs = flatten_dict(ours, sep="."), flatten_dict(theirs, sep=".")
+  absent = "(not set)"
+  differences = [
+    f"{name} is {ours.get(name, absent)!r} and was {theirs.get(name, absent)!r}"
+    for name in sorted({*ours, *theirs})
+    if ours.get(name, absent) != theirs.get(name, absent)
+    and name not in _NOT_OF_THE_RUN
+  ]
+  if differences:
+    raise InputError(
+      f"workdir {workdir} holds a run of another configuration: "
+      f"{'; '.join(differences)}. Choose another workdir, or set these back."
+    )
+
+
+# --- What evaluations gave ------------------------------------------------------
+
+
+class Evaluations:
+  """The validation of a run's checkpoints: step → metric → mean.
+
+  They lie beside the checkpoints, for a state is saved before it is evaluated.
+  """
+
+  def __init__(self, workdir: epath.Path):
+    """Reads what is there.
+
+    Args:
+      workdir: of the run.
+
+    Raises:
+      InputError: the file of the evaluations cannot be read.
+    """
+    self._path = workdir / _EVALUATIONS
+    self._means: dict[str, dict[str, float]] = {}
+    if self._path.exists():
+      self._means = _read(self._path)
+
+  def record(self, step: int, means: Mapping[str, float]) -> None:
+    """Adds an evaluation; the file has all of them, or all but this.
+
+    Args:
+      step: of the state.
+      means: of the validation split.
+    """
+    self._means[str(step)] = dict(means)
+    if jax.process_index() == 0:
+      _write(self._path, self._means)
+
+  def of_step(self, step: int) -> Mapping[str, float] | None:
+    """The means at a step; None where it was not evaluated."""
+    return self._means.get(str(step))
+
+
+def _read(path) -> dict[str, Any]:
+  try:
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+      raise ValueError("it holds no names and values")
+  except (OSError, ValueError) as error:  # JSON's and Unicode's are ValueErrors
+    reason = getattr(error, "strerror", None) or error
+    raise InputError(
+      f"{path} cannot be read ({reason}); restore it, or choose another workdir."
+    ) from None
+  return content
+
+
+def _write(path, content) -> None:
+  """Writes a file whole or not at all."""
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+  partial.replace(path)
