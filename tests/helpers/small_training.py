@@ -27,10 +27,10 @@ ALL_KINDS = {
 }
 
 
-def small_model(axis_name=None, **options):
+def small_model(axis_name=None, num_classes=NUM_CLASSES, **options):
   """A ResNet of three stages of one block, and width 4."""
   return ResNet(
-    num_classes=NUM_CLASSES,
+    num_classes=num_classes,
     block=BasicBlock,
     stage_sizes=(1, 1, 1),
     stem="small",

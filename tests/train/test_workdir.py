@@ -74,8 +74,10 @@ def test_a_workdir_from_before_data_sets_were_noted_takes_the_present_one(workdi
 
 
 @pytest.mark.parametrize("content", ['{"seed": ', "[1, 2]", "\udcff", None])
-@pytest.mark.parametrize("name", ["config.json", "evaluations.json"])
-def test_a_damaged_file_is_named(workdir, name, content):
+@pytest.mark.parametrize(
+  ("name", "read"), [("config.json", read_config), ("evaluations.json", Evaluations)]
+)
+def test_a_damaged_file_is_named(workdir, name, read, content):
   workdir.mkdir()
   if content is None:
     (workdir / name).mkdir()
@@ -83,10 +85,7 @@ def test_a_damaged_file_is_named(workdir, name, content):
     data = content.encode(errors="surrogateescape")
     (workdir / name).write_bytes(data)
   with pytest.raises(InputError, match=rf"{name} cannot be read \(.*\); restore it"):
-    if name == "config.json":
-      _record(workdir, _config())
-    else:
-      Evaluations(workdir)
+    read(workdir)
 
 
 def test_evaluations_come_back(workdir):

@@ -1,0 +1,205 @@
+"""A run that is stopped or killed anywhere, and gone on with, is one left alone.
+
+The runs cover every kind of term with every classifier, and both with and without a
+moving average, mixing and half precision; a kind that is added is among them.
+"""
+
+import dataclasses
+import itertools
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from hue_jax.train import config as settings
+from hue_jax.train import loop
+from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.classifiers import CLASSIFIERS
+from hue_jax.train.objective import check_terms
+from hue_jax.train.optimizer import OPTIMIZERS
+from hue_jax.train.parallel import AXIS
+from hue_jax.train.preemption import Preempted, Watch
+from hue_jax.train.report import Report
+from hue_jax.train.terms import KINDS, PROTOTYPES
+from hue_jax.train.workdir import folder_of
+from tests.helpers.small_training import small_model
+
+# What changes of what a term carries: parameters, and memory.
+_CHOICES = {"plane": ("fourier", "learned"), "prototypes": PROTOTYPES}
+# Each classifier with two sets of options that have nothing in common, all eight sets.
+_OPTIONS = [
+  (first, tuple(not option for option in first))
+  for first in itertools.product((False, True), repeat=3)
+  if sum(first) % 2 == 0
+]
+_CASES = [
+  (classifier, options)
+  for classifier, pair in zip(CLASSIFIERS, itertools.cycle(_OPTIONS), strict=False)
+  for options in pair
+]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  return str(tmp_path_factory.mktemp("data"))
+
+
+def _model(config):
+  return small_model(
+    AXIS,
+    num_classes=config.num_classes,
+    dtype=jnp.bfloat16 if config.half_precision else jnp.float32,
+  )
+
+
+@pytest.fixture(autouse=True)
+def _small_networks():
+  with mock.patch.object(settings, "build_model", _model):
+    yield
+
+
+def _config(data_dir, **changed):
+  config = base.get_config()
+  config.data_dir = data_dir
+  config.train_split = "train[:64]"
+  config.validation_split = "train[64:112]"
+  config.test_split = "test[:32]"
+  config.batch_size = 16
+  config.num_train_steps = 6
+  config.eval_every_epochs = 0.75
+  config.checkpoint_every_steps = 4
+  config.log_every_steps = 3
+  config.num_colored_images = 0
+  config.update_from_flattened_dict(changed)
+  return config
+
+
+def _terms(config):
+  """Every kind of term with every choice, each at the first layer that it takes."""
+  shapes = settings.tap_shapes(_model(config), settings.image_shape(config))
+  terms = {}
+  for kind, term in KINDS.items():
+    fields = {field.name for field in dataclasses.fields(term)}
+    names = [name for name in _CHOICES if name in fields]
+    for values in itertools.product(*(_CHOICES[name] for name in names)):
+      chosen = {"kind": kind, **dict(zip(names, values, strict=True))}
+      taps = [{"tap": tap} for tap in shapes] if "tap" in fields else [{}]
+      terms["_".join([kind, *values])] = next(
+        {**chosen, **tap}
+        for tap in taps
+        if _is_taken({**chosen, **tap}, shapes, config.num_classes)
+      )
+  return terms
+
+
+def _is_taken(term, shapes, num_classes):
+  try:
+    check_terms({"any": term}, shapes, num_classes=num_classes)
+  except ValueError:
+    return False
+  return True
+
+
+class _Killed(BaseException):
+  """Ends a run where it is."""
+
+
+class _Stops:
+  """Tells a run to stop, or kills it, when it has asked so many times."""
+
+  def __init__(self, after, error=None):
+    self.left, self.error = after, error
+
+  def __call__(self):
+    self.left -= 1
+    if self.left < 0 and self.error:
+      raise self.error
+    return self.left < 0
+
+
+def _train(run, workdir, stops):
+  """Step → means as reported; and the result, None where the run did not end."""
+  reports = {}
+
+  def report(self, step, means, learning_rate):
+    del self
+    reports[step] = {**means, "learning_rate": learning_rate}
+
+  with (
+    mock.patch.object(Watch, "told_to_stop", lambda _: stops()),
+    mock.patch.object(Report, "train", report),
+  ):
+    try:
+      return reports, loop.train_run(run, str(workdir))
+    except (Preempted, _Killed):
+      return reports, None
+
+
+def _last(run, workdir):
+  with Checkpoints(folder_of(str(workdir)), keep=2, read_only=True) as checkpoints:
+    state = checkpoints.restore_last(run.initial_state).state
+  return {
+    jax.tree_util.keystr(path): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.arrays())
+  }
+
+
+def _without_time(result):
+  return {name: value for name, value in result.items() if name != "seconds"}
+
+
+def _assert_same(one, other):
+  assert one.keys() == other.keys()
+  for name, array in one.items():
+    assert array.dtype == other[name].dtype, name
+    assert array.tobytes() == other[name].tobytes(), name
+
+
+@pytest.mark.parametrize(("classifier", "options"), _CASES)
+def test_a_run_that_was_stopped_is_one_left_alone(
+  classifier, options, data_dir, tmp_path
+):
+  case = _CASES.index((classifier, options))
+  moving_average, mixed, half_precision = options
+  config = _config(
+    data_dir,
+    half_precision=half_precision,
+    ema_decay=0.99 * moving_average,
+    optimizer=OPTIMIZERS[case % len(OPTIMIZERS)],
+    seed=case,
+  )
+  config.classifier = {"kind": classifier}
+  config.mixing.mixup = 0.4 * mixed
+  config.erase_probability = 0.3 * mixed
+  config.terms = _terms(config)
+  run = loop.set_up(config, jax.devices()[:1])
+
+  asked = _Stops(10**9)
+  reports, expected = _train(run, tmp_path / "alone", asked)
+  num_asked = 10**9 - asked.left
+  assert num_asked == 6 + 3 * 2 + 2  # steps, and batches of evaluations
+  state = _last(run, tmp_path / "alone")
+  initial = jax.tree.leaves(run.initial_state.arrays()["memory"])
+  memory = [array for name, array in state.items() if name.startswith("['memory']")]
+  assert len(memory) == len(initial) >= 2
+  for before, after in zip(initial, memory, strict=True):
+    assert (before != after).any()
+
+  rng = np.random.default_rng(case)
+  result, starts, ours = None, 0, {}
+  while result is None:
+    # Several times, then it may end.
+    after = int(rng.integers(1, 6)) if starts < 4 else 10**9
+    stops = _Stops(after, _Killed() if rng.random() < 0.5 else None)
+    told, result = _train(run, tmp_path / "stopped", stops)
+    ours |= told
+    starts += 1
+  assert starts >= 3
+  _assert_same(_last(run, tmp_path / "stopped"), state)
+  assert ours == reports
+  assert _without_time(result) == _without_time(expected)
+  again = loop.evaluate_run(run, str(tmp_path / "stopped"))
+  assert _without_time(again) == _without_time(expected)
