@@ -1,16 +1,21 @@
 """Checkpoints: whole or passed over, the last and the best kept."""
 
+import dataclasses
+import errno
 import logging
 import shutil
 from pathlib import Path
+from unittest import mock
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from etils import epath
 
 from hue_jax.errors import InputError
-from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.checkpoints import WEIGHTS, Checkpoints, NotSaved, _digest
 from tests.helpers.small_training import flat, small_objective, small_state
 
 
@@ -140,3 +145,89 @@ def test_a_checkpoint_of_another_network_is_not_loaded(workdir, initial):
   other = small_state(small_objective({}))
   with pytest.raises(InputError, match="none can be restored"):
     _restored_step(workdir, other)
+
+
+def _as_of_version_0_1(folder, state, top1):
+  """A checkpoint as earlier versions wrote it: without memory, metrics inside."""
+  arrays = jax.tree.map(np.array, state.arrays())
+  del arrays["memory"]
+  with ocp.CheckpointManager(
+    folder / "checkpoints",
+    options=ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["top1"]),
+    item_names=("state", "digest"),
+  ) as manager:
+    manager.save(
+      int(state.step),
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(arrays),
+        digest=ocp.args.JsonSave({"sha256": _digest(arrays)}),
+      ),
+      metrics={"top1": top1},
+    )
+
+
+_WITH_MEMORY = {"centers": {"kind": "center_loss", "tap": "features"}}
+
+
+def test_a_checkpoint_of_the_version_before_is_read(workdir, initial, caplog):
+  for step, top1 in ((2, 0.5), (4, 0.9), (6, -1.0)):
+    _as_of_version_0_1(workdir, _at(initial, step), top1)
+  with caplog.at_level(logging.WARNING):
+    assert _restored_step(workdir, initial) == 6
+  assert "lacks memory" in caplog.text
+  assert _restored_step(workdir, initial, "restore_best") == 4
+  with Checkpoints(workdir, keep=1) as checkpoints:
+    assert [checkpoints.is_evaluated(step) for step in (2, 4, 6)] == [True, True, False]
+    checkpoints.save(_at(initial, 8))
+  assert _restored_step(workdir, initial, "restore_best") == 4
+  assert _restored_step(workdir, initial) == 8
+
+
+def test_one_that_lacks_what_the_run_needs_is_refused_in_a_line(workdir):
+  state = small_state(small_objective(_WITH_MEMORY))
+  _as_of_version_0_1(workdir, _at(state, 4), 0.9)
+  with Checkpoints(workdir, keep=1) as checkpoints:
+    with pytest.raises(InputError, match="checkpoint 4 of .* lacks memory, which"):
+      checkpoints.restore_last(state)
+    # The network alone does not need it; nothing was put aside.
+    assert int(checkpoints.restore_best(state, WEIGHTS).step) == 4
+
+
+def test_every_field_that_is_data_comes_back(workdir):
+  state = small_state(small_objective(_WITH_MEMORY), ema=True)
+  fields = state.arrays()
+  assert set(fields) == {f.name for f in dataclasses.fields(state)} - {"apply_fn", "tx"}
+  rng = np.random.default_rng(0)
+  changed = {
+    name: jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), tree)
+    for name, tree in fields.items()
+  }
+  changed["step"] = np.int32(5)
+  with Checkpoints(workdir, keep=1) as checkpoints:
+    checkpoints.save(state.replace(**changed), {"since_last_report": {"loss": [0.1, 3]}})
+  with Checkpoints(workdir, keep=1) as checkpoints:
+    restored = checkpoints.restore_last(state)
+  jax.tree.map(np.testing.assert_array_equal, restored.state.arrays(), changed)
+  assert restored.progress == {"since_last_report": {"loss": [0.1, 3]}}
+
+
+def test_one_that_cannot_be_written_is_a_line_and_the_last_is_kept(workdir, initial):
+  _save(workdir, initial, [3])
+  with (
+    pytest.raises(NotSaved, match=r"cannot be written to .*No space left.*is kept\."),
+    mock.patch.object(
+      ocp.StandardCheckpointHandler,
+      "async_save",
+      side_effect=OSError(errno.ENOSPC, "No space left on device"),
+    ),
+  ):
+    _save(workdir, initial, [7])
+  assert _restored_step(workdir, initial) == 3
+
+
+def test_a_run_that_is_only_read_is_left_as_it_is(workdir, initial):
+  _save(workdir, initial, [3, 7])
+  _truncate(workdir / "checkpoints" / "7")
+  with Checkpoints(workdir, keep=1, read_only=True) as checkpoints:
+    assert int(checkpoints.restore_best(initial).step) == 3
+  assert (workdir / "checkpoints" / "7").exists()

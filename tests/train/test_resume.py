@@ -14,21 +14,19 @@ import numpy as np
 import pytest
 
 from configs import base
+from hue_jax.objective import CLASSIFIERS, TERMS, check_terms
 from hue_jax.train import config as settings
 from hue_jax.train import loop
 from hue_jax.train.checkpoints import Checkpoints
-from hue_jax.train.classifiers import CLASSIFIERS
-from hue_jax.train.objective import check_terms
 from hue_jax.train.optimizer import OPTIMIZERS
 from hue_jax.train.parallel import AXIS
 from hue_jax.train.preemption import Preempted, Watch
 from hue_jax.train.report import Report
-from hue_jax.train.terms import KINDS, PROTOTYPES
 from hue_jax.train.workdir import folder_of
 from tests.helpers.small_training import small_model
 
 # What changes of what a term carries: parameters, and memory.
-_CHOICES = {"plane": ("fourier", "learned"), "prototypes": PROTOTYPES}
+_CHOICES = {"plane": ("fourier", "learned"), "prototypes": ("batch", "memory")}
 # Each classifier with two sets of options that have nothing in common, all eight sets.
 _OPTIONS = [
   (first, tuple(not option for option in first))
@@ -78,15 +76,15 @@ def _config(data_dir, **changed):
 
 
 def _terms(config):
-  """Every kind of term with every choice, each at the first layer that it takes."""
+  """Every kind of term with every choice, each at the last layer that it takes."""
   shapes = settings.tap_shapes(_model(config), settings.image_shape(config))
   terms = {}
-  for kind, term in KINDS.items():
+  for kind, term in TERMS.items():
     fields = {field.name for field in dataclasses.fields(term)}
     names = [name for name in _CHOICES if name in fields]
     for values in itertools.product(*(_CHOICES[name] for name in names)):
       chosen = {"kind": kind, **dict(zip(names, values, strict=True))}
-      taps = [{"tap": tap} for tap in shapes] if "tap" in fields else [{}]
+      taps = [{"tap": tap} for tap in reversed(shapes)] if "tap" in fields else [{}]
       terms["_".join([kind, *values])] = next(
         {**chosen, **tap}
         for tap in taps

@@ -1,5 +1,7 @@
 """The training step: against flax's public example, and over devices."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from hue_jax.train.optimizer import (
   learning_rate_schedule,
 )
 from hue_jax.train.parallel import AXIS, create_parallel
+from hue_jax.train.state import moving_average_decay
 from hue_jax.train.step import make_eval_step, make_train_step, normalize
 from tests.helpers.small_training import (
   NUM_CLASSES,
@@ -192,17 +195,43 @@ def test_padding_changes_nothing_whatever_it_holds():
 
 def test_moving_average_is_the_recursion_and_is_what_is_evaluated():
   objective = small_objective()
-  step = jax.jit(make_train_step(objective, seed=0, ema_decay=0.75, **PIXELS))
+  step = jax.jit(make_train_step(objective, seed=0, ema_decay=0.15, **PIXELS))
   state = small_state(objective, ema=True)
   average = flat(state.params), flat(state.batch_stats)
   for index in range(3):
     state, _ = step(state, small_batch(index))
     current = flat(state.params), flat(state.batch_stats)
-    average = [0.75 * a + 0.25 * c for a, c in zip(average, current, strict=True)]
+    decay = min(0.15, (1 + index) / (10 + index))
+    average = [
+      decay * a + (1 - decay) * c for a, c in zip(average, current, strict=True)
+    ]
   params, batch_stats = state.evaluated()
   np.testing.assert_allclose(flat(params), average[0], rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(flat(batch_stats), average[1], rtol=1e-4, atol=1e-6)
-  assert np.abs(flat(params) - flat(state.params)).max() > 1e-3
+  assert np.abs(flat(params) - flat(state.params)).max() > 1e-4
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1 - 1e-7])
+def test_no_moving_average_is_mostly_of_the_beginning(decay):
+  # Of a state whose weights at step t are the vector e_t: shares of each in the average.
+  last = 200
+  state = small_state(small_objective({}), ema=True).replace(
+    params=jnp.eye(last + 1)[0], batch_stats={}
+  )
+  state = state.replace(ema=state.weights())
+  average = jax.jit(lambda state: state.averaged(decay))
+  for step in range(1, last + 1):
+    state = average(
+      state.replace(step=jnp.asarray(step), params=jnp.eye(last + 1)[step])
+    )
+    shares = np.asarray(state.ema["params"], np.float64)
+    np.testing.assert_allclose(shares.sum(), 1, rtol=1e-5)
+    assert shares[0] <= max(decay**step, 1 / math.comb(step + 9, 9)) * 1.001
+    assert shares[0] <= 0.101
+    age = shares @ (step - np.arange(last + 1))
+    assert age <= step / 10 + 1
+  # In the long run it is of the decay that was asked for.
+  assert moving_average_decay(decay, 10**9) == np.float32(decay)
 
 
 def test_weight_decay_touches_kernels_alone():
