@@ -187,7 +187,7 @@ def test_one_that_lacks_what_the_run_needs_is_refused_in_a_line(workdir):
   state = small_state(small_objective(_WITH_MEMORY))
   _as_of_version_0_1(workdir, _at(state, 4), 0.9)
   with Checkpoints(workdir, keep=1) as checkpoints:
-    with pytest.raises(InputError, match="checkpoint 4 of .* lacks memory, which"):
+    with pytest.raises(InputError, match=r"checkpoint 4 of .* lacks memory, which"):
       checkpoints.restore_last(state)
     # The network alone does not need it; nothing was put aside.
     assert int(checkpoints.restore_best(state, WEIGHTS).step) == 4
@@ -204,7 +204,9 @@ def test_every_field_that_is_data_comes_back(workdir):
   }
   changed["step"] = np.int32(5)
   with Checkpoints(workdir, keep=1) as checkpoints:
-    checkpoints.save(state.replace(**changed), {"since_last_report": {"loss": [0.1, 3]}})
+    checkpoints.save(
+      state.replace(**changed), {"since_last_report": {"loss": [0.1, 3]}}
+    )
   with Checkpoints(workdir, keep=1) as checkpoints:
     restored = checkpoints.restore_last(state)
   jax.tree.map(np.testing.assert_array_equal, restored.state.arrays(), changed)

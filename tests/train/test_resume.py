@@ -127,7 +127,7 @@ def _train(run, workdir, stops):
     reports[step] = {**means, "learning_rate": learning_rate}
 
   with (
-    mock.patch.object(Watch, "told_to_stop", lambda _: stops()),
+    mock.patch.object(Watch, "told_to_stop", side_effect=stops),
     mock.patch.object(Report, "train", report),
   ):
     try:

@@ -213,7 +213,7 @@ def test_moving_average_is_the_recursion_and_is_what_is_evaluated():
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1 - 1e-7])
 def test_no_moving_average_is_mostly_of_the_beginning(decay):
-  # Of a state whose weights at step t are the vector e_t: shares of each in the average.
+  # The weights at step t are the vector e_t: the average has the share of each.
   last = 200
   state = small_state(small_objective({}), ema=True).replace(
     params=jnp.eye(last + 1)[0], batch_stats={}
