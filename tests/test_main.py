@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -173,6 +174,62 @@ def test_a_pre_empted_run_saves_and_goes_on(cache_dir, run_left_alone, tmp_path)
   _assert_same_bits(_arrays(alone, 24), _arrays(tmp_path, 24))
 
 
+def _until_step_2(workdir, flags, cache_dir):
+  """A run that has taken two steps, and goes on."""
+  process = subprocess.Popen(
+    _command(workdir, *flags),
+    cwd=_ROOT,
+    env=_environment(cache_dir),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  for line in process.stderr:
+    if line.startswith("step     2/"):
+      return process
+  raise AssertionError("it ended before step 2")
+
+
+@pytest.mark.slow
+def test_a_run_holds_its_workdir_and_ctrl_c_stops_it(cache_dir, tmp_path):
+  flags = (*_SMALL, "--config.num_train_steps=90000")
+  process = _until_step_2(tmp_path, flags, cache_dir)
+  try:
+    second = _run(_command(tmp_path, *flags), _environment(cache_dir))
+    assert second.returncode == 2
+    assert "another run is at work" in second.stderr.splitlines()[-1]
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+  finally:
+    process.kill()
+  assert process.returncode == 130
+  assert "Traceback" not in rest
+  last = rest.splitlines()[-1]
+  assert last.startswith("preempted: stopped by SIGINT after step")
+  assert f"after step {_steps_done(tmp_path)};" in last
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_one_line(cache_dir, tmp_path):
+  flags = (*_SMALL, "--config.num_train_steps=6", "--config.num_colored_images=0")
+  done = subprocess.run(
+    _command(tmp_path, *flags),
+    cwd=_ROOT,
+    # No file may be larger than 40 kB: that of the checkpoint's arrays is.
+    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+    env=_environment(cache_dir) | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode in (1, 2), done.stderr[-3000:]
+  lines = [line for line in done.stderr.splitlines() if "step" not in line]
+  assert "Traceback" not in done.stderr
+  assert "cannot be written" in lines[-1]
+  assert len(lines) < 6, done.stderr
+  assert _steps_done(tmp_path) == 0
+
+
 @pytest.mark.slow
 def test_two_processes_train_to_the_losses_of_one(cache_dir, tmp_path):
   flags = (*_SMALL, "--config.num_train_steps=8")
@@ -185,6 +242,10 @@ def test_two_processes_train_to_the_losses_of_one(cache_dir, tmp_path):
     environment = _environment(cache_dir)
     two = _result(_run([*launch, f"--config.parallel={form}"], environment))
     assert two["devices"] == 2
+    # Of two processes, evaluated by one of another number of devices.
+    evaluate = _command(workdir, *flags, "--mode=evaluate")
+    again = _result(_run(evaluate, _environment(cache_dir, devices=8)))
+    np.testing.assert_allclose(again["test_loss"], two["test_loss"], rtol=1e-5)
     np.testing.assert_allclose(two["test_loss"], one["test_loss"], rtol=1e-5)
     ours, theirs = _losses(workdir), _losses(tmp_path / "one")
     assert sorted(ours) == list(range(1, 9))

@@ -6,6 +6,7 @@ moving average, mixing and half precision; a kind that is added is among them.
 
 import dataclasses
 import itertools
+import shutil
 from unittest import mock
 
 import jax
@@ -201,3 +202,47 @@ def test_a_run_that_was_stopped_is_one_left_alone(
   assert _without_time(result) == _without_time(expected)
   again = loop.evaluate_run(run, str(tmp_path / "stopped"))
   assert _without_time(again) == _without_time(expected)
+
+
+def test_a_checkpoint_goes_on_and_is_evaluated_on_any_number_of_devices(
+  data_dir, tmp_path
+):
+  config = _config(data_dir, ema_decay=0.9)
+  # Terms of which the whole batch is the measure, and one with a learned plane.
+  config.terms = {
+    name: term
+    for name, term in _terms(config).items()
+    if name in ("angular_consistency_memory", "center_loss", "class_hue_learned")
+  }
+  assert len(config.terms) == 3
+  runs = {n: loop.set_up(config, jax.devices()[:n]) for n in (1, 2, 8)}
+  never = _Stops(10**9)
+  _, expected = _train(runs[1], tmp_path / "alone", never)
+  for saved_on, saving in runs.items():
+    half = tmp_path / f"half_{saved_on}"
+    _train(saving, half, _Stops(3))
+    evaluated = []
+    for run in runs.values():
+      evaluated.append(loop.evaluate_run(run, str(half))["test_loss"])
+    np.testing.assert_allclose(evaluated, evaluated[0], rtol=1e-5)
+    for goes_on, run in runs.items():
+      folder = tmp_path / f"{saved_on}_{goes_on}"
+      shutil.copytree(half, folder)
+      _, result = _train(run, folder, never)
+      assert result["step"] == expected["step"]
+      np.testing.assert_allclose(result["test_loss"], expected["test_loss"], rtol=1e-3)
+
+
+def test_a_state_is_saved_before_it_is_evaluated(data_dir, tmp_path):
+  run = loop.set_up(_config(data_dir), jax.devices()[:1])
+  first = min(run.eval_steps)
+  # Told to stop in the middle of the evaluation, and again in that of the next start.
+  for left in (first + 1, 1):
+    _, result = _train(run, tmp_path, _Stops(left))
+    assert result is None
+    with Checkpoints(folder_of(str(tmp_path)), keep=2, read_only=True) as checkpoints:
+      assert int(checkpoints.restore_last(run.initial_state).state.step) == first
+      assert not checkpoints.is_evaluated(first)
+  _train(run, tmp_path, _Stops(3))
+  with Checkpoints(folder_of(str(tmp_path)), keep=2, read_only=True) as checkpoints:
+    assert checkpoints.is_evaluated(first)
