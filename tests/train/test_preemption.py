@@ -66,6 +66,13 @@ def test_without_a_watch_the_first_does(signum):
   assert process.returncode == 128 + signum
 
 
+def _told_at_3(signum):
+  for item in range(6):
+    if item == 3:
+      signal.raise_signal(signum)
+    yield item
+
+
 @pytest.mark.parametrize("signum", _SIGNALS)
 def test_the_first_is_remembered_and_the_handlers_come_back(signum):
   before = {each: signal.getsignal(each) for each in _SIGNALS}
@@ -73,10 +80,7 @@ def test_the_first_is_remembered_and_the_handlers_come_back(signum):
     assert not watch.told_to_stop()
     seen = []
     with pytest.raises(Preempted, match=f"stopped by {signum.name} here;") as caught:
-      for item in watch.until_told(range(5), "here"):
-        seen.append(item)
-        if item == 2:
-          signal.raise_signal(signum)
+      seen.extend(watch.until_told(_told_at_3(signum), "here"))
     assert seen == [0, 1, 2]
     assert caught.value.status == 128 + signum
     assert watch.told_to_stop()
