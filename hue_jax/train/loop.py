@@ -294,7 +294,8 @@ class _Measured:
     self._run, self._report = run, report
     self._pending = deque()
     self._means = Means()
-    self._means.add(progress.get("since_last_report", {}))
+    saved = progress.get("since_last_report", {})
+    self._means.add({name: tuple(sums) for name, sums in saved.items()})
 
   def add(self, step, sums):
     self._pending.append((step, self._run.parallel.unreplicate(sums)))

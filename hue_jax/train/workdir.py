@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
+from hue_jax.files import write_text
 
 CHECKPOINTS = "checkpoints"
 _CONFIG, _EVALUATIONS, _LOCK = "config.json", "evaluations.json", "lock"
@@ -255,7 +256,4 @@ def _read(path) -> dict[str, Any]:
 
 
 def _write(path, content) -> None:
-  """Writes a file whole or not at all."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-  partial.replace(path)
+  write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -15,7 +15,8 @@ import pytest
 from etils import epath
 
 from hue_jax.errors import InputError
-from hue_jax.train.checkpoints import WEIGHTS, Checkpoints, NotSaved, _digest
+from hue_jax.train.checkpoints import WEIGHTS, Checkpoints, NotSaved
+from hue_jax.trees import tree_digest
 from tests.helpers.small_training import flat, small_objective, small_state
 
 
@@ -160,7 +161,7 @@ def _as_of_version_0_1(folder, state, top1):
       int(state.step),
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(arrays),
-        digest=ocp.args.JsonSave({"sha256": _digest(arrays)}),
+        digest=ocp.args.JsonSave({"sha256": tree_digest(arrays)}),
       ),
       metrics={"top1": top1},
     )

@@ -119,11 +119,6 @@ def _with_a_folder_for_the_lock(tmp_path):
   return tmp_path
 
 
-def _with_a_folder_for_the_configuration(tmp_path):
-  (tmp_path / "config.json.partial").mkdir()
-  return tmp_path
-
-
 def _of_the_system(_):
   return "/proc/run"
 
@@ -139,7 +134,6 @@ def _too_long(tmp_path):
     _a_file,
     _with_a_file_for_a_folder,
     _with_a_folder_for_the_lock,
-    _with_a_folder_for_the_configuration,
     _of_the_system,
     _too_long,
   ],
