@@ -22,7 +22,6 @@ from hue_jax.models import create_model
 from hue_jax.models.torch_weights import SUFFIXES, export_state_dict
 from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints
-from hue_jax.train.config import claim_workdir
 from hue_jax.train.networks import kind_of_source, load_network
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +34,8 @@ def workdir(tmp_path_factory):
   workdir = epath.Path(tmp_path_factory.mktemp("runs") / "digits")
   config = importlib.import_module("configs.digits_hue").get_config("position")
   config.model_options.width = 4
-  claim_workdir(config, workdir)
+  with holding(workdir):
+    record_config(workdir, config, {})
   state = build(config, num_train_steps=3, warmup_steps=0).initial_state
   with Checkpoints(workdir, keep=1) as checkpoints:
     checkpoints.save(state.replace(step=jnp.int32(3)))
@@ -221,6 +221,7 @@ for name in ("tensorflow", "tensorflow_datasets", "clu"):
 import hue_jax.color
 from hue_jax.train.networks import load_network
 from hue_jax.train.transfer import transfer
+from hue_jax.train.workdir import holding, record_config
 
 workdir, file, options = json.loads(sys.argv[1])
 networks = [load_network(workdir), load_network("efficientnet_lite0")]
