@@ -3,7 +3,12 @@
 Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011):
 ten rounds turn a counter of four 32-bit words and a key of two into four random
 words. There is no state, so any number of any stream costs the same.
+NumPy's own Philox is that of 64-bit words, whose numbers are others.
 """
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +39,33 @@ def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
   words = philox4x32(counter, [seed & 0xFFFFFFFF, seed >> 32])
   bits = np.stack(words, axis=-1).reshape(len(positions), -1)[:, :count]
   return (bits >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedUniforms:
+  """Random numbers of each position, by name.
+
+  Attributes:
+    counts: How many there are of each name. Their order is that of the stream: a name
+      before others moves these, one after them does not.
+  """
+
+  counts: Mapping[str, int]
+
+  def draw(self, seed: int, positions: np.ndarray) -> np.ndarray:
+    """Returns all numbers of each position, float32 [num_positions, num_uniforms]."""
+    return uniforms(seed, positions, sum(self.counts.values()))
+
+  def by_name(self, numbers: Any) -> dict[str, Any]:
+    """Returns the numbers of each name, of all those of one position, [num_uniforms].
+
+    They may be a tensor of any library.
+    """
+    named, first = {}, 0
+    for name, count in self.counts.items():
+      named[name] = numbers[first : first + count]
+      first += count
+    return named
 
 
 def philox4x32(counter: list[np.ndarray], key: list[int]) -> list[np.ndarray]:

@@ -17,6 +17,9 @@ from hue_jax.settings import (
 
 CROPS = ("random_resized", "pad", "none")
 
+# Of ImageNet's usual evaluation: the side of the crop over the shorter side.
+EVAL_CROP_RATIO = 224 / 256
+
 MAX_MAGNITUDE = 10.0
 UNIFORMS_PER_OPERATION = 3  # Which, its sign, its magnitude.
 

@@ -24,9 +24,10 @@ from PIL import Image
 from hue_jax import command
 from hue_jax.color.coloring import PLANES, color_layer, plane_of
 from hue_jax.color.contact_sheet import contact_sheet
-from hue_jax.data.image_files import read_image_files
+from hue_jax.color.image_files import read_image_files
 from hue_jax.errors import InputError
 from hue_jax.files import replacing
+from hue_jax.pictures import ground_color
 from hue_jax.train.networks import Network, load_network
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -43,6 +44,7 @@ def _color(args: argparse.Namespace) -> None:
   out = os.path.expanduser(args.out)
   _check_out(out)
   _check_images(args.images)
+  background = ground_color(args.background)
   labels = _classes(args.images) if args.plane == "class_means" else None
   network = load_network(
     args.network, model=args.model, setting="--network", model_setting="--model"
@@ -54,6 +56,7 @@ def _color(args: argparse.Namespace) -> None:
     image_size=network.image_size,
     crop=network.crop,
     channels=network.channels,
+    background=background,
   )
   layers = network.layers(images)
   colored = color_layers({tap: layers[tap] for tap in taps}, args.plane, labels)
@@ -116,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     default="fourier",
     choices=PLANES,
     help="the hue plane; class_means takes an image's folder as its class",
+  )
+  parser.add_argument(
+    "--background",
+    default="white",
+    help="what transparent parts show: a color, as white or #ffffff",
   )
   parser.add_argument("--taps", default="", help="some layers, as NAME,NAME")
   return parser

@@ -51,7 +51,7 @@ class Dataset:
 
   @property
   def channels(self) -> int:
-    """1 for gray images, otherwise 3: alpha is dropped when batches are made."""
+    """1 for gray images, otherwise 3: what is transparent shows a white ground."""
     return 1 if self.image_shape[-1] in (1, 2) else 3
 
   @property

@@ -1,38 +1,36 @@
 """Encoded images to arrays, and their augmentation, as TensorFlow graphs.
 
-What is random here is a function of the uniform numbers that are passed in.
+What is random here is a function of the uniform numbers that are passed in. What an
+image shows is what `hue_jax.pictures.decode` says. Plain JPEG and PNG images, which are
+all that most data sets hold, TensorFlow decodes itself, for that is faster: of a JPEG,
+only the part that is asked for.
 """
 
 import math
 
 import tensorflow as tf
 
-MAX_PIXELS = 100_000_000
+from hue_jax import pictures
+from hue_jax.preprocessing import EVAL_CROP_RATIO
+
+ANY, PLAIN_JPEG, PLAIN_PNG = range(3)  # Who decodes it: see `decoder_of`.
 
 # "Going deeper with convolutions" (Szegedy et al., 2015), section 6.
 _AREA_RANGE = (0.08, 1.0)
 _ASPECT_RANGE = (3 / 4, 4 / 3)
 _CROP_ATTEMPTS = 10
 
-NUM_SHIFT_UNIFORMS = 3  # Down, right, mirrored.
-
-# Of ImageNet's usual evaluation: the side of the crop over the shorter side.
-EVAL_CROP_RATIO = 224 / 256
-
 # libjpeg interpolates color between neighbors, which a crop cuts off. With a margin
 # of a pixel or more, a decoded crop has the pixels of the decoded image.
 _JPEG_MARGIN = 2
 
-TOO_MANY_PIXELS = "image of more than 100 megapixels"
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
-
-def train_image(contents, is_jpeg, uniforms, *, crop, size, channels, shape):
+def train_image(contents, decoder, uniforms, *, crop, size, channels, shape):
   """Decodes one image for training, at the size of the batch.
 
   Args:
     contents: The encoded image, a scalar string.
-    is_jpeg: Whether it is a JPEG, a scalar.
+    decoder: What `decoder_of` says of it, a scalar.
     uniforms: Random numbers in [0, 1), [num_uniforms(crop)].
     crop: 'random_resized' cuts a random rectangle out of the image; 'pad' and 'none'
       take the whole image.
@@ -44,10 +42,10 @@ def train_image(contents, is_jpeg, uniforms, *, crop, size, channels, shape):
     uint8 [size, size, channels].
   """
   if crop == "random_resized":
-    image = random_resized_crop(contents, is_jpeg, tf.reshape(uniforms, [-1, 4]), size)
-    image = to_channels(image, channels, None)
+    image = random_resized_crop(contents, decoder, tf.reshape(uniforms, [-1, 4]), size)
+    image = to_channels(image, channels)
   else:
-    image = resize_whole(contents, is_jpeg, size, channels, shape)
+    image = resize_whole(contents, decoder, size, channels, shape)
   return tf.ensure_shape(image, [size, size, channels])
 
 
@@ -57,43 +55,44 @@ def num_uniforms(crop: str) -> int:
 
 
 def eval_image(
-  contents, is_jpeg, *, crop, size, channels, shape, crop_ratio=EVAL_CROP_RATIO
+  contents, decoder, *, crop, size, channels, shape, crop_ratio=EVAL_CROP_RATIO
 ):
   """Decodes one image as it is for evaluation.
 
   Arguments are those of `train_image`, and the `ratio` of `central_crop`.
   """
   if crop == "random_resized":
-    image = to_channels(decode(contents, is_jpeg), channels, None)
+    image = to_channels(decode(contents, decoder), channels)
     image = central_crop(image, size, crop_ratio)
   else:
-    image = resize_whole(contents, is_jpeg, size, channels, shape)
+    image = resize_whole(contents, decoder, size, channels, shape)
   return tf.ensure_shape(image, [size, size, channels])
 
 
-def shift_and_flip(image, uniforms, padding: int, flip: bool):
-  """Moves an image over a frame of zeros, and mirrors it half of the time.
+def shift(image, uniforms, padding: int):
+  """Moves an image over a frame of zeros.
 
   Args:
     image: uint8 [height, width, channels].
-    uniforms: Random numbers in [0, 1), [NUM_SHIFT_UNIFORMS].
+    uniforms: Random numbers in [0, 1), [2]: how far down, and to the right.
     padding: The width of the frame; the image moves by up to this much.
-    flip: Whether to mirror.
 
   Returns:
     uint8 [height, width, channels].
   """
-  shape = image.shape
-  if padding:
-    corner = _integer_below(2 * padding + 1, uniforms[:2])
-    padded = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]])
-    image = tf.slice(padded, tf.concat([corner, [0]], 0), shape)
-  if flip:
-    image = tf.cond(uniforms[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
-  return tf.ensure_shape(image, shape)
+  corner = _integer_below(2 * padding + 1, uniforms)
+  padded = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]])
+  moved = tf.slice(padded, tf.concat([corner, [0]], 0), image.shape)
+  return tf.ensure_shape(moved, image.shape)
 
 
-def random_resized_crop(contents, is_jpeg, uniforms, size: int):
+def flip(image, uniform):
+  """Mirrors an image where a random number in [0, 1), a scalar, is below one half."""
+  flipped = tf.cond(uniform < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+  return tf.ensure_shape(flipped, image.shape)
+
+
+def random_resized_crop(contents, decoder, uniforms, size: int):
   """Cuts a random rectangle out of an image and resizes it to a square.
 
   The rectangle covers 8 % to 100 % of the image and has an aspect ratio of 3/4 to
@@ -102,7 +101,7 @@ def random_resized_crop(contents, is_jpeg, uniforms, size: int):
 
   Args:
     contents: The encoded image, a scalar string.
-    is_jpeg: Whether it is a JPEG, a scalar.
+    decoder: What `decoder_of` says of it, a scalar.
     uniforms: Random numbers in [0, 1), [num_attempts, 4].
     size: The side of the result in pixels.
 
@@ -111,15 +110,16 @@ def random_resized_crop(contents, is_jpeg, uniforms, size: int):
   """
 
   def from_jpeg():
-    whole = _jpeg_size(contents)
+    whole = tf.unstack(tf.image.extract_jpeg_shape(contents)[:2])
     return decode_jpeg_window(contents, whole, crop_window(*whole, uniforms))
 
   def from_other():
-    image = _decode_other(contents)
+    image = decode(contents, decoder)
     window = crop_window(tf.shape(image)[0], tf.shape(image)[1], uniforms)
     return _cut(image, window)
 
-  return resize(tf.cond(is_jpeg, from_jpeg, from_other), size, size)
+  image = tf.cond(tf.equal(decoder, PLAIN_JPEG), from_jpeg, from_other)
+  return resize(image, size, size)
 
 
 def crop_window(height, width, uniforms):
@@ -172,9 +172,9 @@ def central_crop(image, size: int, ratio: int | float = EVAL_CROP_RATIO):
   return _resample(image, [size, size], resized / shape, -corner)
 
 
-def resize_whole(contents, is_jpeg, size: int, channels: int, shape):
+def resize_whole(contents, decoder, size: int, channels: int, shape):
   """Decodes an image and resizes it to a square, whatever its own shape."""
-  image = to_channels(decode(contents, is_jpeg), channels, shape[2])
+  image = to_channels(decode(contents, decoder), channels)
   if shape[:2] == (size, size):
     # Checked, for a record may not be what its data set says of it.
     return tf.ensure_shape(image, [size, size, channels])
@@ -187,101 +187,49 @@ def resize(image, height: int, width: int):
   return _resample(image, [height, width], [height, width] / shape, tf.zeros([2]))
 
 
-def decode(contents, is_jpeg):
-  """Decodes JPEG, PNG, BMP, WebP or GIF (its first frame) in its own channels.
-
-  16 bits a channel become the higher 8; a palette and CMYK become RGB.
+def decode(contents, decoder):
+  """Decodes an image as `pictures.decode` does, on a white ground.
 
   Returns:
-    uint8 [height, width, 1 to 4]: gray, gray and alpha, RGB, RGB and alpha.
+    uint8 [height, width, 1 or 3].
   """
-
-  def from_jpeg():
-    with tf.control_dependencies(_jpeg_size(contents)):
-      return tf.io.decode_jpeg(contents)
-
-  return tf.cond(is_jpeg, from_jpeg, lambda: _decode_other(contents))
-
-
-def is_jpeg(contents):
-  """Whether encoded images, [batch], are JPEG: bool [batch]."""
-  return tf.strings.substr(contents, 0, 3) == b"\xff\xd8\xff"
-
-
-def header_pixels(contents):
-  """How many pixels PNG, GIF, BMP and WebP headers announce.
-
-  Args:
-    contents: Encoded images, [batch].
-
-  Returns:
-    int64 [batch]; 0 for other formats, JPEG among them.
-  """
-  start = tf.strings.substr(contents, 0, 30)
-  head = tf.cast(tf.io.decode_raw(start, tf.uint8, fixed_length=30), tf.int64)
-
-  def number(*positions):
-    """The number whose digits to base 256 stand there, the last one first."""
-    return sum(head[:, at] * 256**i for i, at in enumerate(positions))
-
-  def has(magic, at=0):
-    return tf.reduce_all(head[:, at : at + len(magic)] == list(magic), axis=1)
-
-  bmp_height = number(22, 23, 24, 25)
-  bmp_height = tf.minimum(bmp_height, 2**32 - bmp_height)  # Negative from the top.
-  lossless = number(21, 22, 23, 24)
-  webp = has(b"RIFF") & has(b"WEBP", 8)
-  sizes = [
-    (has(PNG_MAGIC), number(19, 18, 17, 16), number(23, 22, 21, 20)),
-    (has(b"GIF8"), number(6, 7), number(8, 9)),
-    (has(b"BM"), number(18, 19, 20, 21), bmp_height),
-    (webp & has(b"VP8 ", 12), number(26, 27) % 2**14, number(28, 29) % 2**14),
-    (webp & has(b"VP8L", 12), lossless % 2**14 + 1, lossless // 2**14 % 2**14 + 1),
-    (webp & has(b"VP8X", 12), number(24, 25, 26) + 1, number(27, 28, 29) + 1),
-  ]
-  # Sides are bounded so that their product is an int64.
-  return sum(
-    tf.where(is_kind, tf.minimum(width, 2**31) * tf.minimum(height, 2**31), 0)
-    for is_kind, width, height in sizes
-  )
-
-
-def to_channels(image, channels: int, known: int | None):
-  """Repeats gray, converts RGB to gray, drops alpha.
-
-  Args:
-    image: uint8 [height, width, 1 to 4].
-    channels: The channels of the result, 1 or 3.
-    known: The channels of `image` as its data set has them, or None.
-  """
-  if known == channels:
-    return tf.ensure_shape(image, [None, None, channels])
-  is_gray = tf.shape(image)[2] <= 2
-  gray = image[:, :, :1]
-  color = image[:, :, :3]
-  if channels == 3:
-    return tf.cond(is_gray, lambda: tf.repeat(gray, 3, axis=2), lambda: color)
-  return tf.cond(
-    is_gray,
-    lambda: gray,
-    lambda: tf.image.rgb_to_grayscale(tf.ensure_shape(color, [None, None, 3])),
-  )
-
-
-def _decode_other(contents):
-  image = tf.io.decode_image(contents, expand_animations=False)
+  contents = tf.convert_to_tensor(contents)  # NumPy would cut off zeros at its end.
+  decoders = {
+    ANY: lambda: tf.numpy_function(_decode_any, [contents], tf.uint8),
+    PLAIN_JPEG: lambda: tf.io.decode_jpeg(contents),
+    PLAIN_PNG: lambda: tf.io.decode_png(contents),
+  }
+  image = tf.switch_case(tf.convert_to_tensor(decoder), decoders)
   return tf.ensure_shape(image, [None, None, None])
 
 
-def _jpeg_size(contents):
-  """The height and width of a JPEG; an error if it has too many pixels."""
-  shape = tf.image.extract_jpeg_shape(contents)
-  num_pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
-  limit = tf.constant(MAX_PIXELS, tf.int64)
-  check = tf.debugging.assert_less_equal(num_pixels, limit, TOO_MANY_PIXELS)
-  # Outside a graph there is nothing to depend on: it has raised, or not.
-  with tf.control_dependencies([check] if check is not None else []):
-    return tf.identity(shape[0]), tf.identity(shape[1])
+def _decode_any(contents):
+  # Outside of a graph, TensorFlow hands over an array without dimensions.
+  return pictures.decode(contents if isinstance(contents, bytes) else contents.item())
+
+
+def decoder_of(contents: bytes) -> int:
+  """Returns which decoder an image needs: a plain one, or the one for any image."""
+  plain = {"JPEG": PLAIN_JPEG, "PNG": PLAIN_PNG}
+  return plain.get(pictures.plain_format(contents), ANY)
+
+
+def to_channels(image, channels: int):
+  """Repeats gray, or converts RGB to gray.
+
+  Args:
+    image: uint8 [height, width, 1 or 3].
+    channels: The channels of the result, 1 or 3.
+  """
+  is_gray = tf.equal(tf.shape(image)[2], 1)
+  if channels == 3:
+    repeated = tf.cond(is_gray, lambda: tf.repeat(image, 3, axis=2), lambda: image)
+    return tf.ensure_shape(repeated, [None, None, 3])
+
+  def luma():
+    return tf.image.rgb_to_grayscale(tf.ensure_shape(image, [None, None, 3]))
+
+  return tf.ensure_shape(tf.cond(is_gray, lambda: image, luma), [None, None, 1])
 
 
 def _resample(image, size, scale, translation):

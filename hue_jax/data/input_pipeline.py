@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hue_jax import philox
 from hue_jax.data import images
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.loader import Loader
@@ -19,7 +18,8 @@ from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.randaugment import augment
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
-from hue_jax.preprocessing import CROPS, RandAugment
+from hue_jax.philox import NamedUniforms
+from hue_jax.preprocessing import CROPS, EVAL_CROP_RATIO, RandAugment
 
 _ENDLESS = 2**62
 _NO_RANDAUGMENT = RandAugment()
@@ -93,32 +93,39 @@ def train_batches(
   indices = _checked_indices(indices, len(source))
   order = ShuffledOrder(len(indices), seed)
   local_batch = batch_size // process_count
-  first_of_crop = images.NUM_SHIFT_UNIFORMS
-  first_of_randaugment = first_of_crop + images.num_uniforms(crop)
-  num_uniforms = first_of_randaugment + randaugment.num_uniforms
+  random = NamedUniforms(
+    {
+      "shift": 2,
+      "flip": 1,
+      "crop": images.num_uniforms(crop),
+      "randaugment": randaugment.num_uniforms,
+    }
+  )
 
-  def plan(step):
+  def examples_of(step):
     first = step * batch_size + process_index * local_batch
     positions = np.arange(first, first + local_batch)
     # Repeats of two examples alternate, for neighbors may be mixed with each other.
     drawn = 2 * (positions // (2 * repeats)) + positions % 2
-    return indices[order(drawn)], philox.uniforms(seed, positions, num_uniforms)
+    return indices[order(drawn)], random.draw(seed, positions)
 
-  def decode(contents, is_jpeg, uniforms):
+  def image_of(contents, decoder, numbers):
+    numbers = random.by_name(numbers)
     image = images.train_image(
       contents,
-      is_jpeg,
-      uniforms[first_of_crop:first_of_randaugment],
+      decoder,
+      numbers["crop"],
       crop=crop,
       size=image_size,
       channels=channels or dataset.channels,
       shape=dataset.image_shape,
     )
-    image = augment(randaugment, image, uniforms[first_of_randaugment:])
-    frame = padding if crop == "pad" else 0
-    return images.shift_and_flip(image, uniforms, frame, flip)
+    image = augment(randaugment, image, numbers["randaugment"])
+    if crop == "pad" and padding:
+      image = images.shift(image, numbers["shift"], padding)
+    return images.flip(image, numbers["flip"][0]) if flip else image
 
-  batches = Loader(dataset, source, plan, decode).batches(
+  batches = Loader(dataset, source, examples_of, image_of).batches(
     range(start_step, _ENDLESS),
     local_batch=local_batch,
     num_threads=num_threads,
@@ -138,7 +145,7 @@ def eval_batches(
   batch_size: int,
   image_size: int,
   crop: str = "random_resized",
-  crop_ratio: int | float = images.EVAL_CROP_RATIO,
+  crop_ratio: int | float = EVAL_CROP_RATIO,
   channels: int | None = None,
   indices: np.ndarray | None = None,
   process_index: int = 0,
@@ -185,15 +192,15 @@ def eval_batches(
     first = step * batch_size + process_index * local_batch
     return indices[first : first + local_batch]
 
-  def plan(step):
+  def examples_of(step):
     # One column that nobody reads: TensorFlow cannot unbatch rows without a number.
     return rows(step), np.zeros([len(rows(step)), 1], np.float32)
 
-  def decode(contents, is_jpeg, uniforms):
-    del uniforms
+  def image_of(contents, decoder, numbers):
+    del numbers
     return images.eval_image(
       contents,
-      is_jpeg,
+      decoder,
       crop=crop,
       crop_ratio=crop_ratio,
       size=image_size,
@@ -204,7 +211,7 @@ def eval_batches(
   num_steps = -(-len(indices) // batch_size)
   # Of the last batch, a process may have no rows: then it reads a step less.
   num_read = num_steps if len(rows(num_steps - 1)) else num_steps - 1
-  loader = Loader(dataset, source, plan, decode)
+  loader = Loader(dataset, source, examples_of, image_of)
   batches = loader.batches(range(num_read), local_batch=local_batch)
   no_labels = [] if dataset.label_set_key is None else [1 + dataset.num_classes]
   nothing = (

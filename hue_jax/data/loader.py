@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from hue_jax import pictures
 from hue_jax.data import images
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.records import RecordSource
@@ -21,16 +22,16 @@ class Loader:
   Attributes:
     dataset: The data set.
     source: The records of the split.
-    plan: For a step, the indices of its examples in the split, [n], and random
+    examples_of: For a step, the indices of its examples in the split, [n], and random
       numbers for each, float32 [n, num_uniforms].
-    decode: For an encoded image, whether it is a JPEG, and its random numbers, the
-      image: a TensorFlow graph.
+    image_of: For an encoded image, its decoder (`images.decoder_of`) and its random
+      numbers, the image: a TensorFlow graph.
   """
 
   dataset: Dataset
   source: RecordSource
-  plan: Callable[[int], tuple[np.ndarray, np.ndarray]]
-  decode: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+  examples_of: Callable[[int], tuple[np.ndarray, np.ndarray]]
+  image_of: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
   def batches(
     self,
@@ -54,50 +55,70 @@ class Loader:
     Raises:
       InputError: For a damaged record, image or label, when its step is reached.
     """
+    # Examples that look plain, and which their plain decoder does not read.
+    not_plain: set[int] = set()
     read_errors: dict[int, InputError] = {}
-    data = tf.data.Dataset.range(steps.start, steps.stop)
-    # These functions are graphs as they stand: no Python is to be converted.
-    plain = tf.autograph.experimental.do_not_convert
-    read = plain(self._read_with(read_errors))
-    data = data.map(read, _PARALLEL_READS, deterministic=True).unbatch()
-    threads = num_threads or tf.data.AUTOTUNE
-    data = data.map(plain(self._decode_example), threads, deterministic=True)
-    data = data.batch(local_batch).prefetch(prefetch)
-    options = tf.data.Options()
-    if num_threads is not None:
-      options.threading.private_threadpool_size = num_threads
-    iterator = data.with_options(options).as_numpy_iterator()
+
+    def batches_from(step):
+      data = tf.data.Dataset.range(step, steps.stop)
+      # These functions are graphs as they stand: no Python is to be converted.
+      plain = tf.autograph.experimental.do_not_convert
+      read = plain(self._read_with(read_errors, not_plain))
+      data = data.map(read, _PARALLEL_READS, deterministic=True).unbatch()
+      threads = num_threads or tf.data.AUTOTUNE
+      data = data.map(plain(self._make_example), threads, deterministic=True)
+      data = data.batch(local_batch).prefetch(prefetch)
+      options = tf.data.Options()
+      if num_threads is not None:
+        options.threading.private_threadpool_size = num_threads
+      return data.with_options(options).as_numpy_iterator()
+
+    iterator = batches_from(steps.start)
     for step in steps:
       try:
         batch, labels = next(iterator)
-      except tf.errors.OpError as error:
-        raise read_errors.get(step) or self._culprit(step) or error from error
+      except tf.errors.OpError:
+        found = self._not_plain(step, read_errors)
+        if not found:
+          raise
+        not_plain |= found
+        iterator = batches_from(step)
+        batch, labels = next(iterator)
       self._check_labels(step, labels if labels.ndim == 1 else labels[:, 0])
       yield batch, labels.astype(np.int32)
 
-  def _read_with(self, read_errors: dict[int, InputError]):
+  def _read_with(self, read_errors: dict[int, InputError], not_plain: set[int]):
     """Makes the graph that reads a step, and keeps the errors of reading."""
 
     def read_records(step):
-      indices, uniforms = self.plan(int(step))
+      indices, numbers = self.examples_of(int(step))
       try:
-        return np.array(self.source.read(indices), object), uniforms
+        return np.array(self.source.read(indices), object), indices, numbers
       except InputError as error:
         # TensorFlow makes an error of its own of what leaves this function.
         read_errors[int(step)] = error
         raise
 
+    def decoders_of(indices, contents):
+      decoders = map(images.decoder_of, contents)
+      chosen = [
+        images.ANY if index in not_plain else decoder
+        for index, decoder in zip(indices.tolist(), decoders, strict=True)
+      ]
+      return np.array(chosen, np.int32)
+
     def read(step):
-      serialized, uniforms = tf.numpy_function(
-        read_records, [step], (tf.string, tf.float32)
+      serialized, indices, numbers = tf.numpy_function(
+        read_records, [step], (tf.string, tf.int64, tf.float32)
       )
       contents, labels = self._parse(tf.ensure_shape(serialized, [None]))
-      check = tf.debugging.assert_less_equal(
-        images.header_pixels(contents), tf.constant(images.MAX_PIXELS, tf.int64)
+      decoders = tf.numpy_function(decoders_of, [indices, contents], tf.int32)
+      return (
+        contents,
+        tf.ensure_shape(decoders, [None]),
+        tf.ensure_shape(numbers, [None, None]),
+        labels,
       )
-      with tf.control_dependencies([check]):
-        is_jpeg = images.is_jpeg(contents)
-      return contents, is_jpeg, tf.ensure_shape(uniforms, [None, None]), labels
 
     return read
 
@@ -121,21 +142,40 @@ class Loader:
       [parsed[label_key][:, tf.newaxis], tf.cast(sets, tf.int64)], axis=1
     )
 
-  def _decode_example(self, contents, is_jpeg, uniforms, label):
-    return self.decode(contents, is_jpeg, uniforms), label
+  def _make_example(self, contents, decoder, numbers, label):
+    return self.image_of(contents, decoder, numbers), label
 
-  def _culprit(self, step: int) -> InputError | None:
-    """Finds what a step failed on, by decoding its records one at a time."""
-    indices, uniforms = self.plan(step)
-    for index, numbers in zip(indices, uniforms, strict=True):
+  def _not_plain(self, step: int, read_errors: dict[int, InputError]) -> set[int]:
+    """Finds what a step failed on, by decoding its records one at a time.
+
+    Returns:
+      Examples that look plain and can be decoded by the decoder for any image alone.
+
+    Raises:
+      InputError: For a record or an image that cannot be read.
+    """
+    if step in read_errors:
+      raise read_errors[step]
+    indices, numbers = self.examples_of(step)
+    found = set()
+    for index, row in zip(indices.tolist(), numbers, strict=True):
+      place = self.source.describe(index)
       try:
-        contents, _ = self._parse(self.source.read(np.array([index])))
-        if images.header_pixels(contents)[0] > images.MAX_PIXELS:
-          raise ValueError(images.TOO_MANY_PIXELS)
-        self.decode(contents[0], images.is_jpeg(contents)[0], tf.constant(numbers))
-      except (tf.errors.OpError, ValueError) as error:
-        return InputError(f"{self.source.describe(index)}: {_reason(error)}")
-    return None
+        contents = self._parse(self.source.read(np.array([index])))[0][0].numpy()
+      except tf.errors.OpError as error:
+        raise InputError(f"{place} is damaged ({_reason(error)}).") from error
+      decoder = images.decoder_of(contents)
+      try:
+        if decoder != images.ANY:
+          self.image_of(contents, tf.constant(decoder), tf.constant(row))
+          continue
+      except tf.errors.OpError:
+        found.add(index)
+      try:
+        pictures.decode(contents)
+      except pictures.PictureError as error:
+        raise InputError(f"{place} {error}.") from error
+    return found
 
   def _check_labels(self, step: int, labels: np.ndarray) -> None:
     num_classes = self.dataset.num_classes
@@ -143,16 +183,13 @@ class Loader:
     if not wrong.size:
       return
     label = labels[wrong[0]]
-    place = self.source.describe(self.plan(step)[0][wrong[0]])
+    place = self.source.describe(self.examples_of(step)[0][wrong[0]])
     if label < 0:
       raise InputError(f"{place}: label {label}: the split has no labels.")
     raise InputError(f"{place}: label {label} is not among 0 to {num_classes - 1}")
 
 
-def _reason(error: Exception) -> str:
-  message = str(getattr(error, "message", error)).strip()
-  if images.TOO_MANY_PIXELS in message:
-    return images.TOO_MANY_PIXELS
+def _reason(error: tf.errors.OpError) -> str:
   # TensorFlow puts the name of the graph's node in braces before what happened.
-  first = message.splitlines()[0].rpartition("}}")[2].partition("[Op:")[0].strip()
-  return f"damaged image or record ({first})"
+  first = str(error.message).strip().splitlines()[0]
+  return first.rpartition("}}")[2].partition("[Op:")[0].strip()

@@ -10,9 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from hue_jax.data import images
+from hue_jax import pictures
 from hue_jax.data.stratify import stratified_splits
 from hue_jax.errors import InputError, check_number
 
@@ -140,7 +139,8 @@ def read_folder(
 ) -> Source:
   """Reads image files in class folders.
 
-  JPEG and PNG files are taken byte for byte; others are decoded, to be stored as PNG.
+  Plain JPEG and PNG files are taken byte for byte; others are decoded, to be stored as
+  PNG.
   Each file is read when its turn comes.
 
   Args:
@@ -328,20 +328,13 @@ def _cut(labels, test_fraction, validation_fraction, seed):
 
 
 def _load_image(path: str):
-  """Returns the bytes of a JPEG or PNG file, the pixels of another."""
+  """Returns the bytes of a plain JPEG or PNG file, the pixels of another."""
   with open(path, "rb") as file:
     contents = file.read()
   try:
-    is_jpeg = images.is_jpeg([contents])[0]
-    if images.header_pixels([contents])[0] > images.MAX_PIXELS:
-      raise InputError(f"{path}: {images.TOO_MANY_PIXELS}")
-    decoded = images.decode(contents, is_jpeg)
-  except tf.errors.OpError as error:
-    if images.TOO_MANY_PIXELS in str(error):
-      raise InputError(f"{path}: {images.TOO_MANY_PIXELS}") from error
-    raise InputError(
-      f"{path} is damaged, or not a JPEG, PNG, BMP, GIF or WebP image."
-    ) from error
-  if is_jpeg or contents.startswith(images.PNG_MAGIC):
+    decoded = pictures.decode(contents)
+  except pictures.PictureError as error:
+    raise InputError(f"{path} {error}.") from error
+  if pictures.plain_format(contents):
     return io.BytesIO(contents)
-  return images.to_channels(decoded, 3, None).numpy()
+  return decoded if decoded.shape[-1] == 3 else decoded.repeat(3, axis=-1)

@@ -1,4 +1,3 @@
-import io
 import math
 
 import numpy as np
@@ -8,6 +7,7 @@ from PIL import Image, ImageFilter
 
 from hue_jax import philox
 from hue_jax.data import images
+from tests.helpers.pictures import encoded
 
 SHAPE = (173, 211)
 
@@ -21,17 +21,9 @@ def picture():
   return (patches + grain).clip(0, 255).astype(np.uint8)[: SHAPE[0], : SHAPE[1]]
 
 
-def encoded(image, kind, **kwargs):
-  file = io.BytesIO()
-  image.save(file, kind, **kwargs)
-  return file.getvalue()
-
-
-def decoded(contents, channels=None):
-  image = images.decode(contents, images.is_jpeg([contents])[0])
-  return (
-    image if channels is None else images.to_channels(image, channels, None)
-  ).numpy()
+def decoded(contents, channels):
+  image = images.decode(contents, images.decoder_of(contents))
+  return images.to_channels(image, channels).numpy()
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -62,7 +54,7 @@ def test_random_resized_crop_of_jpeg_equals_that_of_its_pixels(picture):
   png = encoded(Image.fromarray(tf.io.decode_jpeg(jpeg).numpy()), "PNG")
   for numbers in philox.uniforms(0, np.arange(20), 40).reshape(20, 10, 4):
     a, b = (
-      images.random_resized_crop(data, tf.constant(data is jpeg), numbers, 64).numpy()
+      images.random_resized_crop(data, images.decoder_of(data), numbers, 64).numpy()
       for data in (jpeg, png)
     )
     assert a.shape == (64, 64, 3)
@@ -77,7 +69,7 @@ def test_random_resized_crop_is_that_of_pillow(picture):
     top, left, height, width = images.crop_window(*SHAPE, numbers).numpy().tolist()
     crop = smooth.crop((left, top, left + width, top + height))
     expected = np.asarray(crop.resize((50, 50), Image.Resampling.BICUBIC), np.int32)
-    found = images.random_resized_crop(contents, tf.constant(False), numbers, 50)
+    found = images.random_resized_crop(contents, images.PLAIN_PNG, numbers, 50)
     assert np.abs(found.numpy() - expected).max() <= 1
 
 
@@ -111,64 +103,11 @@ def test_crop_windows_are_inside_and_of_the_right_distribution(shape):
     np.testing.assert_array_equal(windows, np.tile([0, 498, 3, 3], (2000, 1)))
 
 
-def test_png_kinds(picture):
-  rgb = Image.fromarray(picture)
-  gray = np.asarray(rgb.convert("L"))
-  alpha = Image.fromarray(np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8))
-  with_alpha = rgb.copy()
-  with_alpha.putalpha(alpha)
-  np.testing.assert_array_equal(decoded(encoded(with_alpha, "PNG"), 3), picture)
-  gray_alpha = Image.merge("LA", [rgb.convert("L"), alpha])
-  for channels, expected in ((1, gray[..., None]), (3, np.stack([gray] * 3, -1))):
-    for image in (rgb.convert("L"), gray_alpha):
-      np.testing.assert_array_equal(decoded(encoded(image, "PNG"), channels), expected)
-  palette = rgb.quantize(16)
-  expected = np.asarray(palette.convert("RGB"))
-  np.testing.assert_array_equal(decoded(encoded(palette, "PNG"), 3), expected)
-  np.testing.assert_array_equal(
-    decoded(encoded(palette, "PNG", transparency=0), 3), expected
-  )
-  bilevel = rgb.convert("1")
-  np.testing.assert_array_equal(
-    decoded(encoded(bilevel, "PNG"), 1)[..., 0], np.asarray(bilevel.convert("L"))
-  )
-
-
 def test_color_to_gray_is_luma(picture):
   for kind in ("PNG", "BMP", "GIF", "WEBP", "JPEG"):
     contents = encoded(Image.fromarray(picture), kind)
     luma = decoded(contents, 3) @ np.array([0.299, 0.587, 0.114])
     assert np.abs(decoded(contents, 1)[..., 0] - luma).max() <= 1
-
-
-def test_16_bit_png_keeps_the_higher_bits():
-  pixels = np.random.default_rng(0).integers(0, 65536, (9, 7)).astype(np.uint16)
-  contents = encoded(Image.fromarray(pixels), "PNG")
-  np.testing.assert_array_equal(decoded(contents, 1)[..., 0], pixels >> 8)
-
-
-def test_bmp_and_gif_and_webp(picture):
-  rgb = Image.fromarray(picture)
-  np.testing.assert_array_equal(decoded(encoded(rgb, "BMP"), 3), picture)
-  gray = encoded(rgb.convert("L"), "BMP")
-  np.testing.assert_array_equal(
-    decoded(gray, 3), np.asarray(rgb.convert("L").convert("RGB"))
-  )
-  np.testing.assert_array_equal(
-    decoded(encoded(rgb, "WEBP", lossless=True), 3), picture
-  )
-  frames = [rgb.quantize(16), Image.fromarray(255 - picture).quantize(16)]
-  gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-  np.testing.assert_array_equal(decoded(gif, 3), np.asarray(frames[0].convert("RGB")))
-
-
-def test_cmyk_jpeg(picture):
-  contents = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=95)
-  assert np.abs(decoded(contents, 3) - picture.astype(int)).mean() < 6
-  assert decoded(contents, 1).shape == (*SHAPE, 1)
-  numbers = philox.uniforms(0, np.arange(1), 40).reshape(10, 4)
-  crop = images.random_resized_crop(contents, tf.constant(True), numbers, 20)
-  assert crop.shape == (20, 20, 3)
 
 
 def test_resize_rounds_and_clips():
@@ -186,35 +125,6 @@ def test_resize_to_its_own_size_changes_nothing(picture):
   np.testing.assert_array_equal(images.resize(tf.constant(picture), *SHAPE), picture)
 
 
-@pytest.mark.parametrize(
-  ("kind", "mode", "settings"),
-  [
-    ("PNG", "RGB", {}),
-    ("GIF", "P", {}),
-    ("BMP", "RGB", {}),
-    ("WEBP", "RGB", {"lossless": True}),
-    ("WEBP", "RGB", {"quality": 50}),
-    ("WEBP", "RGBA", {"quality": 50}),
-  ],
-)
-def test_header_pixels(kind, mode, settings):
-  image = Image.new(mode, (640, 300))
-  if mode == "RGBA":
-    image.putalpha(Image.linear_gradient("L").resize(image.size))
-  contents = [encoded(image, kind, **settings), b"", b"GI"]
-  np.testing.assert_array_equal(images.header_pixels(contents), [192_000, 0, 0])
-
-
-def test_header_pixels_of_odd_headers():
-  top_down = bytearray(encoded(Image.new("RGB", (640, 300)), "BMP"))
-  top_down[22:26] = (-300).to_bytes(4, "little", signed=True)
-  hostile = bytearray(encoded(Image.new("RGB", (640, 300)), "PNG"))
-  hostile[16:24] = b"\xff" * 8
-  found = images.header_pixels([bytes(top_down), bytes(hostile)]).numpy()
-  assert found[0] == 192_000
-  assert found[1] > images.MAX_PIXELS
-
-
 def test_shift_and_flip_by_the_numbers():
   batch = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 2), np.uint8)
   # The whole range is down to -1, not moved, and one to the right and mirrored.
@@ -226,11 +136,10 @@ def test_shift_and_flip_by_the_numbers():
   expected[2] = moved[:, ::-1]
   for image, uniforms, result in zip(batch, numbers, expected, strict=True):
     image = tf.constant(image)
-    found = images.shift_and_flip(image, uniforms, 1, True)
+    found = images.flip(images.shift(image, uniforms[:2], 1), uniforms[2])
     np.testing.assert_array_equal(found, result)
-    np.testing.assert_array_equal(
-      images.shift_and_flip(image, uniforms, 0, False), image
-    )
+    unmoved = images.shift(image, uniforms[:2], 0)
+    np.testing.assert_array_equal(unmoved, image)
 
 
 @pytest.mark.parametrize("shape", [(97, 64, 3), (20, 131, 1), (1, 7, 3)])

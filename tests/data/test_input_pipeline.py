@@ -1,3 +1,4 @@
+import hashlib
 import io
 import itertools
 import shutil
@@ -7,13 +8,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from configs import base, recipes, tasks
+from hue_jax import philox
 from hue_jax.data import images
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.order import ShuffledOrder
+from hue_jax.data.randaugment import augment
+from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError
 from hue_jax.preprocessing import RandAugment
 from tests.helpers.data_sets import image_features, write_images
+from tests.helpers.pictures import encoded, smooth, with_size
 
 CROPS = ["random_resized", "pad", "none"]
 _STRONG = RandAugment(num_ops=2, magnitude=9, magnitude_std=0.5)
@@ -36,6 +42,65 @@ def assert_same_batches(found, expected):
     for key in a:
       assert a[key].dtype == b[key].dtype
       np.testing.assert_array_equal(a[key], b[key])
+
+
+class TestStream:
+  """What a seed means does not change: recorded runs are repeated by it."""
+
+  def test_pixels_that_are_moved_and_mirrored(self, digits):
+    settings = {"batch_size": 50, "image_size": 8, "crop": "pad", "padding": 2}
+    sha = hashlib.sha256()
+    for batch in take(train_batches(digits, "train", seed=7, **settings), 40):
+      sha.update(batch["image"].tobytes() + batch["label"].tobytes())
+    assert sha.hexdigest()[:32] == "51d5a8c8b97870bc87f2571186768649"
+
+  @pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
+  def test_each_number_has_its_use(self, imagenet, recipe):
+    config = base.get_config()
+    tasks.set_task(config, "imagenet")
+    recipes.set_recipe(config, recipe)
+    randaugment, seed, step, size = RandAugment(**config.randaugment), 2**35, 3, 24
+    settings = {k: config[k] for k in ("crop", "padding", "flip", "repeats")}
+    batches = train_batches(
+      imagenet,
+      "train",
+      batch_size=6,
+      image_size=size,
+      seed=seed,
+      start_step=step,
+      randaugment=randaugment,
+      **settings,
+    )
+    found = next(batches)["image"]
+
+    positions = np.arange(6 * step, 6 * step + 6)
+    num_uniforms = 3 + images.num_uniforms(config.crop) + 3 * randaugment.num_ops
+    numbers = philox.uniforms(seed, positions, num_uniforms)
+    drawn = 2 * (positions // (2 * config.repeats)) + positions % 2
+    order = ShuffledOrder(50, seed)(drawn)
+    records = RecordSource(imagenet, "train").read(order)
+    for row, record, image in zip(numbers, records, found, strict=True):
+      features = tf.train.Example.FromString(record).features.feature
+      contents = features["image"].bytes_list.value[0]
+      # Down, right, mirrored; the crop; then three for each operation.
+      shift, mirrored = row[:2], row[2]
+      crop, operations = np.split(row[3:], [images.num_uniforms(config.crop)])
+      expected = images.train_image(
+        contents,
+        images.PLAIN_JPEG,
+        crop,
+        crop=config.crop,
+        size=size,
+        channels=3,
+        shape=(None, None, 3),
+      )
+      expected = augment(randaugment, expected, operations)
+      if config.crop == "pad":
+        expected = images.shift(expected, shift, config.padding)
+      expected = expected.numpy()
+      if mirrored < 0.5:
+        expected = expected[:, ::-1]
+      np.testing.assert_array_equal(image, expected)
 
 
 class TestOrder:
@@ -353,7 +418,9 @@ class TestDamage:
     contents[13] = contents[13][: len(contents[13]) // 2]
     dataset = written(contents, [0] * 20)
     settings = {"batch_size": 3, "image_size": 16, "crop": crop}
-    place = r"some split 'train' index 13 \(file some-train\.\S+, record 13\): damaged"
+    place = (
+      r"some split 'train' index 13 \(file some-train\.\S+, record 13\) is damaged"
+    )
     batches = eval_batches(dataset, "train", **settings)
     assert len(take(batches, 4)) == 4
     with pytest.raises(InputError, match=place) as caught:
@@ -362,9 +429,9 @@ class TestDamage:
     with pytest.raises(InputError, match=place):
       take(train_batches(dataset, "train", seed=0, **settings), 7)
 
-  @pytest.mark.parametrize("kind", ["png", "bmp", "gif", "jpeg"])
+  @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG"])
   def test_huge_image_is_refused_from_its_header(self, written, kind):
-    contents = [_jpeg(0), _huge_header(kind)]
+    contents = [_jpeg(0), with_size(encoded(smooth(), kind), 20_000, 10_000)]
     dataset = written(contents, [0, 1])
     settings = {"batch_size": 2, "image_size": 8}
     for batches in (
@@ -449,20 +516,3 @@ def _shifted(picture, padding, top, left, flip):
 def _jpeg(seed):
   pixels = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8)
   return tf.io.encode_jpeg(pixels).numpy()
-
-
-def _huge_header(kind):
-  """The start of an image of 20,000 x 10,000 pixels, which has no more."""
-  width, height = 20_000, 10_000
-  if kind == "png":
-    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + bytes(20)
-  if kind == "gif":
-    return b"GIF89a" + width.to_bytes(2, "little") + height.to_bytes(2, "little")
-  if kind == "bmp":
-    size = width.to_bytes(4, "little") + height.to_bytes(4, "little")
-    return b"BM" + bytes(16) + size + bytes(20)
-  data = bytearray(_jpeg(0))
-  start = data.find(b"\xff\xc0") + 5
-  data[start : start + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
-  return bytes(data)

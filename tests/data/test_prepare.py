@@ -11,6 +11,7 @@ from PIL import Image
 from hue_jax.data import prepare, store
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.input_pipeline import eval_batches
+from tests.helpers.pictures import with_size
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
@@ -252,15 +253,13 @@ class TestFolder:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if content == "cut" else content)
     message = refused("folder", "--name=some", birds)
-    assert message == f"{path} is damaged, or not a JPEG, PNG, BMP, GIF or WebP image."
+    assert message.startswith(f"{path} is damaged")
 
   def test_huge_image_is_named(self, birds, refused):
     path = birds / "wren/1.PNG"
-    data = bytearray(path.read_bytes())
-    data[16:24] = (20_000).to_bytes(4, "big") * 2
-    path.write_bytes(data)
+    path.write_bytes(with_size(path.read_bytes(), 20_000, 20_000))
     message = refused("folder", "--name=some", birds)
-    assert message == f"{path}: image of more than 100 megapixels."
+    assert message == f"{path} has more than 100 megapixels."
 
   def test_other_files_are_named(self, birds, refused):
     (birds / "wren/notes.txt").write_text("a wren")

@@ -1,0 +1,89 @@
+"""Image files to arrays, as evaluation makes them of a data set's examples."""
+
+import os
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from hue_jax import pictures
+from hue_jax.errors import InputError
+from hue_jax.preprocessing import EVAL_CROP_RATIO
+
+
+def read_image_files(
+  paths: Sequence[str | os.PathLike[str]],
+  *,
+  image_size: int,
+  crop: str,
+  channels: int,
+  background: Sequence[int] = pictures.WHITE,
+) -> UInt8[np.ndarray, "images {image_size} {image_size} {channels}"]:
+  """Reads image files in any format of `pictures.decode`.
+
+  Args:
+    paths: The files.
+    image_size: The side of the result in pixels.
+    crop: How an image becomes a square, as for `eval_batches`.
+    channels: The channels of the result, 1 or 3; gray is repeated, color made gray.
+    background: What transparent parts show: red, green and blue from 0 to 255.
+
+  Returns:
+    The images, in the order of the paths.
+
+  Raises:
+    InputError: For no path, or a file that cannot be read or is no such image.
+  """
+  if not paths:
+    raise InputError("no image is given; at least one file is needed.")
+  read = (_to_channels(_read(os.fspath(path), background), channels) for path in paths)
+  return np.stack([_to_square(image, image_size, crop) for image in read])
+
+
+def _read(path, background):
+  try:
+    with open(path, "rb") as file:
+      contents = file.read()
+  except OSError as error:
+    raise InputError(f"image {path} cannot be read ({error.strerror}).") from None
+  if not contents:
+    raise InputError(f"image {path} is empty.")
+  try:
+    return pictures.decode(contents, background=background)
+  except pictures.PictureError as error:
+    raise InputError(f"image {path} {error}.") from None
+
+
+def _to_channels(image, channels):
+  if image.shape[-1] == channels:
+    return image
+  if channels == 3:
+    return image.repeat(3, axis=-1)
+  luma = image @ np.array([0.2989, 0.587, 0.114])
+  return np.round(luma[..., np.newaxis]).astype(np.uint8)
+
+
+def _to_square(image, size, crop):
+  """Resizes by bicubic interpolation, smoothed first where that makes it smaller."""
+  sides = np.array(image.shape[:2])
+  if crop == "random_resized":
+    # The shorter side is resized, and the central square is cut out.
+    resized = np.round(sides * (round(size / EVAL_CROP_RATIO) / sides.min()))
+    corner = np.floor((resized - size) / 2)
+  else:
+    resized, corner = np.array([size, size]), np.zeros(2)
+  if (resized == sides).all() and not corner.any():
+    return image
+  scaled = jax.image.scale_and_translate(
+    jnp.asarray(image, jnp.float32),
+    (size, size, image.shape[-1]),
+    (0, 1),
+    scale=jnp.asarray(resized / sides, jnp.float32),
+    translation=jnp.asarray(-corner, jnp.float32),
+    method="cubic",
+    antialias=True,
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  return np.asarray(jnp.clip(jnp.round(scaled), 0, 255).astype(jnp.uint8))
