@@ -40,8 +40,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hue_jax.data import prepare, sources
+from hue_jax.data import prepare
+from hue_jax.data.arrays import read_npz
 from hue_jax.data.datasets import open_dataset
+from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import train_batches
 from hue_jax.data.randaugment import RandAugment
 
@@ -251,12 +253,12 @@ def write_data(data_dir, name, num_examples):
           # These photographs are smoother than ImageNet's: at quality 90, their files
           # have half the size.
           picture.save(path, quality=97)
-        source = sources.read_folder(folder, 0.0, 0.0, 0)
+        source = read_folder(folder)
       else:
         path = Path(folder) / "thumbnails.npz"
         pixels = np.stack([np.asarray(picture) for picture in pictures])
         np.savez(path, x_train=pixels, y_train=np.arange(num_examples) % _LABELS)
-        source = sources.read_npz(str(path), 0.0, 0.0, 0)
+        source = read_npz(str(path))
       prepare.prepare(source, name, data_dir)
   split = open_dataset(name, data_dir).builder.info.splits["train"]
   kilobytes = split.num_bytes / split.num_examples / 1000

@@ -18,14 +18,14 @@ def get_config() -> ConfigDict:
   # the validation split, if there is one; the test split is read once, at the end.
   config.dataset = "digits"
   config.data_dir = config_dict.placeholder(str)  # none: TFDS's own default
-  config.num_classes = 10
+  config.num_classes = 10  # 0: as the data set has
   config.train_split = "train"
   config.train_per_class = 0  # images of a class, drawn by the seed; 0: all
   config.train_fraction = 1.0  # likewise, a part of all images
   config.validation_split = ""
   config.test_split = "test"
   config.image_size = 8
-  config.channels = 1
+  config.channels = 1  # 0: as the data set has
   config.crop = "pad"  # "random_resized" for large images, "pad" for small, "none"
   config.padding = 4  # pixels on each side, for "pad"
   config.flip = False

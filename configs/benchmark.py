@@ -2,14 +2,15 @@
 
     python main.py --config=configs/benchmark.py:digits,resnet14,hue --workdir=DIR
     python main.py --config=configs/benchmark.py:pets,resnet18,one_hot,k=10 …
+    python main.py --config=configs/benchmark.py:folder=PATH,resnet18 --workdir=DIR
     python main.py --list
 
-After the colon: the task, the network, and then in any order an objective (hue, if none
-is named; label smoothing is the recipe's, where the objective has none), a recipe (the
-task's own, if none is named), k=IMAGES_OF_A_CLASS or fraction=PART of the training
-images, size=PIXELS in place of the task's, form=FORM of the hue term (of
-`base.hue_terms`), and from=SOURCE, weights to start from, which makes the recipe
-fine_tune.
+After the colon: the task, or folder=PATH for pictures in class folders, the network,
+and then in any order an objective (hue, if none is named; label smoothing is the
+recipe's, where the objective has none), a recipe (the task's own, if none is named),
+k=IMAGES_OF_A_CLASS or fraction=PART of the training images, size=PIXELS in place of the
+task's, form=FORM of the hue term (of `base.hue_terms`), and from=SOURCE, weights to
+start from, which makes the recipe fine_tune.
 """
 
 from configs import base, recipes, tasks
@@ -29,8 +30,11 @@ _LEAST_SIDE = 7
 def get_config(names: str = ""):
   """The configuration of a task and a network; see above."""
   task_name, network, chosen = _read(names)
+  task_name, _, path = task_name.partition("=")
   config = base.get_config()
   task = tasks.set_task(config, task_name)
+  if path:
+    config.dataset = f"{task_name}={path}"
   config.image_size = _size(chosen, task)
   config.model = network
   config.model_options = model_options(network, config.image_size)
@@ -76,10 +80,11 @@ def model_options(network: str, image_size: int):
 
 def hue_tap(config) -> str:
   """The last layer of at least 7 × 7 positions, or of half an image's side."""
+  # Neither number changes the sizes of layers, and either may be left to the data set.
   model = create_model(
-    config.model, num_classes=config.num_classes, **config.model_options
+    config.model, num_classes=config.num_classes or 1, **config.model_options
   )
-  shape = (config.image_size, config.image_size, config.channels)
+  shape = (config.image_size, config.image_size, config.channels or 3)
   least = min(_LEAST_SIDE, max(config.image_size // 2, 1))
   planes = [
     tap
@@ -96,13 +101,18 @@ def hue_tap(config) -> str:
 
 def _form(config):
   """Prototypes of the batch, where it holds a few images of each class."""
-  return "sectors" if config.batch_size >= 4 * config.num_classes else "memory"
+  is_known = config.num_classes > 0  # Else memory, which serves any number.
+  few = is_known and config.batch_size >= 4 * config.num_classes
+  return "sectors" if few else "memory"
 
 
 def _read(names):
   """The task, the network and what else is chosen."""
   task, network, *rest = [*names.split(","), "", ""][: max(2, names.count(",") + 1)]
-  check_name("the task, after the colon of --config,", task, tasks.TASKS)
+  kind, _, path = task.partition("=")
+  if kind != "folder" or not path:
+    known = [name for name in tasks.TASKS if name != "folder"] + ["folder=PATH"]
+    check_name("the task, after the colon of --config,", task, known)
   check_name("the network, after the task,", network, model_names())
   chosen = {}
   for word in rest:
@@ -133,8 +143,8 @@ def _size(chosen, task):
 def listing() -> str:
   """The tasks, networks, objectives and recipes as text."""
   rows = [
-    f"  {name:14s} {task.title}, {task.num_classes} classes, {task.image_size} px, "
-    f"{task.recipe}, {task.metric}"
+    f"  {name:14s} {task.title}, {task.num_classes or 'its'} classes, "
+    f"{task.image_size} px, {task.recipe}, {task.metric}"
     for name, task in tasks.TASKS.items()
   ]
   gone_rows = [

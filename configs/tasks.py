@@ -232,13 +232,18 @@ TASKS = {
       "sudo apt-get install openclipart-png; python -m hue_jax.data.prepare openclipart"
     ),
   ),
-  # Whose name and classes the command line gives: --config.dataset=NAME
-  # --config.num_classes=NUMBER.
+  # folder=PATH on the command line: the run prepares it, and so it has all splits.
   "folder": _photographs(
     "any folder of images",
-    "NAME",
-    2,
-    prepare="python -m hue_jax.data.prepare folder --name=NAME FOLDER",
+    "folder=PATH",
+    0,
+    train="train",
+    validation="validation",
+    channels=0,
+    prepare=(
+      "name the task folder=PATH, and the run prepares it; or do it first: "
+      "python -m hue_jax.data.prepare folder --name=NAME PATH"
+    ),
   ),
 }
 

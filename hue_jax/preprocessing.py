@@ -41,7 +41,7 @@ class Pixels:
   def __post_init__(self):
     for name in ("pixel_mean", "pixel_std"):
       values = getattr(self, name)
-      if len(values) not in (1, self.channels):
+      if len(values) not in (1, self.channels or 3):  # 0: not yet known.
         accepted = "1 value" if self.channels == 1 else f"1 or {self.channels} values"
         raise InputError(
           f"{name} is {values}; it must be {accepted}, for channels is {self.channels}."

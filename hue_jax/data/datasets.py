@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 import functools
+import hashlib
+import json
 import os
 
 import numpy as np
@@ -13,6 +15,7 @@ from hue_jax.data import digits
 from hue_jax.errors import InputError
 
 SPLIT_LANGUAGE = "'train', 'train[:90%]', 'train[90%:]', 'train[:500]+test[5:10]'"
+FOLDER = "folder="  # Before the path of pictures that are no data set yet.
 _IMAGE_DTYPES = ("uint8", "uint16")
 
 
@@ -59,6 +62,18 @@ class Dataset:
     """The (height, width, channels) of its images; None where they vary."""
     return tuple(self.builder.info.features[self.image_key].shape)
 
+  def identity(self) -> str:
+    """A short digest of what the data set is, for a run to know it again.
+
+    It is that of names, classes and the numbers of examples, and of what the examples
+    are where hue_jax wrote them: however they are encoded, wherever they lie.
+    """
+    info = self.builder.info
+    counts = {name: int(split.num_examples) for name, split in info.splits.items()}
+    contents = (info.metadata or {}).get("contents", "")
+    facts = [info.full_name, self.class_names, self.image_shape, counts, contents]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
   def num_examples(self, split: str) -> int:
     """The number of examples of a split expression, which may be 0."""
     self.check_split(split)
@@ -85,7 +100,8 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
   Args:
     name: A name in TFDS's language: 'fashion_mnist', 'imagenet2012:5.*.*', or the
       name that `python -m hue_jax.data.prepare` gave. 'digits' is written to
-      `data_dir` when it is not there.
+      `data_dir` when it is not there, and so is 'folder=PATH', pictures in class
+      folders, also when they have changed.
     data_dir: The folder of prepared data sets; None is TFDS's default, which the
       environment variable TFDS_DATA_DIR sets.
 
@@ -99,6 +115,10 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
   data_dir = default_data_dir() if data_dir is None else os.path.expanduser(data_dir)
   if name == "digits":
     digits.ensure_written(data_dir)
+  if name.startswith(FOLDER):
+    from hue_jax.data import prepare  # Which opens data sets itself.
+
+    name = prepare.ensure_folder(name.removeprefix(FOLDER), data_dir)
   builder = _find_builder(name, data_dir)
   image_key, label_key = _find_keys(
     name, builder.info.features, builder.info.supervised_keys

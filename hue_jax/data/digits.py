@@ -32,9 +32,11 @@ def _write(data_dir: str) -> None:
   images = np.round(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
   train, test = stratified_holdout(labels, NUM_TEST, seed=0)
 
-  def examples(indices):
-    for i in indices:
-      yield int(i), {"image": images[i], "label": int(labels[i])}
+  def split(indices):
+    def example(i):
+      return {"image": images[indices[i]], "label": int(labels[indices[i]])}
+
+    return store.Split(indices.tolist(), example)
 
   store.write_dataset(
     data_dir,
@@ -45,6 +47,6 @@ def _write(data_dir: str) -> None:
         "label": tfds.features.ClassLabel(num_classes=10),
       }
     ),
-    {"train": examples(train), "test": examples(test)},
+    {"train": split(train), "test": split(test)},
     description="1,797 handwritten digits of 8x8 pixels, from scikit-learn.",
   )

@@ -5,7 +5,6 @@ Applications 32, 2021; Deitsch et al., Solar Energy 185, 2019.
 """
 
 import importlib.util
-import io
 import os
 from fractions import Fraction
 
@@ -50,13 +49,19 @@ def read_elpv(
   check_number("test_fraction", test_fraction, above=0, below=1)
   folder = folder or _package_folder()
   paths, labels, is_mono = _read_labels(folder)
-  splits = stratified_splits(2 * labels + is_mono, test_fraction, 0.0, seed)
+  splits = stratified_splits(_strata(labels, is_mono), test_fraction, 0.0, seed)
   return Source(
     (_SIDE, _SIDE, 1),
     [f"defect {probability}" for probability in _PROBABILITIES],
     {split: labels[indices] for split, indices in splits.items()},
     lambda split, i: _contents(paths[splits[split][i]]),
+    len(_PROBABILITIES),
   )
+
+
+def _strata(labels, is_mono):
+  """Each class of each type of module."""
+  return 2 * labels + is_mono
 
 
 def _package_folder() -> str:
@@ -95,9 +100,9 @@ def _class(probability: float) -> int:
   return nearest
 
 
-def _contents(path: str) -> io.BytesIO:
+def _contents(path: str) -> bytes:
   try:
     with open(path, "rb") as file:
-      return io.BytesIO(file.read())
+      return file.read()
   except OSError as error:
     raise InputError(f"{path} cannot be read ({error.strerror}).") from error

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from hue_jax.data.near_duplicates import (
 )
 from hue_jax.data.sources import Source
 from hue_jax.errors import InputError, check_integer, check_number
+from hue_jax.pictures import WHITE
 from hue_jax.progress import Progress
 from hue_jax.settings import MAX_SEED
 
@@ -43,6 +44,7 @@ def read_openclipart(
   size: int = 256,
   test_fraction: float = 0.2,
   seed: int = 0,
+  background: Sequence[int] = WHITE,
 ) -> Source:
   """Draws pictures of each category and cuts them into splits.
 
@@ -57,6 +59,7 @@ def read_openclipart(
     size: The longer side of the pictures, at most.
     test_fraction: The part of each class that becomes 'test'.
     seed: Determines which pictures are drawn, and the split.
+    background: What transparent parts show.
 
   Returns:
     The pictures in color, with splits 'train' and 'test'.
@@ -77,7 +80,9 @@ def read_openclipart(
     for number, (category, paths) in enumerate(files.items()):
       order = np.random.Philox(key=[seed, number]).random_raw(len(paths))
       in_turn = (paths[i] for i in np.argsort(order, kind="stable"))
-      drawn[category] = list(_readable(in_turn, per_class, size, skipped, progress))
+      drawn[category] = list(
+        _readable(in_turn, per_class, size, background, skipped, progress)
+      )
   kept = {c: found for c, found in drawn.items() if len(found) >= least_per_class}
   _tell(skipped, sorted(set(drawn) - set(kept)))
   if len(kept) < 2:
@@ -110,7 +115,7 @@ def _files_by_category(folder: str) -> dict[str, list[str]]:
 
 
 def _readable(
-  paths, most: int, size: int, skipped, progress
+  paths, most: int, size: int, background, skipped, progress
 ) -> Iterator[tuple[bytes, np.uint64]]:
   """Encoded pictures and their hashes, until there are enough."""
   codes: list[np.uint64] = []
@@ -118,7 +123,7 @@ def _readable(
     if len(codes) == most:
       return
     try:
-      picture = _on_white(path, size)
+      picture = _on_ground(path, size, background)
       code = perceptual_hash(picture)
       if num_alike(code, codes) >= _MOST_ALIKE:
         raise _Unusable(f"like {_MOST_ALIKE} others")
@@ -136,7 +141,7 @@ class _Unusable(Exception):
   """Why a file is passed over."""
 
 
-def _on_white(path: str, size: int) -> Image.Image:
+def _on_ground(path: str, size: int, background: Sequence[int] = WHITE) -> Image.Image:
   try:
     with _opened(path) as picture:
       if picture.width * picture.height > _MOST_PIXELS:
@@ -148,14 +153,14 @@ def _on_white(path: str, size: int) -> Image.Image:
     raise _Unusable(_TOO_LARGE) from error
   except (OSError, SyntaxError, ValueError) as error:
     raise _Unusable("damaged") from error
-  white = Image.new("RGBA", picture.size, "white")
-  white.alpha_composite(picture)
-  white = white.convert("RGB")
-  white.thumbnail((size, size), Image.Resampling.LANCZOS)
-  extrema = white.getextrema()
+  ground = Image.new("RGBA", picture.size, tuple(background))
+  ground.alpha_composite(picture)
+  ground = ground.convert("RGB")
+  ground.thumbnail((size, size), Image.Resampling.LANCZOS)
+  extrema = ground.getextrema()
   if all(low == high for low, high in extrema):
     raise _Unusable("of one color")
-  return white
+  return ground
 
 
 def _opened(path: str) -> Image.Image:
@@ -183,5 +188,6 @@ def _as_source(kept, test_fraction: float, seed: int) -> Source:
     (None, None, 3),
     list(kept),
     {split: labels[indices] for split, indices in members.items()},
-    lambda split, i: io.BytesIO(pictures[members[split][i]]),
+    lambda split, i: pictures[members[split][i]],
+    len(kept),
   )

@@ -9,29 +9,35 @@ def stratified_holdout(
   """Holds out `size` examples, from each class in proportion to its share.
 
   Each class gives the whole part of its share. The examples still missing come from
-  the classes with the largest fractions, but not the last example of a class.
+  the classes with the largest fractions, but not the last example of a class. Of equal
+  fractions, the smaller class comes first, which may have given nothing yet; among
+  classes of one size, the seed draws.
 
   Args:
     labels: The class of each example, [num_examples].
     size: How many examples to hold out.
-    seed: Chooses the examples within each class.
+    seed: Chooses the examples within each class, and among equal classes.
 
   Returns:
     The indices that stay and the indices held out, both in ascending order.
   """
   labels = np.asarray(labels)
-  classes, counts = np.unique(labels, return_counts=True)
-  shares = counts * size / len(labels)
-  quotas = np.floor(shares).astype(np.int64)
-  fractions = np.where(counts > quotas + 1, shares - quotas, -1)
-  in_turn = np.argsort(-fractions, kind="stable")
-  quotas[in_turn[: size - quotas.sum()]] += 1
+  classes, members = np.unique(labels, return_inverse=True)
+  counts = np.bincount(members)
+  # Integers: fractions that are equal must not differ in the last bit.
+  quotas, fractions = np.divmod(counts * size, len(labels))
+  fractions = np.where(counts > quotas + 1, fractions, -1)
   # The raw stream of a bit generator is the same in every version of NumPy.
-  priority = np.random.Philox(key=seed).random_raw(len(labels))
+  stream = np.random.Philox(key=seed)
+  priority = stream.random_raw(len(labels))
+  lots = stream.random_raw(len(classes))
+  in_turn = np.lexsort([~lots, counts, -fractions])  # The largest lot comes first.
+  quotas[in_turn[: size - quotas.sum()]] += 1
+  # Within each class, the rank of its members by their priority.
+  by_class = np.lexsort([priority, members])
+  rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
   held_out = np.zeros(len(labels), bool)
-  for label, quota in zip(classes, quotas, strict=True):
-    members = np.flatnonzero(labels == label)
-    held_out[members[np.argsort(priority[members], kind="stable")[:quota]]] = True
+  held_out[by_class] = rank < np.repeat(quotas, counts)
   return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -44,7 +50,7 @@ def stratified_splits(
     labels: The class of each example, [num_examples].
     test_fraction: The part of all examples for test.
     validation_fraction: The part of all examples for validation.
-    seed: Chooses the examples within each class.
+    seed: Chooses the examples within each class, and among equal classes.
 
   Returns:
     Ascending indices for each split that has examples; 'train' first.

@@ -138,6 +138,7 @@ def open_data(config: ConfigDict) -> RunData:
     InputError: a setting or a data set that cannot be used.
   """
   dataset = open_dataset(config.dataset, config.data_dir)
+  settings.follow_dataset(config, dataset)
   settings.check_config(config, dataset)
   return RunData(config, dataset, _open_extra_tests(config))
 

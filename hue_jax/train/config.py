@@ -91,7 +91,8 @@ class Settings(Pixels, Augmentation, Optimization):
 
   dataset: str = text(empty=False)
   data_dir: str | None = text(None)
-  num_classes: int = integer(at_least=1)
+  num_classes: int = integer(at_least=0)
+  channels: int = choice(REQUIRED, (0, 1, 3))
   train_split: str = text(empty=False)
   train_per_class: int = integer(at_least=0)
   train_fraction: int | float = number(above=0, at_most=1)
@@ -129,6 +130,17 @@ class Settings(Pixels, Augmentation, Optimization):
   keep_checkpoints: int = integer(at_least=1)
 
 
+def follow_dataset(config: ConfigDict, dataset: DatasetFacts) -> None:
+  """Sets what is left to the data set: num_classes and channels of 0.
+
+  Args:
+    config: A configuration, which is changed.
+    dataset: The data set that it names.
+  """
+  config.num_classes = config.num_classes or dataset.num_classes
+  config.channels = config.channels or dataset.channels
+
+
 def check_settings(config: ConfigDict) -> None:
   """Raises an InputError for the first setting that no data set could bear.
 
@@ -149,6 +161,8 @@ def check_settings(config: ConfigDict) -> None:
       f"train_per_class is {settings.train_per_class} and train_fraction is "
       f"{settings.train_fraction:g}; only one of them may be set."
     )
+  if not settings.num_classes or not settings.channels:
+    return  # The data set says what they are; then all is checked again.
   shapes = tap_shapes(build_model(config), image_shape(config))
   objective = {
     name: config[name] for name in ("classifier", "label_smoothing", "terms")

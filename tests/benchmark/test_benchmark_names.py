@@ -10,7 +10,7 @@ from configs import base, benchmark, recipes, tasks
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 from hue_jax.models import model_names
-from hue_jax.train.config import build_model, check_config
+from hue_jax.train.config import build_model, check_config, check_settings
 from tests.helpers.mock_tasks import OF_TFDS, builder_of, split_names
 
 
@@ -96,6 +96,17 @@ def test_recipes_are_what_their_papers_say():
   assert config.learning_rate * config.batch_size / 256 == pytest.approx(1e-3)
   assert config.model_options.pooling == "mean"
   assert config.hue.terms.to_dict() == {}
+
+
+def test_a_folder_is_a_task():
+  config = benchmark.get_config("folder=some/My Birds,resnet18,hue")
+  assert config.dataset == "folder=some/My Birds"
+  assert (config.num_classes, config.channels) == (0, 0)
+  assert set(config.hue.terms) == {"memory"}  # Which serves any number of classes.
+  check_settings(config)
+  for names in ("folder,resnet18", "folder=,resnet18"):
+    with pytest.raises(InputError, match=r"folder=PATH"):
+      benchmark.get_config(names)
 
 
 def test_what_is_named_is_set():

@@ -127,7 +127,7 @@ def test_the_page_has_the_tasks_of_the_code():
       task.title,
       f"`{task.dataset}`",
       *(f"`{split}`" for split in (task.train, task.validation, task.test)),
-      str(task.num_classes),
+      str(task.num_classes or "its"),
       f"{task.image_size}{' gray' if task.channels == 1 else ''}",
       task.metric,
       f"`{task.recipe}`",

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hue_jax.color.image_files import read_image_files
-from hue_jax.data import prepare, sources
+from hue_jax.data import prepare
 from hue_jax.data.datasets import open_dataset
+from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.errors import InputError
 from hue_jax.pictures import PictureError, decode, plain_format
@@ -81,7 +82,7 @@ def test_prepared_from_files(as_shown, tmp_path):
     folder = tmp_path / "files" / "train" / f"{number:03d}"
     folder.mkdir(parents=True)
     (folder / "misnamed.png").write_bytes(picture.contents)
-  source = sources.read_folder(str(tmp_path / "files"), 0.0, 0.0, 0)
+  source = read_folder(str(tmp_path / "files"))
   prepare.prepare(source, "prepared", str(tmp_path))
   dataset = open_dataset("prepared", str(tmp_path))
   expected = batch_of(as_shown, "eval", "none")

@@ -36,7 +36,7 @@ def test_all_photographs_with_the_labels_of_the_package(tmp_path):
 
 def test_the_seed_determines_the_split():
   one, again, other = (
-    [elpv.read_elpv(seed=seed).image("test", i).read() for i in range(20)]
+    [elpv.read_elpv(seed=seed).image("test", i) for i in range(20)]
     for seed in (0, 0, 1)
   )
   assert one == again

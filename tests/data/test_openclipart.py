@@ -1,5 +1,6 @@
 """Open Clip Art: what is drawn, what is passed over, and what stays together."""
 
+import io
 import struct
 import zlib
 
@@ -48,7 +49,7 @@ def _read(folder, **settings):
 
 def _pictures(source):
   return [
-    Image.open(source.image(split, i))
+    Image.open(io.BytesIO(source.image(split, i)))
     for split, labels in source.labels.items()
     for i in range(len(labels))
   ]
@@ -79,7 +80,7 @@ def test_pictures_are_on_white_and_bounded(folder):
   blank = Image.new("RGBA", (300, 200), (10, 200, 30, 0))
   blank.putpixel((5, 5), (0, 0, 0, 255))
   blank.save(folder / "food" / "blank.png")
-  found = openclipart._on_white(str(folder / "food" / "blank.png"), 256)
+  found = openclipart._on_ground(str(folder / "food" / "blank.png"), 256)
   assert found.size == (256, 171)
   assert found.getpixel((128, 100)) == (255, 255, 255)
 
@@ -91,7 +92,7 @@ def test_every_mode_of_png(folder, mode):
     Image.fromarray(np.arange(6000, dtype=np.uint16).reshape(60, 100) * 10).save(path)
   else:
     drawing(1, mode="LA" if mode == "LA" else "RGB").convert(mode).save(path)
-  found = openclipart._on_white(str(path), 256)
+  found = openclipart._on_ground(str(path), 256)
   assert found.mode == "RGB"
   if mode == "I;16":
     assert len(np.unique(np.asarray(found))) > 100  # and not clipped

@@ -1,3 +1,5 @@
+import fcntl
+import functools
 import gzip
 import os
 from pathlib import Path
@@ -168,7 +170,8 @@ class TestIdx:
   def test_more_classes_than_the_registered(self, arrays, refused, tmp_path):
     pixels, labels = arrays
     _write_idx(tmp_path / "in", pixels, {s: a + 1 for s, a in labels.items()})
-    assert "with 10 classes" in refused("idx", "--name=mnist", tmp_path / "in")
+    message = refused("idx", "--name=mnist", tmp_path / "in")
+    assert "label 10 of example 9 of train is not among 0 to 9" in message
 
   @pytest.mark.slow
   def test_fashion_mnist_of_debian(self, run, opened):
@@ -234,7 +237,7 @@ class TestFolder:
           )
     status, out, _ = run("folder", "--name=some", tmp_path / "in")
     assert status == 0
-    assert "3 classes, test 3, train 9, validation 6 examples" in out
+    assert "3 classes, train 9, validation 6, test 3 examples" in out
     dataset = opened("some")
     for split, expected in (("validation", [0, 0, 0, 1, 1, 1]), ("test", [2, 2, 2])):
       batch = next(eval_batches(dataset, split, batch_size=len(expected), image_size=8))
@@ -261,10 +264,16 @@ class TestFolder:
     message = refused("folder", "--name=some", birds)
     assert message == f"{path} has more than 100 megapixels."
 
-  def test_other_files_are_named(self, birds, refused):
-    (birds / "wren/notes.txt").write_text("a wren")
+  def test_all_that_cannot_be_read_are_named(self, birds, refused):
+    paths = [birds / "wren/6.jpg", birds / "jay/4.webp", birds / "jay/2.bmp"]
+    for path in paths:
+      path.write_bytes(b"no image")
     message = refused("folder", "--name=some", birds)
-    assert f"{birds / 'wren/notes.txt'} is not one of .jpg, .jpeg, .png" in message
+    assert all(f"{path} is damaged" in message for path in paths)
+    for i in range(20):
+      (birds / f"wren/more{i}.jpg").write_bytes(b"")
+    message = refused("folder", "--name=some", birds)
+    assert message.endswith("; 18 more that cannot be read.")
 
   def test_empty_class(self, birds, refused):
     (birds / "owl").mkdir()
@@ -274,7 +283,7 @@ class TestFolder:
   def test_one_class(self, refused, tmp_path):
     _write_image(tmp_path / "in/jay/0.png", hash_of=0)
     message = refused("folder", "--name=some", tmp_path / "in")
-    assert "has 1 class folders (jay); at least 2 are needed" in message
+    assert "has 1 class folder ('jay'); at least 2 are needed" in message
 
   def test_no_images(self, refused, tmp_path):
     (tmp_path / "in").mkdir()
@@ -288,9 +297,9 @@ class TestFolder:
     assert message.endswith("test has class 'c', which 'train' does not have.")
 
   def test_folder_that_is_no_split(self, refused, tmp_path):
-    for path in ("train/a/0.png", "train/b/0.png", "dev/a/0.png"):
+    for path in ("train/a/0.png", "train/b/0.png", "more/a/0.png"):
       _write_image(tmp_path / "in" / path, hash_of=path)
-    assert "has folder 'dev' beside" in refused(
+    assert "has folder 'more' beside 'train'" in refused(
       "folder", "--name=some", tmp_path / "in"
     )
 
@@ -311,6 +320,42 @@ class TestFolder:
 
   def test_registered_name(self, birds, refused):
     assert "choose another name" in refused("folder", "--name=mnist", birds)
+
+
+class TestFolderAsDataSet:
+  """`folder=PATH` is a data set, prepared where it is opened."""
+
+  @pytest.fixture
+  def folder(self, tmp_path):
+    for name in ("a", "b"):
+      for i in range(20):
+        _write_image(tmp_path / f"My Birds/{name}/{i}.png", hash_of=(name, i))
+    return tmp_path / "My Birds"
+
+  def test_prepared_once_and_again_when_changed(self, folder, tmp_path, capsys):
+    data_dir = str(tmp_path / "out")
+    name = f"folder={folder}"
+    first = open_dataset(name, data_dir)
+    assert "is prepared as folder_my_birds_" in capsys.readouterr().err
+    assert (first.num_classes, first.channels) == (2, 3)
+    counts = {s: first.num_examples(s) for s in ("train", "validation", "test")}
+    assert counts == {"train": 32, "validation": 4, "test": 4}
+    again = open_dataset(name, data_dir)
+    assert capsys.readouterr().err == ""
+    assert again.identity() == first.identity()
+    _write_image(folder / "a/new.png", hash_of="new")
+    changed = open_dataset(name, data_dir)
+    assert "has changed and is prepared anew" in capsys.readouterr().err
+    assert changed.identity() != first.identity()
+
+  def test_splits_of_its_own_stay(self, folder, tmp_path):
+    for name in ("a", "b"):
+      os.makedirs(tmp_path / "in/train", exist_ok=True)
+      os.rename(folder / name, tmp_path / "in/train" / name)
+      _write_image(tmp_path / f"in/val/{name}/0.png", hash_of=name)
+    dataset = open_dataset(f"folder={tmp_path / 'in'}", str(tmp_path / "out"))
+    counts = {s: dataset.num_examples(s) for s in ("train", "validation", "test")}
+    assert counts == {"train": 36, "validation": 2, "test": 4}
 
 
 class TestNpz:
@@ -342,14 +387,14 @@ class TestNpz:
   @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-      ({"a": np.zeros(3)}, "has arrays a; accepted are x_train, y_train, x_test"),
+      ({"a": np.zeros(3)}, "has arrays a; accepted are x_train, y_train, x_val"),
       (
         {"images": np.zeros((4, 2, 2)), "labels": np.arange(4)},
         "images is float64 [4, 2, 2]; accepted is uint8 [n, height, width] or",
       ),
       (
-        {"images": np.zeros((4, 2, 2, 2), np.uint8), "labels": np.arange(4)},
-        "images is uint8 [4, 2, 2, 2]; accepted is",
+        {"images": np.zeros((4, 2, 2, 5), np.uint8), "labels": np.arange(4)},
+        "images is uint8 [4, 2, 2, 5]; accepted is",
       ),
       (
         {"images": np.zeros((4, 2, 2), np.uint8), "labels": np.arange(3)},
@@ -359,10 +404,10 @@ class TestNpz:
         {"images": np.zeros((4, 2, 2), np.uint8), "labels": np.zeros(4)},
         "labels is float64 [4]; accepted is integer [4]",
       ),
-      ({"images": np.zeros((4, 2, 2), np.uint8)}, "has images and lacks labels"),
+      ({"images": np.zeros((4, 2, 2), np.uint8)}, "has images and lacks its labels"),
       (
         {"images": np.zeros((4, 2, 2), np.uint8), "labels": np.array([0, 1, -1, 1])},
-        "label -1 of example 2 of train is not among 0 to 1",
+        "label -1 of example 2 of all is not among 0 to 1",
       ),
     ],
   )
@@ -381,22 +426,95 @@ class TestNpz:
     assert "in.npz cannot be read as an .npz archive" in found
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path):
-  def examples():
-    yield 0, {"image": np.zeros((2, 2, 1), np.uint8), "label": 0}
-    raise KeyboardInterrupt
+_FEATURES = tfds.features.FeaturesDict(
+  {
+    "image": tfds.features.Image(shape=(2, 2, 1)),
+    "label": tfds.features.ClassLabel(num_classes=2),
+  }
+)
 
-  features = tfds.features.FeaturesDict(
-    {
-      "image": tfds.features.Image(shape=(2, 2, 1)),
-      "label": tfds.features.ClassLabel(num_classes=2),
-    }
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_leaves_nothing(tmp_path, error):
+  def example(i):
+    if i == 7:
+      raise error
+    return {"image": np.zeros((2, 2, 1), np.uint8), "label": 0}
+
+  splits = {"train": store.Split(range(20), example)}
+  with pytest.raises(error):
+    store.write_dataset(str(tmp_path), "some", _FEATURES, splits, description="")
+  assert not list(tmp_path.iterdir())
+
+
+def _split(count, value=0):
+  image = np.full((2, 2, 1), value, np.uint8)
+  return store.Split(range(count), lambda i: {"image": image, "label": i % 2})
+
+
+def test_what_a_killed_run_left_is_removed_and_put_back(tmp_path):
+  """Killed while it replaced a data set; another process is still at work."""
+  writes = functools.partial(store.write_dataset, str(tmp_path), features=_FEATURES)
+  folder = Path(writes("some", splits={"train": _split(6)}, description=""))
+  killed, alive = tmp_path / ".incomplete-some-a", tmp_path / ".incomplete-some-b"
+  (killed / "replaced" / "some").mkdir(parents=True)
+  folder.rename(killed / "replaced" / "some" / folder.name)
+  alive.mkdir()
+  for place in (killed, alive):
+    (place / "lock").touch()
+  with (alive / "lock").open() as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    writes("other", splits={"train": _split(4)}, description="")
+  assert not killed.exists()
+  assert alive.exists()
+  assert open_dataset("some", str(tmp_path)).num_examples("train") == 6
+
+
+def test_records_are_those_of_tfds_in_its_order(tmp_path):
+  """In several shards, whatever thread made them."""
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (300, 2, 2, 1), np.uint8)
+  examples = [{"image": x, "label": i % 2} for i, x in enumerate(pixels)]
+  builder = tfds.dataset_builders.AdhocBuilder(
+    name="theirs",
+    version="1.0.0",
+    features=_FEATURES,
+    split_datasets={"train": list(enumerate(examples))},
+    data_dir=str(tmp_path),
   )
-  with pytest.raises(KeyboardInterrupt):
+  builder.download_and_prepare(
+    download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+  )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(store, "_SHARD_BYTES", 4000)
+    split = store.Split(range(300), examples.__getitem__)
     store.write_dataset(
-      str(tmp_path), "some", features, {"train": examples()}, description=""
+      str(tmp_path), "ours", _FEATURES, {"train": split}, description=""
     )
-  assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+  in_turn = tfds.ReadConfig(interleave_cycle_length=1)  # Shard after shard.
+  read = [
+    [(e["image"].tobytes(), int(e["label"])) for e in tfds.as_numpy(data)]
+    for data in (
+      builder.as_dataset("train", read_config=in_turn),
+      open_dataset("ours", str(tmp_path)).builder.as_dataset(
+        "train", read_config=in_turn
+      ),
+    )
+  ]
+  assert read[0] == read[1]
+  assert open_dataset("ours", str(tmp_path)).builder.info.splits["train"].num_shards > 3
+
+
+def test_identity_is_that_of_the_contents(tmp_path):
+  found = []
+  for place, count, value in (("a", 6, 0), ("b", 6, 0), ("c", 6, 1), ("d", 8, 0)):
+    data_dir = str(tmp_path / place)
+    store.write_dataset(
+      data_dir, "some", _FEATURES, {"train": _split(count, value)}, description=""
+    )
+    found.append(open_dataset("some", data_dir).identity())
+  assert found[0] == found[1]
+  assert len(set(found)) == 3
 
 
 def _write_idx(folder, pixels, labels, zipped=False, prefix="", test="t10k"):

@@ -1,7 +1,11 @@
+import hashlib
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hue_jax.data import elpv
 from hue_jax.data.stratify import stratified_holdout, stratified_splits
 
 labels_of_classes = st.lists(st.integers(0, 6), min_size=2, max_size=80).map(np.array)
@@ -41,3 +45,41 @@ def test_splits_depend_on_the_seed_alone():
     np.testing.assert_array_equal(one[name], same[name])
     assert set(one[name]) != set(other[name])
   assert list(stratified_splits(labels, 0.0, 0.0, 0)) == ["train"]
+
+
+@pytest.mark.parametrize("counts", [(5,) * 200, (5,) * 100 + (15,) * 100])
+def test_the_seed_draws_among_equal_classes(counts):
+  """Of two hundred classes that are each too small for a whole example of their own."""
+  labels = np.repeat(np.arange(200), counts)
+  chosen = []
+  for seed in range(8):
+    splits = stratified_splits(labels, 0.1, 0.1, seed)
+    chosen.append(set(labels[splits["test"][labels[splits["test"]] < 100]]))
+    assert set(labels[splits["train"]]) == set(range(200))
+  if len(set(counts)) > 1:  # The smaller classes come first, all of them.
+    assert chosen == [set(range(100))] * 8
+    return
+  assert len({frozenset(classes) for classes in chosen}) == 8
+  # Half of the first hundred, give or take three standard deviations of the draw.
+  assert all(35 < len(classes) < 65 for classes in chosen)
+
+
+def test_published_splits_stay_as_they_are():
+  """By digests of the splits of the first release: of digits, and of ELPV's strata."""
+  from sklearn.datasets import load_digits
+
+  labels = load_digits(return_X_y=True)[1]
+  assert _digest(stratified_holdout(labels, 360, seed=0)) == "d32ca77dad77fa7c"
+  _, labels, is_mono = elpv._read_labels(elpv._package_folder())
+  strata = elpv._strata(labels, is_mono)
+  for seed, known in enumerate(
+    ["f5c5554f28757aa8", "46de8b7762bda4e4", "2a51d50bc76de318"]
+  ):
+    assert _digest(stratified_splits(strata, 0.25, 0.0, seed).values()) == known
+
+
+def _digest(parts) -> str:
+  sha = hashlib.sha256()
+  for part in parts:
+    sha.update(np.asarray(part, np.int64).tobytes())
+  return sha.hexdigest()[:16]

@@ -1,7 +1,5 @@
 """A small imagenet2012: TFDS's own schema and classes, made-up pictures."""
 
-import io
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -40,15 +38,15 @@ def write_imagenet2012(
       jpeg = tf.io.encode_jpeg(picture, quality=90).numpy()
       name = f"ILSVRC2012_{split}_{i:08d}.JPEG"
       label = int(rng.integers(1000))
-      yield name, {"image": io.BytesIO(jpeg), "label": label, "file_name": name}
+      yield name, {"image": jpeg, "label": label, "file_name": name}
 
   return store.write_dataset(
     data_dir,
     "imagenet2012",
     features,
     {
-      "train": examples("train", num_train),
-      "validation": examples("validation", num_validation),
+      "train": store.Split.of(examples("train", num_train)),
+      "validation": store.Split.of(examples("validation", num_validation)),
     },
     description="Made-up pictures in the schema of ImageNet.",
     version=VERSION,

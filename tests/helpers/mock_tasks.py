@@ -46,7 +46,7 @@ def write_mocked(dataset: str, data_dir: str, splits, num_examples: int = 10) ->
     builder.name,
     features,
     {
-      split: list(_examples(builder.name, config, features, num_examples))
+      split: store.Split.of(_examples(builder.name, config, features, num_examples))
       for split in sorted(splits)
     },
     description="Mocked examples.",
