@@ -20,16 +20,26 @@ import numpy as np
 from jax.scipy.special import i0e, i1e
 from jaxtyping import Array, Complex, Float, Shaped
 
-from hue_jax.errors import InputError, check_one_of
+from hue_jax.errors import InputError
 from hue_jax.hue import wrap_angle
+from hue_jax.numerics import Arrays
 
-Arrays = Array | np.ndarray
 Weights = Shaped[Arrays, "*weights"] | None
 
 _NEWTON_STEPS = 12
-_SERIES_TERMS = 64
 # From here on the series of I₁/I₀ in 1/κ gives κ to 1e-9 of itself, and better.
 _NEARLY_ONE = 0.99
+
+__all__ = [
+  "TestResult",
+  "VonMises",
+  "circular_correlation",
+  "fit_von_mises",
+  "mean_direction",
+  "rayleigh_test",
+  "resultant",
+  "resultant_length",
+]
 
 
 class VonMises(NamedTuple):
@@ -45,7 +55,7 @@ class VonMises(NamedTuple):
 
 
 class TestResult(NamedTuple):
-  """Of a statistical test.
+  """The result of a statistical test.
 
   Attributes:
     statistic: as the test defines it.
@@ -68,6 +78,13 @@ def resultant(
 ) -> Complex[Array, "*batch"]:
   """Mean resultant vector Σ w exp(iα) / Σ w.
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import circular
+    >>> angles = np.float32([6.2, 0.2, 0.4])
+    >>> print(circular.resultant(angles[None]))
+    [0.966+0.168j]
+
   Args:
     angles: α in radians.
     weights: w ≥ 0; 1 if None.
@@ -77,7 +94,7 @@ def resultant(
 
   Raises:
     TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
+    InputError: weights that are negative, or do not broadcast.
   """
   angles, weights = _checked(angles, weights)
   return _resultant(angles, weights)
@@ -88,6 +105,13 @@ def mean_direction(
 ) -> Float[Array, "*batch"]:
   """Mean direction arg Σ w exp(iα), in [0, 2π).
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import circular
+    >>> angles = np.float32([6.2, 0.2, 0.4])
+    >>> print(circular.mean_direction(angles))
+    0.173
+
   Args:
     angles: α in radians.
     weights: w ≥ 0; 1 if None.
@@ -97,7 +121,7 @@ def mean_direction(
 
   Raises:
     TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
+    InputError: weights that are negative, or do not broadcast.
   """
   return wrap_angle(jnp.angle(resultant(angles, weights)))
 
@@ -106,6 +130,13 @@ def resultant_length(
   angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
 ) -> Float[Array, "*batch"]:
   """Mean resultant length R = |Σ w exp(iα)| / Σ w.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import circular
+    >>> angles = np.float32([6.2, 0.2, 0.4])
+    >>> print(circular.resultant_length(angles))
+    0.980
 
   Args:
     angles: α in radians.
@@ -116,49 +147,9 @@ def resultant_length(
 
   Raises:
     TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
+    InputError: weights that are negative, or do not broadcast.
   """
   return jnp.minimum(jnp.abs(resultant(angles, weights)), 1)
-
-
-def circular_variance(
-  angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
-) -> Float[Array, "*batch"]:
-  """Circular variance 1 − R, in [0, 1].
-
-  Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
-
-  Returns:
-    The variance, without unit.
-
-  Raises:
-    TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
-  """
-  return 1 - resultant_length(angles, weights)
-
-
-def circular_deviation(
-  angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
-) -> Float[Array, "*batch"]:
-  """Circular standard deviation √(−2 ln R), in radians.
-
-  Of a normal distribution wrapped around the circle it is the standard deviation.
-
-  Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
-
-  Returns:
-    At least 0; inf where R is 0.
-
-  Raises:
-    TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
-  """
-  return jnp.sqrt(-2 * jnp.log(resultant_length(angles, weights)))
 
 
 def fit_von_mises(
@@ -169,6 +160,13 @@ def fit_von_mises(
   μ is the mean direction, and κ solves I₁(κ) / I₀(κ) = R. It is not corrected for the
   size of the sample, and is too large for small ones.
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import circular
+    >>> angles = np.float32([6.2, 0.2, 0.4])
+    >>> print(circular.fit_von_mises(angles).concentration)
+    25.83
+
   Args:
     angles: α in radians.
     weights: w ≥ 0; 1 if None.
@@ -178,7 +176,7 @@ def fit_von_mises(
 
   Raises:
     TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
+    InputError: weights that are negative, or do not broadcast.
   """
   mean = resultant(angles, weights)
   length = jnp.minimum(jnp.abs(mean), 1)
@@ -197,6 +195,13 @@ def rayleigh_test(
   exp(√((1 + 2n)² − 4n²R²) − (1 + 2n)) of Wilkie, "Rayleigh test for randomness of
   circular data", Applied Statistics 32, 1983.
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import circular
+    >>> angles = np.float32([6.2, 0.2, 0.4])
+    >>> print(circular.rayleigh_test(angles).p_value)
+    0.041
+
   Args:
     angles: α in radians.
     weights: w ≥ 0; 1 if None.
@@ -206,7 +211,7 @@ def rayleigh_test(
 
   Raises:
     TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
+    InputError: weights that are negative, or do not broadcast.
   """
   angles, weights = _checked(angles, weights)
   length = jnp.minimum(jnp.abs(_resultant(angles, weights)), 1)
@@ -218,47 +223,6 @@ def rayleigh_test(
   return TestResult(n * length**2, jnp.exp(log_p), log_p)
 
 
-def watson_two_sample_test(
-  angles: Float[Arrays, "*batch_of_angles samples"],
-  other_angles: Float[Arrays, "*batch_of_others others"],
-  weights: Weights = None,
-  other_weights: Shaped[Arrays, "*other_weights"] | None = None,
-) -> TestResult:
-  """Watson's U² test: are two samples of angles of the same distribution?
-
-  With d = F − G the difference of the two distribution functions at each angle of both
-  samples, n and m the sizes and N = n + m: U² = nm/N² (Σ d² − (Σ d)² / N). It does not
-  depend on where the circle is cut. The p-value is that of large samples,
-  2 Σⱼ (−1)^(j−1) exp(−2π²j²U²). Equal angles are ties; α and α + 2π are, but for
-  rounding.
-
-  Source: Watson, "Goodness-of-fit tests on a circle II", Biometrika 49, 1962.
-
-  Args:
-    angles: of one sample, in radians.
-    other_angles: of the other.
-    weights: of the one, w ≥ 0; 1 if None.
-    other_weights: of the other.
-
-  Returns:
-    U² and p-value.
-
-  Raises:
-    TypeError: angles that are not floating point.
-    ValueError: weights that are negative, or do not broadcast.
-  """
-  one, w_one = _full(*_checked(angles, weights))
-  other, w_other = _full(*_checked(other_angles, other_weights))
-  batch = jnp.broadcast_shapes(one.shape[:-1], other.shape[:-1])
-  arrays = (
-    jnp.broadcast_to(array, (*batch, array.shape[-1])).reshape(-1, array.shape[-1])
-    for array in (one, w_one, other, w_other)
-  )
-  statistic = jax.vmap(_watson)(*arrays).reshape(batch)
-  log_p = _log_p_of_watson(statistic)
-  return TestResult(statistic, jnp.exp(log_p), log_p)
-
-
 # --- Correlation ----------------------------------------------------------------
 
 
@@ -266,37 +230,38 @@ def circular_correlation(
   angles: Float[Arrays, "*batch_of_angles samples"],
   other_angles: Float[Arrays, "*batch_of_others samples"],
   weights: Weights = None,
-  *,
-  method: str = "fisher_lee",
 ) -> Float[Array, "*batch"]:
   """Correlation of two angles, in [−1, 1].
 
-  "fisher_lee": Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) over pairs, divided by the root of
-  Σ sin²(αᵢ − αⱼ) · Σ sin²(βᵢ − βⱼ); ±1 where β = ±α + constant. It is computed from
-  four sums instead of all pairs. "jammalamadaka": the same of the differences from the
-  mean directions, Σ sin(α − ᾱ) sin(β − β̄) / √(Σ sin²(α − ᾱ) · Σ sin²(β − β̄)).
+  Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) over pairs, divided by the root of Σ sin²(αᵢ − αⱼ) ·
+  Σ sin²(βᵢ − βⱼ); ±1 where β = ±α + constant. It is computed from four sums instead of
+  all pairs.
 
-  Sources: Fisher and Lee, "A correlation coefficient for circular data", Biometrika 70,
-  1983; Jammalamadaka and SenGupta, "Topics in Circular Statistics", 2001.
+  Source: Fisher and Lee, "A correlation coefficient for circular data", Biometrika 70,
+  1983.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import circular
+    >>> angles = np.float32([6.2, 0.2, 0.4])
+    >>> print(circular.circular_correlation(angles, 1 - angles))
+    -1.0
 
   Args:
     angles: α in radians.
     other_angles: β, of the same samples.
     weights: w ≥ 0; 1 if None.
-    method: "fisher_lee" or "jammalamadaka".
 
   Returns:
     The correlation; NaN where one of the angles does not vary.
 
   Raises:
     TypeError: angles that are not floating point.
-    ValueError: weights that are negative or do not broadcast, or an unknown method.
+    InputError: weights that are negative, or do not broadcast.
   """
-  check_one_of("method", method, ("fisher_lee", "jammalamadaka"))
   a, weights = _checked(angles, weights)
   b, _ = _checked(other_angles, weights)
-  of = _fisher_lee if method == "fisher_lee" else _jammalamadaka
-  return of(a, b, weights)
+  return _fisher_lee(a, b, weights)
 
 
 # --- Helpers --------------------------------------------------------------------
@@ -331,12 +296,6 @@ def _broadcast(shape, other) -> bool:
   except ValueError:
     return False
   return shape[-1] == other[-1]
-
-
-def _full(angles, weights):
-  """Both of one shape."""
-  weights = jnp.ones_like(angles) if weights is None else weights
-  return jnp.broadcast_arrays(angles, weights)
 
 
 def _sum(values, weights):
@@ -375,16 +334,6 @@ def _fisher_lee(a, b, weights):
   return _correlation(minor(s, c, t, d), minor(s, c, s, c), minor(t, d, t, d))
 
 
-def _jammalamadaka(a, b, weights):
-  s, t = (
-    jnp.sin(angle - jnp.angle(_resultant(angle, weights))[..., None])
-    for angle in (a, b)
-  )
-  return _correlation(
-    _mean(s * t, weights), _mean(s * s, weights), _mean(t * t, weights)
-  )
-
-
 def _correlation(covariance, variance, other_variance):
   """NaN where an angle varies by no more than rounding."""
   least = (16 * jnp.finfo(covariance.dtype).eps) ** 2
@@ -403,26 +352,6 @@ def _sine_and_cosine(angles):
 
 def _mean(values, weights):
   return _sum(values, weights) / _total(values, weights)
-
-
-def _log_p_of_watson(statistic):
-  """Logarithm of 2 Σⱼ (−1)^(j−1) exp(−2π²j²U²)."""
-  large = jnp.maximum(statistic, 0.05)
-  j = jnp.arange(1, _SERIES_TERMS + 1, dtype=statistic.dtype)
-  exponent = 2 * jnp.pi**2 * large[..., None]
-  signs = jnp.where(j % 2 == 1, 1, -1)
-  # The first term is taken out, so that the logarithm lives where the sum would not.
-  rest = jnp.sum(signs * jnp.exp(-exponent * (j**2 - 1)), axis=-1)
-  # Below, the same function by its other series: 1 − p = 2 Σ exp(−k²/8U²) / √(2πU²)
-  # over odd k.
-  small = jnp.clip(statistic, 1e-6, 0.05)
-  k = jnp.arange(1, 9, 2, dtype=statistic.dtype)
-  terms = jnp.exp(-(k**2) / (8 * small[..., None]))
-  below = 2 * terms.sum(axis=-1) / jnp.sqrt(2 * jnp.pi * small)
-  log_p = jnp.where(
-    statistic < 0.05, jnp.log1p(-below), jnp.log(2 * rest) - exponent[..., 0]
-  )
-  return jnp.minimum(log_p, 0)
 
 
 @jax.custom_jvp
@@ -474,19 +403,3 @@ def _large_concentration(length):
     )
     inverse = rest / series
   return 1 / inverse
-
-
-def _watson(one, w_one, other, w_other):
-  """U² of two samples without a batch."""
-  angles = wrap_angle(jnp.concatenate([one, other]))
-  order = jnp.argsort(angles)
-  angles = angles[order]
-  w_one = jnp.concatenate([w_one, jnp.zeros_like(w_other)])[order]
-  w_other = jnp.concatenate([jnp.zeros_like(one), w_other])[order]
-  n, m = w_one.sum(), w_other.sum()
-  # At equal angles a distribution function has its value after the last of them.
-  last = jnp.searchsorted(angles, angles, side="right") - 1
-  difference = (jnp.cumsum(w_one) / n - jnp.cumsum(w_other) / m)[last]
-  weights = w_one + w_other
-  mean = jnp.sum(weights * difference) / (n + m)
-  return n * m / (n + m) ** 2 * jnp.sum(weights * (difference - mean) ** 2)

@@ -7,9 +7,9 @@ projection z = a · plane is the *chroma vector*; its angle is the *activation
 hue* θ and its length the *chroma*.
 
 All functions are pure and work under `jit`, `vmap`, `grad` and `pmap`, on any
-leading shape. They compute in float32, or float64 where the input is that, and
-value and gradient are finite for every finite input. Angles are in radians, in
-[0, 2π).
+leading shape. They compute in float32, or float64 where the input is that; value and
+gradient are finite for every finite input, and NaN for NaN. Angles are in radians,
+in [0, 2π).
 
 Source: "Coloring Deep CNN Layers with Activation Hue Loss" names the activation
 hue and gives no equation; the definitions are this project's.
@@ -22,14 +22,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Key, Shaped, UInt32
 
-Arrays = Array | np.ndarray
+from hue_jax.errors import InputError
+from hue_jax.numerics import (
+  Arrays,
+  as_float,
+  as_labels,
+  einsum,
+  moderate,
+  norm_where,
+  replicated,
+  rescale,
+  scaled,
+  scaled_together,
+  smooth_norm,
+)
 
 TAU = 2 * math.pi
 
-# Activations are divided by their largest magnitude before they are squared, so
-# that nothing overflows. Magnitudes below _SMALLEST are not raised to 1, and a
-# chroma below _ACHROMATIC times that magnitude is rounding: such a vector is gray.
-_SMALLEST = 1e-12
+# A chroma below this share of the largest magnitude is rounding: the vector is gray.
 _ACHROMATIC = 1e-12
 
 
@@ -43,6 +53,13 @@ def hue_angle(
   hue of RGB: red 0, green 2π/3, blue 4π/3. θ does not change when gray is added
   or the activation is multiplied by a positive number.
 
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> rgb = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> print(np.rad2deg(hue_jax.hue_angle(rgb)))
+    [  0.0 120.0 240.0  60.0]
+
   Args:
     activations: vectors a along the last axis.
     plane: hue plane; the Fourier plane if None.
@@ -51,7 +68,7 @@ def hue_angle(
     θ in radians; 0, with gradient 0, where the activation is gray.
 
   Raises:
-    ValueError: fewer than 3 channels, or a plane of another shape.
+    InputError: fewer than 3 channels, or a plane of another shape.
     TypeError: activations that are not floating point.
   """
   z, chromatic, _, _ = chroma_vector(activations, plane)
@@ -65,6 +82,12 @@ def chroma(
 ) -> Float[Array, "*leading"]:
   """Chroma ‖z‖, the length of z = a · plane, in the activation's own units.
 
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> print(hue_jax.chroma(np.float32([[3, 0, 0], [5, 2, 2], [7, 7, 7]])))
+    [2.449 2.449 0.0   ]
+
   Args:
     activations: vectors a along the last axis.
     plane: hue plane; the Fourier plane if None.
@@ -73,11 +96,11 @@ def chroma(
     ‖z‖ ≥ 0; 0, with gradient 0, where the activation is gray.
 
   Raises:
-    ValueError: fewer than 3 channels, or a plane of another shape.
+    InputError: fewer than 3 channels, or a plane of another shape.
     TypeError: activations that are not floating point.
   """
   z, chromatic, _, scale = chroma_vector(activations, plane)
-  return _rescale(_norm(z, where=chromatic), scale)
+  return rescale(norm_where(z, chromatic), scale)
 
 
 def saturation(
@@ -89,6 +112,13 @@ def saturation(
   The share of the activation's departure from gray that lies in the hue plane.
   For N = 3 the plane is all there is besides gray, and the saturation is 1.
 
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> waves = np.float32([[1, 0, -1, 0], [1, -1, 1, -1], [2, -1, 0, -1]])
+    >>> print(hue_jax.saturation(waves))
+    [1.0    0.0    0.577]
+
   Args:
     activations: vectors a along the last axis.
     plane: hue plane; the Fourier plane if None.
@@ -97,18 +127,24 @@ def saturation(
     The saturation, without unit; 0, with gradient 0, where z = 0.
 
   Raises:
-    ValueError: fewer than 3 channels, or a plane of another shape.
+    InputError: fewer than 3 channels, or a plane of another shape.
     TypeError: activations that are not floating point.
   """
   z, chromatic, departure, _ = chroma_vector(activations, plane)
   length = smooth_norm(departure, 1e-18)
-  return jnp.minimum(_norm(z, where=chromatic) / length, 1)
+  return jnp.minimum(norm_where(z, chromatic) / length, 1)
 
 
 def activation_strength(
   activations: Float[Arrays, "*leading channels"],
 ) -> Float[Array, "*leading"]:
   """Euclidean norm ‖a‖, with gradient 0 at a = 0.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> print(hue_jax.activation_strength(np.float32([[3, 4, 0], [0, 0, 0]])))
+    [5.0 0.0]
 
   Args:
     activations: vectors a along the last axis.
@@ -120,7 +156,7 @@ def activation_strength(
     TypeError: activations that are not floating point.
   """
   unit, scale = scaled(activations)
-  return _rescale(_norm(unit, where=jnp.any(unit != 0, axis=-1)), scale)
+  return rescale(norm_where(unit, jnp.any(unit != 0, axis=-1)), scale)
 
 
 # --- Hue labels -----------------------------------------------------------------
@@ -133,20 +169,51 @@ def hue_labels(
 
   It is the hue of the one-hot label itself: θ(one_hot(c, C)) = 2πc/C.
 
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> print(np.rad2deg(hue_jax.hue_labels(np.array([0, 1, 2, 3]), 4)))
+    [  0.0  90.0 180.0 270.0]
+
   Args:
-    labels: class indices c in [0, C).
+    labels: class indices c in [0, C), of any integer dtype. An index out of range
+      (−1 for "none") is taken modulo C.
     num_classes: C.
 
   Returns:
     θ* in radians, in [0, 2π).
 
   Raises:
-    ValueError: num_classes below 1.
+    InputError: num_classes below 1, or integers that are one-hot labels (where
+      their values are at hand: outside `jit`).
+    TypeError: labels that are not integers, as one-hot labels mostly are.
   """
   if num_classes < 1:
-    raise ValueError(f"num_classes is {num_classes}; it must be at least 1.")
-  # The remainder keeps out-of-range labels (−1 for "none") on the circle.
-  return TAU / num_classes * jnp.mod(jnp.asarray(labels), num_classes)
+    raise InputError(f"num_classes is {num_classes}; it must be at least 1.")
+  labels = np.asarray(labels) if isinstance(labels, int) else labels
+  indices = as_labels(labels)
+  if indices.ndim > 1 and indices.shape[-1] == num_classes and _is_one_hot(labels):
+    raise InputError(
+      f"labels of shape {indices.shape} are one-hot; class indices are needed "
+      "(labels.argmax(-1))."
+    )
+  if num_classes <= jnp.iinfo(indices.dtype).max:
+    angle = TAU / num_classes * jnp.mod(indices, num_classes)
+  else:  # JAX's integers do not hold C, but NumPy's labels may be of more bits.
+    turns = (labels if isinstance(labels, np.ndarray) else indices) / num_classes
+    angle = jnp.asarray(TAU * (turns % 1), float)
+  # Rounding makes 2π itself of the last of very many classes.
+  return jnp.where(angle >= jnp.asarray(TAU, angle.dtype), 0, angle)
+
+
+def _is_one_hot(labels):
+  """Whether every row holds one 1 and else 0; False where values are not at hand."""
+  if isinstance(labels, jax.core.Tracer):
+    return False
+  rows = np.asarray(labels).astype(np.int64)
+  return rows.size > 0 and bool(
+    np.all((rows == 0) | (rows == 1)) and np.all(rows.sum(axis=-1) == 1)
+  )
 
 
 def position_hue(height: int, width: int) -> Float[Array, "{height} {width}"]:
@@ -154,6 +221,14 @@ def position_hue(height: int, width: int) -> Float[Array, "{height} {width}"]:
 
   φ = arg(x + iy), with x to the right and y down, as images are stored, so that
   the right is 0, the bottom π/2, the left π and the top 3π/2.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> print(np.rad2deg(hue_jax.position_hue(3, 3)))
+    [[225.0 270.0 315.0]
+     [180.0   0.0   0.0]
+     [135.0  90.0  45.0]]
 
   Args:
     height: rows of the layer.
@@ -164,13 +239,20 @@ def position_hue(height: int, width: int) -> Float[Array, "{height} {width}"]:
     `position_weights` is 0.
 
   Raises:
-    ValueError: height or width below 1.
+    InputError: height or width below 1.
   """
   return jnp.asarray(polar_grid(height, width)[0], dtype=float)
 
 
 def position_weights(height: int, width: int) -> Float[Array, "{height} {width}"]:
   """1 where the position hue is defined, 0 at the exact center.
+
+  Example:
+    >>> import hue_jax
+    >>> print(hue_jax.position_weights(3, 3))
+    [[1.0 1.0 1.0]
+     [1.0 0.0 1.0]
+     [1.0 1.0 1.0]]
 
   Args:
     height: rows of the layer.
@@ -180,7 +262,7 @@ def position_weights(height: int, width: int) -> Float[Array, "{height} {width}"
     Weights, without unit.
 
   Raises:
-    ValueError: height or width below 1.
+    InputError: height or width below 1.
   """
   return jnp.asarray(polar_grid(height, width)[1] > 0, dtype=float)
 
@@ -191,6 +273,13 @@ def position_weights(height: int, width: int) -> Float[Array, "{height} {width}"
 def fourier_plane(channels: int) -> Float[Array, "{channels} 2"]:
   """The default hue plane: √(2/N) cos(2πn/N) and √(2/N) sin(2πn/N).
 
+  Example:
+    >>> import hue_jax
+    >>> print((hue_jax.fourier_plane(3) + 0))
+    [[ 0.816  0.0   ]
+     [-0.408  0.707]
+     [-0.408 -0.707]]
+
   Args:
     channels: N.
 
@@ -198,7 +287,7 @@ def fourier_plane(channels: int) -> Float[Array, "{channels} 2"]:
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    ValueError: fewer than 3 channels.
+    InputError: fewer than 3 channels.
   """
   _check_channels(channels)
   angle = TAU * np.arange(channels) / channels
@@ -211,6 +300,14 @@ def random_plane(
 ) -> Float[Array, "{channels} 2"]:
   """A hue plane drawn uniformly among all hue planes of N channels.
 
+  Example:
+    >>> import jax
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> plane = hue_jax.random_plane(jax.random.key(0), 64)
+    >>> np.allclose(plane.T @ plane, np.eye(2), atol=1e-5)
+    True
+
   Args:
     key: JAX random key.
     channels: N.
@@ -219,16 +316,25 @@ def random_plane(
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    ValueError: fewer than 3 channels.
+    InputError: fewer than 3 channels.
   """
   _check_channels(channels)
   return hue_plane(jax.random.normal(key, (channels, 2)))
 
 
+@replicated
 def principal_plane(
   activations: Float[Arrays, "*leading channels"],
 ) -> Float[Array, "channels 2"]:
   """The hue plane of the first two principal components, gray taken out.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> sample = np.random.default_rng(0).normal(size=(500, 4)) * [9, 1, 1, 5]
+    >>> plane = hue_jax.principal_plane(sample.astype(np.float32))
+    >>> print(np.abs(plane).argmax(axis=0))  # the channels that vary most
+    [0 3]
 
   Args:
     activations: a sample of activations; all leading axes are the sample.
@@ -238,18 +344,18 @@ def principal_plane(
     larger variance; each has its entry of largest magnitude positive.
 
   Raises:
-    ValueError: fewer than 3 channels, or (outside `jit`) activations that span no
+    InputError: fewer than 3 channels, or (outside `jit`) activations that span no
       plane.
     TypeError: activations that are not floating point.
   """
   _check_channels(activations.shape[-1])
-  departure = _departure(_scaled_together(activations))
+  departure = _departure(scaled_together(activations))
   vectors = departure.reshape(-1, departure.shape[-1])
   centered = vectors - vectors.mean(axis=0)
   variances, components = jnp.linalg.eigh(centered.T @ centered)
   spread = variances[-2] > 1e-6 * variances[-1]
   if not isinstance(spread, jax.core.Tracer) and not spread:
-    raise ValueError(
+    raise InputError(
       f"activations of shape {tuple(activations.shape)} span no plane besides gray; "
       "their variance, gray taken out, must have two directions."
     )
@@ -265,6 +371,15 @@ def class_mean_plane(
 ) -> Float[Array, "channels 2"]:
   """The hue plane that spreads the class means most: their principal plane.
 
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> labels = np.arange(300) % 3
+    >>> sample = np.eye(5, dtype=np.float32)[labels]  # each class has its channel
+    >>> plane = hue_jax.class_mean_plane(sample, labels, 3)
+    >>> print(np.abs(plane[3:]).max())
+    0.0
+
   Args:
     activations: a sample of activations.
     labels: the class of each, in [0, num_classes).
@@ -274,26 +389,65 @@ def class_mean_plane(
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    ValueError: fewer than 3 channels, or fewer than 3 classes with examples.
+    InputError: fewer than 3 channels, fewer than 3 classes with examples, labels out
+      of range or of another shape, or labels that are traced.
     TypeError: activations that are not floating point.
   """
   _check_channels(activations.shape[-1])
-  vectors = _scaled_together(activations).reshape(-1, activations.shape[-1])
-  counts = np.bincount(np.asarray(labels).ravel(), minlength=num_classes)
+  present, counts = _present_classes(labels, activations.shape[:-1], num_classes)
+  sums = _sums_by_class(activations, labels, num_classes)
+  return principal_plane(sums[present] / counts[present, None])
+
+
+def _present_classes(labels, shape, num_classes):
+  """Indices of the classes with examples, and how many each class has."""
+  if isinstance(labels, jax.core.Tracer):
+    raise InputError(
+      "labels are traced; which classes have examples must be known, so that "
+      "class_mean_plane takes labels outside jit, vmap and the like."
+    )
+  as_labels(labels)  # refuses what is no class index
+  labels = np.asarray(labels)
+  if labels.shape != tuple(shape):
+    raise InputError(
+      f"labels have shape {labels.shape}; class indices of the activations' leading "
+      f"shape {tuple(shape)} are needed."
+    )
+  if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+    raise InputError(
+      f"labels hold {labels.min()} to {labels.max()}; they must be from 0 to "
+      f"{num_classes - 1}."
+    )
+  counts = np.bincount(labels.ravel(), minlength=num_classes)
   present = np.flatnonzero(counts)
   if len(present) < 3:
-    raise ValueError(
+    raise InputError(
       f"labels holds examples of {len(present)} classes; a plane of class means "
       "needs at least 3."
     )
-  sums = jax.ops.segment_sum(vectors, jnp.ravel(labels), num_classes)
-  return principal_plane(sums[present] / counts[present, None])
+  return present, counts
+
+
+@replicated
+def _sums_by_class(activations, labels, num_classes):
+  vectors = scaled_together(activations).reshape(-1, activations.shape[-1])
+  return jax.ops.segment_sum(vectors, jnp.ravel(as_labels(labels)), num_classes)
 
 
 def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"]:
   """The hue plane spanned by two vectors: gray taken out, then Gram–Schmidt.
 
   Differentiable, so that a plane can be learned.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> plane = hue_jax.hue_plane(np.float32([[1, 0], [0, 2], [-1, 0], [0, -2]]))
+    >>> print((2**0.5 * plane) + 0)
+    [[ 1.0  0.0]
+     [ 0.0  1.0]
+     [-1.0  0.0]
+     [ 0.0 -1.0]]
 
   Args:
     vectors: two columns.
@@ -303,12 +457,15 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
     direction of the first vector's part orthogonal to (1, …, 1).
 
   Raises:
-    ValueError: fewer than 3 channels, or (outside `jit`) vectors that span no
+    InputError: fewer than 3 channels, or (outside `jit`) vectors that span no
       plane besides gray.
   """
   channels = jnp.shape(vectors)[0]
   _check_channels(channels)
-  vectors = _as_float(vectors)
+  vectors = as_float(vectors, "vectors")
+  # A branch, so that vectors of usual length give the bits that they always gave.
+  power = moderate(vectors, axis=0)[1]
+  vectors = jax.lax.cond(jnp.any(power != 1), lambda v: power * v, lambda v: v, vectors)
   vectors = vectors - vectors.mean(axis=0)
   lengths = jnp.linalg.norm(vectors, axis=0)
   first = vectors[:, 0] / lengths[0]
@@ -319,7 +476,7 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
   rest = rest - rest.mean()
   length = jnp.linalg.norm(rest)
   if not isinstance(length, jax.core.Tracer) and not length > 1e-5:
-    raise ValueError(
+    raise InputError(
       f"vectors of shape {tuple(vectors.shape)} span no plane besides gray; two "
       "columns are needed that are linearly independent of each other and of "
       "(1, …, 1)."
@@ -338,6 +495,14 @@ def image_plane_phasor(
   Turning the image by α multiplies Z by exp(iα); mirroring it top to bottom
   conjugates Z.
 
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> layer = np.zeros((3, 3, 2), np.float32)
+    >>> layer[1, 2, 0] = layer[2, 1, 1] = 1  # on the right, at the bottom
+    >>> print(hue_jax.image_plane_phasor(layer) + 0)
+    [1.+0.j 0.+1.j]
+
   Args:
     activations: a layer.
 
@@ -347,25 +512,37 @@ def image_plane_phasor(
   Raises:
     TypeError: activations that are not floating point.
   """
-  activations = _as_float(activations)
+  real, imaginary, factor = _phasor(activations)
+  largest = jnp.finfo(real.dtype).max
+  return jax.lax.complex(
+    *(jnp.clip(part / factor, -largest, largest) for part in (real, imaginary))
+  )
+
+
+def _phasor(activations):
+  """Real and imaginary part of Z times a power of two, and the power, by channel."""
+  activations, factor = moderate(as_float(activations), axis=(-3, -2))
   height, width = activations.shape[-3:-1]
   hue, weights = position_hue(height, width), position_weights(height, width)
   real, imaginary = (
-    jnp.einsum(
-      "...hwc,hw->...c",
-      activations,
-      (weights * part).astype(activations.dtype),
-      precision="highest",
-    )
+    einsum("...hwc,hw->...c", activations, (weights * part).astype(activations.dtype))
     for part in (jnp.cos(hue), jnp.sin(hue))
   )
-  return jax.lax.complex(real, imaginary)
+  return real, imaginary, factor[..., 0, 0, :]
 
 
 def image_plane_hue(
   activations: Float[Arrays, "*leading height width channels"],
 ) -> Float[Array, "*leading channels"]:
   """Image-plane hue of every channel: arg Zₙ of `image_plane_phasor`.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> layer = np.zeros((3, 3, 2), np.float32)
+    >>> layer[1, 2, 0] = layer[2, 1, 1] = 1  # on the right, at the bottom
+    >>> print(np.rad2deg(hue_jax.image_plane_hue(layer)))
+    [ 0.0 90.0]
 
   Args:
     activations: a layer.
@@ -376,21 +553,38 @@ def image_plane_hue(
   Raises:
     TypeError: activations that are not floating point.
   """
-  phasor = image_plane_phasor(activations)
-  phasor = jnp.where(jnp.abs(phasor) > 0, phasor, 1)
-  return wrap_angle(jnp.arctan2(phasor.imag, phasor.real))
+  real, imaginary, factor = _phasor(activations)
+  # Below, the gradient 1/|Z| would overflow.
+  least = jnp.maximum(_ACHROMATIC**2 * factor, 1e-18)
+  nowhere = jnp.hypot(real, imaginary) <= least
+  return wrap_angle(
+    jnp.arctan2(jnp.where(nowhere, 0, imaginary), jnp.where(nowhere, 1, real))
+  )
 
 
 def wrap_angle(angle: Float[Arrays, "*shape"] | float) -> Float[Array, "*shape"]:
   """The angle modulo 2π, in [0, 2π).
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax.hue import wrap_angle
+    >>> print(wrap_angle(np.float32([-np.pi / 2, 0.0, 7.0])))
+    [4.7124 0.0     0.7168]
 
   Args:
     angle: radians.
 
   Returns:
     Radians; never 2π itself, which rounding makes of small negative angles.
+
+  Raises:
+    TypeError: angles that are not floating point.
   """
-  wrapped = jnp.mod(angle, TAU)
+  wrapped = jnp.mod(as_float(angle, "angles"), TAU)
+  # A negative denormal stays negative where the processor takes it for 0. The
+  # difference is 0 and keeps the gradient.
+  zero = wrapped - jax.lax.stop_gradient(wrapped)
+  wrapped = jnp.where(wrapped <= 0, zero, wrapped)
   return jnp.where(wrapped >= jnp.asarray(TAU, wrapped.dtype), 0, wrapped)
 
 
@@ -416,7 +610,7 @@ def chroma_vector(
     z / scale; whether z is more than rounding; (a − mean(a)) / scale; and scale.
 
   Raises:
-    ValueError: fewer than 3 channels, or a plane of another shape.
+    InputError: fewer than 3 channels, or a plane of another shape.
     TypeError: activations that are not floating point.
   """
   unit, scale = scaled(activations)
@@ -424,7 +618,7 @@ def chroma_vector(
   departure = _departure(unit)
   # "highest": TPUs and GPUs would round float32 factors to 8 or 10 bits.
   z = jnp.matmul(departure, plane, precision="highest")
-  chromatic = jnp.sum(z * z, axis=-1) > _ACHROMATIC**2
+  chromatic = ~(jnp.sum(z * z, axis=-1) <= _ACHROMATIC**2)  # so that NaN is not gray
   return z, chromatic, departure, scale
 
 
@@ -441,13 +635,13 @@ def checked_plane(
     The hue plane.
 
   Raises:
-    ValueError: fewer than 3 channels, or a plane of another shape.
+    InputError: fewer than 3 channels, or a plane of another shape.
   """
   if plane is None:
     return fourier_plane(channels)
   _check_channels(channels)
   if jnp.shape(plane) != (channels, 2):
-    raise ValueError(
+    raise InputError(
       f"plane has shape {tuple(jnp.shape(plane))}; activations of {channels} "
       f"channels need ({channels}, 2)."
     )
@@ -456,7 +650,7 @@ def checked_plane(
 
 def _check_channels(channels):
   if channels < 3:
-    raise ValueError(
+    raise InputError(
       f"activations have {channels} channels; a hue plane needs at least 3 "
       "(one direction is gray, two make the plane)."
     )
@@ -467,104 +661,11 @@ def polar_grid(
 ) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
   """Polar angle in [0, 2π) and radius of every position, in NumPy's float64."""
   if height < 1 or width < 1:
-    raise ValueError(f"height × width is {height} × {width}; both must be at least 1.")
+    raise InputError(f"height × width is {height} × {width}; both must be at least 1.")
   y, x = np.mgrid[:height, :width].astype(np.float64)
   x, y = x - (width - 1) / 2, y - (height - 1) / 2
   return np.mod(np.arctan2(y, x), TAU), np.hypot(x, y)
 
 
-def _as_float(activations):
-  activations = jnp.asarray(activations)
-  if not jnp.issubdtype(activations.dtype, jnp.floating):
-    raise TypeError(
-      f"activations have dtype {activations.dtype}; a floating-point dtype is needed."
-    )
-  return activations.astype(jnp.promote_types(activations.dtype, jnp.float32))
-
-
-def scaled(
-  activations: Shaped[Arrays, "*leading channels"],
-) -> tuple[Float[Array, "*leading channels"], Float[Array, "*leading"]]:
-  """Activations divided by their largest magnitude.
-
-  The scale carries no gradient: what is computed from the two together does not
-  depend on it.
-
-  Args:
-    activations: vectors a along the last axis.
-
-  Returns:
-    a / scale, of magnitude at most 1, and scale.
-
-  Raises:
-    ValueError: an array without an axis.
-    TypeError: activations that are not floating point.
-  """
-  activations = _as_float(activations)
-  if activations.ndim < 1:
-    raise ValueError("activations have no axis; the last axis is the channels.")
-  peak = jnp.max(jnp.abs(activations), axis=-1, keepdims=True)
-  scale = jax.lax.stop_gradient(jnp.maximum(peak, _SMALLEST))
-  return divide_by_peak(activations, scale), scale[..., 0]
-
-
-def divide_by_peak(
-  values: Float[Array, "*shape"], peak: Float[Array, "..."]
-) -> Float[Array, "*shape"]:
-  """values / peak, also where 1 / peak, by which XLA multiplies, is denormal.
-
-  Args:
-    values: of magnitude at most `peak`.
-    peak: positive.
-
-  Returns:
-    The quotient.
-  """
-  shrink = jnp.where(peak > 1e18, 2.0**-64, 1.0).astype(values.dtype)
-  return (values * shrink) / (peak * shrink)
-
-
-def _scaled_together(activations):
-  """Activations divided by the largest magnitude among them all."""
-  activations = _as_float(activations)
-  peak = jnp.maximum(jnp.max(jnp.abs(activations)), _SMALLEST)
-  return divide_by_peak(activations, peak)
-
-
 def _departure(activations):
   return activations - jnp.mean(activations, axis=-1, keepdims=True)
-
-
-@jax.custom_jvp
-def smooth_norm(
-  vectors: Float[Array, "*leading channels"], floor: Float[Arrays, "*#leading"] | float
-) -> Float[Array, "*leading"]:
-  """√(‖v‖² + floor²), whose gradient v / √(‖v‖² + floor²) cannot overflow.
-
-  Args:
-    vectors: v along the last axis.
-    floor: positive; carries no gradient.
-
-  Returns:
-    The norm, at least `floor`.
-  """
-  return jnp.sqrt(jnp.sum(vectors * vectors, axis=-1) + jnp.square(floor))
-
-
-@smooth_norm.defjvp
-def _smooth_norm_jvp(primals, tangents):
-  length = smooth_norm(*primals)
-  direction = primals[0] / length[..., None]
-  return length, jnp.sum(direction * tangents[0], axis=-1)
-
-
-def _norm(vectors, where):
-  """Euclidean norm where `where` holds, else 0 with gradient 0."""
-  return jnp.where(where, smooth_norm(vectors, 1e-18), 0)
-
-
-def _rescale(length, scale):
-  """length · scale, or the largest finite number where that overflows."""
-  largest = jnp.finfo(length.dtype).max
-  fits = length < largest / jnp.maximum(scale, 1)
-  return jnp.where(fits, jnp.where(fits, length, 0) * scale, largest)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 import hue_jax
 from hue_jax import hue
+from tests.helpers.double_precision import double_precision
 from tests.helpers.everywhere_finite import (
   CONSTANT,
   FINITE,
@@ -148,7 +149,7 @@ def test_any_leading_shape_by_any_transformation(function, leading):
 
 @pytest.mark.parametrize("function", _SCALARS)
 def test_gradients_are_central_differences(function):
-  with jax.enable_x64(True):
+  with double_precision():
     a = np.random.default_rng(3).normal(size=8)
     gradient = jax.jit(jax.grad(function))(a)
     value = jax.jit(function)
@@ -352,7 +353,7 @@ def test_class_mean_plane_holds_the_class_means():
 def test_a_plane_can_be_learned():
   vectors = np.random.default_rng(0).normal(size=(6, 2))
   activation = np.random.default_rng(1).normal(size=6)
-  with jax.enable_x64(True):
+  with double_precision():
 
     @jax.jit
     def value(vectors):

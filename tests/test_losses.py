@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import hue_jax
+from tests.helpers.double_precision import double_precision
 from tests.helpers.everywhere_finite import (
   CONSTANT,
   FINITE,
@@ -123,7 +124,7 @@ def test_extremes_are_finite_by_vmap_of_grad_and_pmap_of_grad(loss):
 @pytest.mark.parametrize("loss", _LOSSES)
 @pytest.mark.parametrize("size", [1.0, 1e-4])
 def test_gradients_are_central_differences(loss, size):
-  with jax.enable_x64(True):
+  with double_precision():
     a = size * np.random.default_rng(3).normal(size=8)
     gradient = jax.jit(jax.grad(loss))(a, 0.7)
     value = jax.jit(loss)
@@ -148,7 +149,7 @@ def test_the_gradient_is_at_most_1_over_epsilon():
 def test_a_plane_can_be_learned(loss):
   activations, targets = (np.float64(_random(s)) for s in ((5, 6), 5))
   vectors = np.random.default_rng(4).normal(size=(6, 2))
-  with jax.enable_x64(True):
+  with double_precision():
 
     @jax.jit
     def total(vectors):
@@ -250,19 +251,22 @@ def test_weights_of_any_size_and_of_nothing():
   np.testing.assert_array_equal(none, 0)
 
 
-@pytest.mark.parametrize("loss", [hue_jax.hue_loss, hue_jax.von_mises_loss])
-def test_under_every_transformation(loss):
-  activations, targets = _random((8, 6)), _random(8, seed=1)
-  expected = loss(activations, targets)
-  for mapped in (jax.jit(loss), jax.jit(jax.vmap(loss)), jax.pmap(loss)):
-    np.testing.assert_allclose(mapped(activations, targets), expected, rtol=1e-5)
-  one = jax.jit(loss)
-  one_by_one = [one(a, t) for a, t in zip(activations, targets, strict=True)]
-  assert one_by_one[0].shape == ()
-  np.testing.assert_allclose(one_by_one, expected, rtol=1e-5)
-  half = loss(jnp.asarray(activations, jnp.bfloat16), targets)
-  assert half.dtype == jnp.float32
-  np.testing.assert_allclose(half, expected, atol=0.05)
+@pytest.mark.parametrize("loss", _LOSSES)
+@pytest.mark.parametrize("name", ["target_hue", "weights"])
+def test_one_axis_against_several_is_refused_whatever_its_length(loss, name):
+  layer = _random((4, 3, 4, 5))
+  for size in (2, 3, 4):  # 4 is the batch, and the width by accident
+    given = {"target_hue": 0.0, name: np.zeros(size, "f")}
+    message = rf"{name}\[:, None, None\] for one value an example, or .*None, None, :\]"
+    with pytest.raises(ValueError, match=message):
+      loss(layer, **given)
+  per_example = np.float32([0.1, 0.2, 0.3, 0.4])
+  found = loss(layer, per_example[:, None, None])
+  one_by_one = [loss(a, t) for a, t in zip(layer, per_example, strict=True)]
+  np.testing.assert_allclose(found, one_by_one, rtol=1e-5)
+  by_column = loss(layer, per_example[None, None, :])
+  np.testing.assert_allclose(by_column[:, :, 2], loss(layer, 0.3)[:, :, 2], rtol=1e-5)
+  assert loss(layer, np.float32([0.5])).shape == (4, 3, 4)
 
 
 def test_errors_say_what_does_not_fit():
@@ -484,7 +488,7 @@ def test_zero_layers_have_a_finite_gradient():
 
 
 def test_angular_consistency_gradient_is_central_differences():
-  with jax.enable_x64(True):
+  with double_precision():
     layer = np.random.default_rng(0).normal(size=(8, 3, 3, 4))
 
     def total(layer):

@@ -25,8 +25,8 @@ from hue_jax.hue import (
   polar_grid,
   principal_plane,
   saturation,
-  scaled,
 )
+from hue_jax.numerics import scaled
 
 Arrays = Array | np.ndarray
 

@@ -141,7 +141,7 @@ def _blocks(draws, vectors):
 
 @jax.jit
 def _fisher_lee_of(hue, position_hue, weights):
-  return circular_correlation(hue, position_hue, weights, method="fisher_lee")
+  return circular_correlation(hue, position_hue, weights)
 
 
 def _fisher_lee(hue, position_hue, weights):

@@ -1,0 +1,53 @@
+"""The hue loss, the losses that use the angle in the image plane, and others.
+
+Like Optax's, a loss here is a pure function that returns one value an example,
+without the mean over the batch:
+
+    loss = cross_entropy + 0.1 * hue_loss(features, hue_labels(labels, 10)).mean()
+
+A family of losses is a file. All keep the rule of `hue_jax.numerics`: they compute in
+float32 at least, are finite for every finite input, and NaN for NaN. Sums of squares
+and products take magnitudes beyond 7·10¹⁶ for that. Labels are class indices of any
+integer dtype.
+"""
+
+from hue_jax.losses.angular_consistency import (
+  CENTERS,
+  Prototypes,
+  angular_consistency_loss,
+  no_prototypes,
+  update_prototypes,
+)
+from hue_jax.losses.centers import center_loss, update_centers
+from hue_jax.losses.directions import (
+  additive_angular_margin_loss,
+  cosine_logits,
+  hyperspherical_prototype_loss,
+  simplex_prototypes,
+)
+from hue_jax.losses.layers import activation_l2, dense_cross_entropy
+from hue_jax.losses.soft_targets import confidence_penalty, smoothed_labels
+from hue_jax.losses.target_hue import hue_loss, von_mises_loss
+from hue_jax.numerics import Axes, weighted_mean
+
+__all__ = [
+  "CENTERS",
+  "Axes",
+  "Prototypes",
+  "activation_l2",
+  "additive_angular_margin_loss",
+  "angular_consistency_loss",
+  "center_loss",
+  "confidence_penalty",
+  "cosine_logits",
+  "dense_cross_entropy",
+  "hue_loss",
+  "hyperspherical_prototype_loss",
+  "no_prototypes",
+  "simplex_prototypes",
+  "smoothed_labels",
+  "update_centers",
+  "update_prototypes",
+  "von_mises_loss",
+  "weighted_mean",
+]

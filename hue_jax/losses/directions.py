@@ -1,0 +1,171 @@
+"""Classes as directions: margins and prototypes on the sphere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from hue_jax.errors import InputError
+from hue_jax.numerics import (
+  Arrays,
+  as_float,
+  as_labels,
+  moderate,
+  sharded_like_the_batch,
+  smooth_norm,
+)
+
+
+def cosine_logits(
+  features: Float[Arrays, "batch channels"],
+  kernel: Float[Arrays, "channels classes"],
+) -> Float[Array, "batch classes"]:
+  """cos θ between the features and the weights of each class.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> features, kernel = np.float32([[3, 4]]), np.float32([[2, 0], [0, 1]])
+    >>> print(losses.cosine_logits(features, kernel))
+    [[0.6 0.8]]
+
+  Args:
+    features: of the examples.
+    kernel: one column a class.
+
+  Returns:
+    Cosines, in [−1, 1] but for rounding, and 0 for features of zero length.
+
+  Raises:
+    TypeError: features or a kernel that are not floating point.
+  """
+  features, power = moderate(as_float(features, "features"))
+  kernel, kernel_power = moderate(as_float(kernel, "kernel"), axis=0)
+  lengths = smooth_norm(features, 1e-6 * power[:, 0])[:, None] * smooth_norm(
+    kernel.T, 1e-6 * kernel_power[0]
+  )
+  return features @ kernel / lengths
+
+
+@sharded_like_the_batch
+def additive_angular_margin_loss(
+  features: Float[Arrays, "batch channels"],
+  kernel: Float[Arrays, "channels classes"],
+  labels: Int[Arrays, "batch"],
+  *,
+  margin: Float[Arrays, ""] | float = 0.5,
+  scale: Float[Arrays, ""] | float = 64.0,
+) -> Float[Array, "batch"]:
+  """Cross entropy of s · cos(θ + m · [class is the label]): ArcFace.
+
+  Where θ + m passes π, the cosine goes on falling along a line, as the authors'
+  implementation has it, so that a worse angle is never a smaller loss.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> features, kernel = np.float32([[1, 1]]), np.eye(2, dtype=np.float32)
+    >>> for margin in (0.0, 0.5):
+    ...   loss = losses.additive_angular_margin_loss(
+    ...     features, kernel, np.array([0]), margin=margin, scale=10.0
+    ...   )
+    ...   print(loss)
+    [0.69]
+    [4.3]
+
+  Args:
+    features: of the examples.
+    kernel: one column a class; lengths of both do not matter.
+    labels: classes.
+    margin: m in radians.
+    scale: s.
+
+  Returns:
+    Nats of each example.
+
+  Raises:
+    InputError: labels of more than one axis.
+    TypeError: features that are not floating point, or labels that are not integers.
+
+  Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
+  Recognition", CVPR 2019.
+  """
+  labels = as_labels(labels, 1)
+  cosine = cosine_logits(features, kernel)
+  own = jnp.clip(jnp.take_along_axis(cosine, labels[:, None], axis=-1), -1, 1)
+  sine = jnp.sqrt(jnp.maximum(1 - own**2, 1e-12))
+  beyond = own < -jnp.cos(margin)  # θ + m > π
+  with_margin = jnp.where(
+    beyond,
+    own - jnp.sin(margin) * margin,
+    own * jnp.cos(margin) - sine * jnp.sin(margin),
+  )
+  is_label = jax.nn.one_hot(labels, cosine.shape[-1], dtype=bool)
+  log_p = jax.nn.log_softmax(scale * jnp.where(is_label, with_margin, cosine))
+  return -jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+
+
+def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]:
+  """Unit vectors of R^C that are as far from each other as C vectors can be.
+
+  Any two have the cosine −1/(C − 1).
+
+  Example:
+    >>> from hue_jax import losses
+    >>> prototypes = losses.simplex_prototypes(3)
+    >>> print((prototypes @ prototypes.T))
+    [[ 1.0  -0.5 -0.5]
+     [-0.5  1.0  -0.5]
+     [-0.5 -0.5  1.0 ]]
+
+  Args:
+    num_classes: C, at least 2.
+
+  Returns:
+    One vector a row: √(C/(C − 1)) (e_c − 1/C).
+
+  Raises:
+    InputError: fewer than 2 classes.
+  """
+  if num_classes < 2:
+    raise InputError(f"num_classes is {num_classes}; prototypes need at least 2.")
+  centered = np.eye(num_classes, dtype=np.float32) - 1 / num_classes
+  return centered * np.float32(np.sqrt(num_classes / (num_classes - 1)))
+
+
+@sharded_like_the_batch
+def hyperspherical_prototype_loss(
+  outputs: Float[Arrays, "batch dimensions"],
+  labels: Int[Arrays, "batch"],
+  prototypes: Float[Arrays, "classes dimensions"],
+) -> Float[Array, "batch"]:
+  """(1 − cos)² of the angle between an output and the prototype of its class.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> outputs = np.float32([[1, 0], [-2, 0]])
+    >>> prototypes = np.eye(2, dtype=np.float32)
+    >>> print(
+    ...   losses.hyperspherical_prototype_loss(outputs, np.array([0, 0]), prototypes)
+    ... )
+    [0.0 4.0]
+
+  Args:
+    outputs: of the network.
+    labels: classes.
+    prototypes: unit vectors, which stay as they are.
+
+  Returns:
+    The loss of each example, in [0, 4].
+
+  Raises:
+    InputError: labels of more than one axis.
+    TypeError: outputs that are not floating point, or labels that are not integers.
+
+  Source: Mettes et al., "Hyperspherical Prototype Networks", NeurIPS 2019.
+  """
+  labels = as_labels(labels, 1)
+  cosine = cosine_logits(outputs, jnp.asarray(prototypes).T)
+  own = jnp.take_along_axis(cosine, labels[:, None], axis=-1)[:, 0]
+  return jnp.minimum((1 - own) ** 2, 4)

@@ -1,0 +1,92 @@
+"""Losses of every position of a layer: their sizes, and what they tell alone."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from hue_jax.numerics import (
+  Arrays,
+  as_float,
+  as_labels,
+  multipliable,
+  sharded_like_the_batch,
+)
+
+
+def activation_l2(
+  activations: Float[Arrays, "batch *positions channels"],
+) -> Float[Array, "batch"]:
+  """Mean square of an example's activations, ⟨a²⟩ over positions and channels.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> print(losses.activation_l2(np.float32([[3, 4, 0, 0], [1, 1, 1, 1]])))
+    [6.25 1.0  ]
+
+  Args:
+    activations: a layer.
+
+  Returns:
+    The penalty of each example.
+
+  Raises:
+    TypeError: activations that are not floating point.
+
+  Source: Merity et al., "Revisiting Activation Regularization for Language RNNs",
+  2017.
+  """
+  squares = jnp.square(multipliable(as_float(activations)))
+  return squares.mean(axis=tuple(range(1, squares.ndim)))
+
+
+@sharded_like_the_batch
+def dense_cross_entropy(
+  activations: Float[Arrays, "batch height width channels"],
+  labels: Int[Arrays, "batch"],
+  *,
+  kernel: Float[Arrays, "channels classes"],
+  bias: Float[Arrays, "classes"],
+) -> Float[Array, "batch"]:
+  """Cross entropy of the classifier at every position, and its mean over positions.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> layer = np.zeros((1, 2, 2, 3), np.float32)
+    >>> kernel, bias = np.zeros((3, 5), np.float32), np.zeros(5, np.float32)
+    >>> loss = losses.dense_cross_entropy(
+    ...   layer, np.array([0]), kernel=kernel, bias=bias
+    ... )
+    >>> print(loss)  # log 5
+    [1.6094]
+
+  Args:
+    activations: the layer whose mean over positions the classifier takes.
+    labels: classes.
+    kernel: of the classifier.
+    bias: of the classifier.
+
+  Returns:
+    Nats of each example.
+
+  Raises:
+    InputError: labels of more than one axis.
+    TypeError: activations that are not floating point, or labels that are not integers.
+
+  Source: the classifier as a convolution, as in Long et al., "Fully Convolutional
+  Networks for Semantic Segmentation", CVPR 2015, with the image's label everywhere.
+  """
+  labels = as_labels(labels, 1)
+  activations, kernel, bias = (
+    multipliable(as_float(values, name))
+    for name, values in (
+      ("activations", activations),
+      ("kernel", kernel),
+      ("bias", bias),
+    )
+  )
+  logits = jnp.einsum("bhwn,nc->bhwc", activations, kernel) + bias
+  log_p = jax.nn.log_softmax(logits)
+  own = jnp.take_along_axis(log_p, labels[:, None, None, None], axis=-1)
+  return -own.mean(axis=(1, 2, 3))

@@ -1,0 +1,90 @@
+"""Targets that are not one class alone, and predictions that are kept from it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from hue_jax.hue import hue_labels
+from hue_jax.numerics import Arrays, as_float, as_labels, sharded_like_the_batch
+
+
+@sharded_like_the_batch
+def smoothed_labels(
+  labels: Int[Arrays, "batch"],
+  num_classes: int,
+  *,
+  smoothing: Float[Arrays, ""] | float,
+  concentration: Float[Arrays, ""] | float = 0.0,
+  class_hues: Float[Arrays, "classes"] | None = None,
+) -> Float[Array, "batch classes"]:
+  """(1 − ε) one-hot + ε · a von Mises bump about the class hue of the label.
+
+  The bump over class k is ∝ exp(κ cos(h_k − h_label)): classes whose hues lie near
+  each other share more of the target. κ = 0 is label smoothing as it is known, which
+  spreads ε over all classes alike.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> targets = losses.smoothed_labels(np.array([0, 3]), 4, smoothing=0.2)
+    >>> print(targets)
+    [[0.85 0.05 0.05 0.05]
+     [0.05 0.05 0.05 0.85]]
+    >>> by_hue = losses.smoothed_labels(
+    ...   np.array([0]), 4, smoothing=0.2, concentration=1.0
+    ... )
+    >>> print(by_hue)
+    [[0.91 0.04 0.01 0.04]]
+
+  Args:
+    labels: classes.
+    num_classes: C.
+    smoothing: ε.
+    concentration: κ.
+    class_hues: h, angles in radians; 2πc/C if None.
+
+  Returns:
+    Targets that sum to 1; memory is batch × C.
+
+  Raises:
+    InputError: labels of more than one axis.
+    TypeError: labels that are not integers.
+
+  Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, for
+  κ = 0.
+  """
+  labels = as_labels(labels, 1)
+  hues = hue_labels(np.arange(num_classes), num_classes)
+  hues = hues if class_hues is None else as_float(class_hues, "class_hues")
+  # By example and not by class: memory batch × C, and not C × C.
+  distances = hues[labels][:, None] - hues
+  bumps = jax.nn.softmax(concentration * jnp.cos(distances), axis=-1)
+  one_hot = jax.nn.one_hot(labels, num_classes)
+  return (1 - smoothing) * one_hot + smoothing * bumps
+
+
+def confidence_penalty(
+  logits: Float[Arrays, "batch classes"],
+) -> Float[Array, "batch"]:
+  """Negative entropy of the prediction, Σ p log p.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> print(losses.confidence_penalty(np.float32([[0, 0], [99, 0]])))
+    [-0.693  0.0   ]
+
+  Args:
+    logits: of the classes.
+
+  Returns:
+    Nats, from −log C (sure of nothing) to 0 (sure of one class).
+
+  Source: Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output
+  Distributions", ICLR workshop 2017.
+  """
+  log_p = jax.nn.log_softmax(as_float(logits, "logits"))
+  # −inf of logits that are very far from each other: 0 · log 0 is 0.
+  log_p = jnp.maximum(log_p, jnp.finfo(log_p.dtype).min)
+  return jnp.sum(jnp.exp(log_p) * log_p, axis=-1)

@@ -1,0 +1,164 @@
+"""The losses of an activation against a target angle.
+
+Source: "Coloring Deep CNN Layers with Activation Hue Loss" proposes "hue-like
+angular labels" as a regularization term and gives no equation; the equations are
+this project's.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hue_jax.errors import InputError
+from hue_jax.hue import TAU, chroma_vector
+from hue_jax.numerics import Arrays, Axes, smooth_norm, weighted_mean
+
+
+def hue_loss(
+  activations: Float[Arrays, "*leading channels"],
+  target_hue: Float[Arrays, "..."] | float,
+  *,
+  plane: Float[Arrays, "channels 2"] | None = None,
+  weights: Float[Arrays, "..."] | None = None,
+  axis: Axes | None = None,
+  epsilon: float = 1e-4,
+) -> Float[Array, "..."]:
+  """Hue loss 1 − cos(θ − θ*) of activations against a target angle.
+
+  Computed as 1 − ẑ · (cos θ*, sin θ*), with z = a · plane and the smooth
+  direction ẑ = z / √(‖z‖² + ε²): no arctangent stands in the gradient, which is
+  bounded by 1/ε and finite at z = 0, where the loss is 1.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> features = np.eye(3, dtype=np.float32)  # red, green, blue
+    >>> target = hue_jax.hue_labels(np.array([0, 0, 2]), 3)
+    >>> print(hue_jax.hue_loss(features, target))
+    [0.0  1.5 0.0 ]
+
+  Args:
+    activations: vectors a along the last axis, of any leading shape.
+    target_hue: θ* in radians; broadcasts against `activations.shape[:-1]`, as
+      NumPy does, from the last axis on. For a layer `[batch, height, width,
+      channels]`, `position_hue(height, width)` fits as it is and a class hue
+      `[batch]` is written `target_hue[:, None, None]`: one axis against several
+      could mean any of them, and is refused.
+    plane: hue plane; the Fourier plane if None.
+    weights: non-negative; broadcasts like `target_hue`. Without `axis` each loss
+      is multiplied by its weight, with `axis` they weight the mean.
+    axis: axes of `activations.shape[:-1]` over which to take the (weighted) mean,
+      such as (-2, -1) for the positions of a layer. A mean whose weights are all
+      0 is 0.
+    epsilon: ε, in the activation's units.
+
+  Returns:
+    The loss, in [0, 2], 0 at θ = θ* and 2 opposite it; of the leading shape less
+    the axes of `axis`.
+
+  Raises:
+    InputError: fewer than 3 channels, a plane of another shape, or a target or weights
+      that do not broadcast, or have one axis where the activations have several.
+    TypeError: activations that are not floating point.
+  """
+  z, length, _ = _smooth_chroma_vector(activations, plane, epsilon)
+  target = _broadcast("target_hue", target_hue, length)
+  cosine = _along(target, z) / length
+  # Rounding alone leaves [0, 2], at the two points where the gradient is 0.
+  return _reduced(jnp.clip(1 - cosine, 0, 2), weights, axis)
+
+
+def von_mises_loss(
+  activations: Float[Arrays, "*leading channels"],
+  target_hue: Float[Arrays, "..."] | float,
+  *,
+  plane: Float[Arrays, "channels 2"] | None = None,
+  weights: Float[Arrays, "..."] | None = None,
+  axis: Axes | None = None,
+  epsilon: float = 1e-4,
+  concentration: float = 1.0,
+) -> Float[Array, "..."]:
+  """Negative log-likelihood of the target under a von Mises law about the hue.
+
+  −log p(θ*) = log 2πI₀(κ) − κ cos(θ − θ*), with κ = concentration · chroma: an
+  activation says by its chroma how sure it is of its hue.
+
+  Example:
+    >>> import numpy as np
+    >>> import hue_jax
+    >>> features = np.float32([[0, 0, 0], [9, 0, 0], [-9, 0, 0]])
+    >>> print(hue_jax.von_mises_loss(features, 0.0))
+    [ 1.84 -0.06 14.64]
+
+  Args:
+    activations: vectors a along the last axis, of any leading shape.
+    target_hue: θ* in radians; broadcasts against `activations.shape[:-1]`.
+    plane: hue plane; the Fourier plane if None.
+    weights: as in `hue_loss`.
+    axis: as in `hue_loss`.
+    epsilon: as in `hue_loss`.
+    concentration: κ of an activation of chroma 1.
+
+  Returns:
+    Nats; log 2π for a gray activation. Of the shape that `hue_loss` gives.
+
+  Raises:
+    InputError: as in `hue_loss`, or a concentration that is not positive.
+    TypeError: activations that are not floating point.
+
+  Source: Mardia and Jupp, "Directional Statistics", 2000, section 3.5.4.
+  """
+  if not concentration > 0:
+    raise InputError(f"concentration is {concentration}; it must be positive.")
+  z, length, scale = _smooth_chroma_vector(activations, plane, epsilon)
+  target = _broadcast("target_hue", target_hue, length)
+  # κ cos(θ − θ*) is the chroma vector's part along the target: no division, so no
+  # overflow in the gradient. The bound keeps κ itself finite.
+  scale = concentration * jnp.minimum(scale, 1e30)
+  kappa = scale * length
+  log_normalizer = math.log(TAU) + jnp.log(jax.scipy.special.i0e(kappa)) + kappa
+  nats = log_normalizer - scale * _along(target, z)
+  return _reduced(nats, weights, axis)
+
+
+def _smooth_chroma_vector(activations, plane, epsilon):
+  """Returns z / scale, √(‖z‖² + ε²) / scale, and scale."""
+  z, _, _, scale = chroma_vector(activations, plane)
+  return z, smooth_norm(z, jnp.maximum(epsilon / scale, 1e-12)), scale
+
+
+def _along(angle, z):
+  return z[..., 0] * jnp.cos(angle) + z[..., 1] * jnp.sin(angle)
+
+
+def _broadcast(name, values, like):
+  values = jnp.asarray(values, like.dtype)
+  if values.ndim == 1 and like.ndim > 1 and values.shape != (1,):
+    first, last = (
+      ", ".join(places)
+      for places in (
+        [":"] + ["None"] * (like.ndim - 1),
+        ["None"] * (like.ndim - 1) + [":"],
+      )
+    )
+    raise InputError(
+      f"{name} has shape {values.shape}, one axis, and the activations' leading shape "
+      f"is {like.shape}; write {name}[{first}] for one value an example, or "
+      f"{name}[{last}] for one a place on the last axis."
+    )
+  try:
+    return jnp.broadcast_to(values, like.shape)
+  except ValueError:
+    raise InputError(
+      f"{name} has shape {values.shape}, which does not broadcast to the "
+      f"activations' leading shape {like.shape}."
+    ) from None
+
+
+def _reduced(losses, weights, axis):
+  if weights is None:
+    return losses if axis is None else losses.mean(axis)
+  weights = _broadcast("weights", weights, losses)
+  return losses * weights if axis is None else weighted_mean(losses, weights, axis)

@@ -1,0 +1,351 @@
+"""Arithmetic that hue and losses share: precision, range, and labels as indices.
+
+One rule for all functions: they compute in float32, or float64 where the input is
+that; half precision comes in and float32 goes out. Value and gradient are finite for
+every finite input, and NaN for NaN. The gradient of a half-precision input is that of
+float32, rounded: ±inf where float16 does not hold it, and never NaN.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from hue_jax.errors import InputError
+
+Arrays = Array | np.ndarray
+Axes = int | tuple[int, ...]
+
+# Activations are divided by their largest magnitude before they are squared, so
+# that nothing overflows. Magnitudes below _SMALLEST are not raised to 1.
+_SMALLEST = 1e-12
+
+
+def as_float(
+  values: Shaped[Arrays, "*shape"] | float, name: str = "activations"
+) -> Float[Array, "*shape"]:
+  """The array in float32, or in float64 where it is that.
+
+  Args:
+    values: floating point of any precision.
+    name: names the argument in the error.
+
+  Returns:
+    The array.
+
+  Raises:
+    TypeError: values that are not floating point.
+  """
+  values = jnp.asarray(values)
+  if not jnp.issubdtype(values.dtype, jnp.floating):
+    raise TypeError(
+      f"{name} have dtype {values.dtype}; a floating-point dtype is needed."
+    )
+  return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def as_labels(
+  labels: Shaped[Arrays, "*batch"] | int, ndim: int | None = None
+) -> Int[Array, "*batch"]:
+  """Class indices in an integer dtype of at least 32 bits.
+
+  In fewer bits the number of classes, by which indices are compared and wrapped,
+  would overflow.
+
+  Args:
+    labels: class indices of any integer dtype.
+    ndim: number of axes that they must have; any if None.
+
+  Returns:
+    The same indices.
+
+  Raises:
+    TypeError: labels that are not integers, such as one-hot labels.
+    InputError: labels of another number of axes.
+  """
+  labels = jnp.asarray(labels)
+  if not jnp.issubdtype(labels.dtype, jnp.integer):
+    raise TypeError(
+      f"labels have dtype {labels.dtype}; class indices of an integer dtype are "
+      "needed (of one-hot labels, labels.argmax(-1))."
+    )
+  if ndim is not None and labels.ndim != ndim:
+    raise InputError(
+      f"labels have shape {labels.shape}; class indices of {ndim} axis are needed, "
+      "one an example (of one-hot labels, labels.argmax(-1))."
+    )
+  signed = jnp.issubdtype(labels.dtype, jnp.signedinteger)
+  at_least = jnp.int32 if signed else jnp.uint32
+  return labels.astype(jnp.promote_types(labels.dtype, at_least))
+
+
+def counting(
+  labels: Int[Array, "batch"], where: Shaped[Arrays, "batch"] | None
+) -> Bool[Array, "batch"]:
+  """Which examples count: all if `where` is None."""
+  return jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
+
+
+def one_hot_where(
+  labels: Int[Array, "batch"],
+  num_classes: int,
+  counts_here: Bool[Array, "batch"],
+  dtype: jnp.dtype,
+) -> Float[Array, "batch classes"]:
+  """One-hot labels of the examples that count, and 0 for others."""
+  one_hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
+  return jnp.where(counts_here[:, None], one_hot, 0)
+
+
+# --- Range ----------------------------------------------------------------------
+
+
+def scaled(
+  activations: Shaped[Arrays, "*leading channels"],
+) -> tuple[Float[Array, "*leading channels"], Float[Array, "*leading"]]:
+  """Activations divided by their largest magnitude.
+
+  The scale carries no gradient: what is computed from the two together does not
+  depend on it.
+
+  Args:
+    activations: vectors a along the last axis.
+
+  Returns:
+    a / scale, of magnitude at most 1, and scale.
+
+  Raises:
+    InputError: an array without an axis.
+    TypeError: activations that are not floating point.
+  """
+  activations = as_float(activations)
+  if activations.ndim < 1:
+    raise InputError("activations have no axis; the last axis is the channels.")
+  peak = jnp.max(jnp.abs(activations), axis=-1, keepdims=True)
+  scale = jax.lax.stop_gradient(jnp.maximum(peak, _SMALLEST))
+  return divide_by_peak(activations, scale), scale[..., 0]
+
+
+def scaled_together(
+  activations: Shaped[Arrays, "*shape"],
+) -> Float[Array, "*shape"]:
+  """Activations divided by the largest magnitude among them all.
+
+  Args:
+    activations: an array of any shape.
+
+  Returns:
+    The array, of magnitude at most 1.
+
+  Raises:
+    TypeError: activations that are not floating point.
+  """
+  activations = as_float(activations)
+  peak = jnp.max(jnp.abs(activations))
+  return divide_by_peak(
+    activations, jnp.maximum(peak, jnp.finfo(activations.dtype).tiny)
+  )
+
+
+def divide_by_peak(
+  values: Float[Array, "*shape"], peak: Float[Array, "..."]
+) -> Float[Array, "*shape"]:
+  """values / peak, also where 1 / peak, by which XLA multiplies, is denormal.
+
+  Args:
+    values: of magnitude at most `peak`.
+    peak: positive.
+
+  Returns:
+    The quotient.
+  """
+  shrink = jnp.where(peak > 1e18, 2.0**-64, 1.0).astype(values.dtype)
+  return (values * shrink) / (peak * shrink)
+
+
+def moderate(
+  vectors: Float[Array, "*shape"], axis: Axes = -1
+) -> tuple[Float[Array, "*shape"], Float[Array, "..."]]:
+  """Vectors times a power of two, by which products neither overflow nor vanish.
+
+  The power is 1, and no bit changes, unless the largest magnitude is beyond the
+  fourth root of the largest number, or below its inverse.
+
+  Args:
+    vectors: of any length.
+    axis: axes that have a power together.
+
+  Returns:
+    The vectors, and the power, which carries no gradient, with the axes kept.
+  """
+  peak = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis, keepdims=True))
+  exponent = jnp.finfo(vectors.dtype).maxexp
+  large, power = 2.0 ** (exponent // 4), 2.0 ** (5 * exponent // 8)
+  factor = jnp.where(peak > large, 1 / power, jnp.where(peak < 1 / large, power, 1.0))
+  factor = factor.astype(vectors.dtype)
+  return vectors * factor, factor
+
+
+def multipliable(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Values bounded so that sums of products of two of them are finite.
+
+  Magnitudes beyond 2⁵⁶ in float32 (7·10¹⁶) count as that, with gradient 0.
+
+  Args:
+    values: of any magnitude.
+
+  Returns:
+    The values; those within the bounds to the bit.
+  """
+  bound = 2.0 ** (jnp.finfo(values.dtype).maxexp // 2 - 8)
+  return jnp.clip(values, -bound, bound)
+
+
+@jax.custom_jvp
+def smooth_norm(
+  vectors: Float[Array, "*leading channels"], floor: Float[Arrays, "..."] | float
+) -> Float[Array, "*leading"]:
+  """√(‖v‖² + floor²), whose gradient v / √(‖v‖² + floor²) cannot overflow.
+
+  Args:
+    vectors: v along the last axis.
+    floor: positive; carries no gradient.
+
+  Returns:
+    The norm, at least `floor`.
+  """
+  return jnp.sqrt(jnp.sum(vectors * vectors, axis=-1) + jnp.square(floor))
+
+
+@smooth_norm.defjvp
+def _smooth_norm_jvp(primals, tangents):
+  length = smooth_norm(*primals)
+  direction = primals[0] / length[..., None]
+  return length, jnp.sum(direction * tangents[0], axis=-1)
+
+
+def norm_where(
+  vectors: Float[Array, "*leading channels"], where: Shaped[Array, "*leading"]
+) -> Float[Array, "*leading"]:
+  """The Euclidean norm where `where` holds, else 0 with gradient 0.
+
+  Args:
+    vectors: v along the last axis, of moderate length.
+    where: whether v is more than rounding.
+
+  Returns:
+    The norm.
+  """
+  return jnp.where(where, smooth_norm(vectors, 1e-18), 0)
+
+
+def rescale(
+  length: Float[Array, "*shape"], scale: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+  """length · scale, or the largest finite number where that overflows.
+
+  Args:
+    length: at least 0.
+    scale: positive.
+
+  Returns:
+    The product.
+  """
+  largest = jnp.finfo(length.dtype).max
+  overflows = length >= largest / jnp.maximum(scale, 1)
+  return jnp.where(overflows, largest, jnp.where(overflows, 0, length) * scale)
+
+
+# --- Means, products and sums over devices ----------------------------------------
+
+
+def weighted_mean(
+  values: Float[Arrays, "*leading"], weights: Float[Arrays, "*leading"], axis: Axes
+) -> Float[Array, "..."]:
+  """Σ wv / Σ w over the axes, and 0 where all weights are 0.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> values, weights = np.float32([[1, 5], [2, 4]]), np.float32([[1, 3], [0, 0]])
+    >>> print(losses.weighted_mean(values, weights, axis=-1))
+    [4.0 0.0]
+
+  Args:
+    values: v.
+    weights: w, non-negative.
+    axis: axes to sum over.
+
+  Returns:
+    The means.
+  """
+  # By the largest first, so that large weights do not overflow in the sum.
+  peak = weights.max(axis, keepdims=True)
+  weights = divide_by_peak(weights, jnp.where(peak > 0, peak, 1))
+  total = weights.sum(axis)
+  return jnp.sum(values * weights, axis) / jnp.where(total > 0, total, 1)
+
+
+def einsum(formula: str, *operands: Shaped[Arrays, "..."]) -> Shaped[Array, "..."]:
+  """`jnp.einsum` in full precision: TPUs and GPUs would round float32 factors."""
+  return jnp.einsum(formula, *operands, precision="highest")
+
+
+def psum(value: Shaped[Array, "*shape"], axis_name: str | None):
+  """The sum over a mapped axis, or the value itself where there is none."""
+  return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+
+def sharded_like_the_batch(function: Callable) -> Callable:
+  """Lets a function of a batch run where arrays carry their sharding in their type.
+
+  On a mesh of explicit axes (`AxisType.Explicit`) JAX asks for the sharding of what
+  is gathered by a label or summed over the batch. The compiler finds those by
+  itself, as on other meshes; the result is spread as the batch is.
+  """
+  return _in_automatic_axes(function, spread=True)
+
+
+def replicated(function: Callable) -> Callable:
+  """As `sharded_like_the_batch`, of a function whose result every device has."""
+  return _in_automatic_axes(function, spread=False)
+
+
+def _in_automatic_axes(function, spread):
+  @functools.wraps(function)
+  def call(*args, **kwargs):
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    found = [s for s in map(_explicit_sharding, leaves) if s is not None]
+    if not found:
+      return function(*args, **kwargs)
+    first = next(((s.spec[0],) for s in found if s.spec and s.spec[0]), ())
+    places = [i for i, x in enumerate(leaves) if isinstance(x, (jax.Array, np.ndarray))]
+
+    def of_arrays(*arrays):
+      filled = list(leaves)
+      for place, array in zip(places, arrays, strict=True):
+        filled[place] = array
+      args, kwargs = jax.tree.unflatten(tree, filled)
+      return function(*args, **kwargs)
+
+    spec = PartitionSpec(*first) if spread else PartitionSpec()
+    with jax.sharding.use_abstract_mesh(found[0].mesh):
+      return jax.sharding.auto_axes(of_arrays, out_sharding=spec)(
+        *(leaves[place] for place in places)
+      )
+
+  return call
+
+
+def _explicit_sharding(leaf):
+  """The sharding in an array's type, where its mesh has explicit axes."""
+  if not hasattr(jax, "typeof") or not isinstance(leaf, jax.Array):
+    return None  # JAX before explicit axes, or no array that could have them
+  sharding = getattr(jax.typeof(leaf), "sharding", None)
+  if sharding is None or not getattr(sharding.mesh, "explicit_axes", ()):
+    return None
+  return sharding

@@ -1,0 +1,372 @@
+"""Every public function under every transformation of JAX, in every precision."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import hue_jax
+from hue_jax import circular, losses
+from hue_jax.hue import wrap_angle
+from tests.helpers.double_precision import double_precision
+from tests.helpers.public_functions import (
+  BATCH,
+  CASES,
+  NO_FUNCTIONS,
+  OF_SIZES,
+  total,
+)
+
+# What is meant not to work, and the line that says so.
+REFUSED = {
+  ("class_mean_plane", "export"): r"labels have shape \(8,\); class indices of the "
+  r"activations' leading shape \(b,\) are needed",
+}
+# What the version of JAX does not have.
+NEEDS = {
+  "shard_map": hasattr(jax, "shard_map"),
+  "explicit": hasattr(jax.sharding, "auto_axes"),
+}
+OF_GRADIENTS = {"grad", "hessian", "remat"}
+OF_PRECISIONS = {"float16", "bfloat16", "float64"}
+
+
+def test_every_public_function_is_here():
+  public = {*hue_jax.__all__, *losses.__all__, *circular.__all__}
+  assert public == {*CASES, *OF_SIZES, *NO_FUNCTIONS}
+
+
+@functools.cache
+def _expected(name):
+  """Value, and gradient of `total` by the first array, in float32."""
+  case = CASES[name]
+  if not case.differentiable:
+    return jax.jit(case.call)(*case.arrays), None
+  gradient, value = jax.jit(jax.grad(_total_and_value(case), has_aux=True))(
+    *case.arrays
+  )
+  assert np.abs(gradient).max() > 1e-3
+  return value, gradient
+
+
+def _total_and_value(case, **settings):
+  def of_arrays(*arrays):
+    value = case.call(*arrays, **settings)
+    return total(value), value
+
+  return of_arrays
+
+
+def _near(found, expected, rounding=1e-4):
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    one, other = np.asarray(one), np.asarray(other)
+    assert one.shape == other.shape
+    size = max(np.abs(other).max(), 1e-3)
+    np.testing.assert_allclose(one / size, other / size, atol=rounding)
+
+
+def _twice(case):
+  return [np.stack([array, array]) for array in map(np.asarray, case.arrays)]
+
+
+def _first(tree):
+  return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def _mesh(**settings):
+  if settings:
+    return jax.make_mesh((2,), ("d",), devices=jax.devices()[:2], **settings)
+  return Mesh(np.array(jax.devices()[:2]), ("d",))
+
+
+def _put(case, mesh):
+  spec = P("d") if case.spread else P()
+  return [jax.device_put(array, NamedSharding(mesh, spec)) for array in case.arrays]
+
+
+def _jit(name, case):
+  _near(jax.jit(case.call)(*case.arrays), _expected(name)[0], 1e-6)
+
+
+def _vmap(name, case):
+  found = jax.jit(jax.vmap(case.call))(*_twice(case))
+  _near(_first(found), _expected(name)[0])
+
+
+def _grad(name, case):
+  _, gradient = _expected(name)
+  assert np.isfinite(gradient).all()
+  # And along one direction it is the difference quotient.
+  step = np.random.default_rng(0).normal(size=gradient.shape)
+  step = (1e-3 * step / np.linalg.norm(step)).astype(np.float32)
+  with double_precision():
+    first, *others = (np.asarray(array) for array in case.arrays)
+    others = [x.astype(np.float64) if x.dtype == np.float32 else x for x in others]
+    of = jax.jit(lambda a: total(case.call(a, *others)))
+    first, step = first.astype(np.float64), step.astype(np.float64)
+    slope = float(of(first + step) - of(first - step)) / 2
+  np.testing.assert_allclose(
+    np.sum(gradient * step), slope, rtol=2e-2, atol=2e-5 * np.abs(gradient).max()
+  )
+
+
+def _hessian(name, case):
+  first, *others = case.arrays
+  directions = np.random.default_rng(1).normal(size=(2, *first.shape)).astype("f")
+
+  def along(t):
+    moved = first + jnp.tensordot(t, directions, 1)
+    return total(case.call(moved, *others))
+
+  found = jax.jit(jax.hessian(along))(jnp.zeros(2))
+  assert np.isfinite(found).all()
+  np.testing.assert_allclose(found, found.T, rtol=1e-2, atol=1e-2)
+
+
+def _scan(name, case):
+  def step(count, arrays):
+    return count + 1, case.call(*arrays)
+
+  count, found = jax.jit(lambda *arrays: jax.lax.scan(step, 0, arrays))(*_twice(case))
+  assert count == 2
+  _near(_first(found), _expected(name)[0])
+
+
+def _remat(name, case):
+  gradient = jax.jit(
+    jax.grad(jax.checkpoint(lambda *arrays: total(case.call(*arrays))))
+  )(*case.arrays)
+  _near(gradient, _expected(name)[1])
+
+
+def _pmap(name, case):
+  found = jax.pmap(case.call, devices=jax.devices()[:2])(*_twice(case))
+  _near(_first(found), _expected(name)[0])
+
+
+def _shard_map(name, case):
+  over_batch = "axis_name" in inspect.signature(case.call).parameters
+  spread = case.spread and (case.by_example or over_batch)
+  settings = {"axis_name": "d"} if over_batch else {}
+  found = jax.jit(
+    jax.shard_map(
+      functools.partial(case.call, **settings),
+      mesh=_mesh(),
+      in_specs=P("d") if spread else P(),
+      out_specs=P("d") if case.by_example else P(),
+      check_vma=True,
+    )
+  )(*case.arrays)
+  _near(found, _expected(name)[0])
+
+
+def _sharded(name, case):
+  _near(jax.jit(case.call)(*_put(case, _mesh())), _expected(name)[0])
+
+
+def _explicit(name, case):
+  mesh = _mesh(axis_types=(jax.sharding.AxisType.Explicit,))
+  arrays = _put(case, mesh)
+  value, gradient = _expected(name)
+  if not case.differentiable:
+    found = jax.jit(case.call)(*arrays)
+  else:
+
+    def of_arrays(*arrays):
+      found, back = jax.vjp(lambda first: case.call(first, *arrays[1:]), arrays[0])
+      weights = jax.tree.map(jnp.ones_like, found)
+      return found, back(weights)[0]
+
+    found, slope = jax.jit(of_arrays)(*arrays)
+    assert np.isfinite(slope).all()
+    assert slope.shape == gradient.shape
+  if case.by_example:
+    for leaf in jax.tree.leaves(found):
+      assert jax.typeof(leaf).sharding.spec[0] == "d"
+  _near(found, value)
+
+
+def _export(name, case):
+  shapes = []
+  scope = jax.export.SymbolicScope()
+  for array in case.arrays:
+    rest = ", ".join(map(str, array.shape[1:]))
+    first = "b" if case.spread else array.shape[0]
+    shape = jax.export.symbolic_shape(f"{first}, {rest}", scope=scope)
+    shapes.append(jax.ShapeDtypeStruct(shape, jnp.asarray(array).dtype))
+  exported = jax.export.export(jax.jit(case.call))(*shapes)
+  again = jax.export.deserialize(exported.serialize()) if case.by_example else exported
+  _near(again.call(*map(jnp.asarray, case.arrays)), _expected(name)[0])
+
+
+def _precision(dtype, rounding, name, case):
+  first, *others = case.arrays
+  gradient, value = jax.jit(jax.grad(_total_and_value(case), has_aux=True))(
+    jnp.asarray(first).astype(dtype), *others
+  )
+  out = jnp.promote_types(dtype, jnp.float32)
+  for leaf in jax.tree.leaves(value):
+    assert jnp.finfo(leaf.dtype).dtype == jnp.finfo(out).dtype
+  assert gradient.dtype == dtype
+  _near(value, _expected(name)[0], rounding)
+  _near(gradient.astype(jnp.float32), _expected(name)[1], 4 * rounding)
+
+
+def _float64(name, case):
+  with double_precision():
+    _precision(jnp.float64, 1e-4, name, case)
+
+
+CHECKS = {
+  "jit": _jit,
+  "vmap": _vmap,
+  "grad": _grad,
+  "hessian": _hessian,
+  "scan": _scan,
+  "remat": _remat,
+  "pmap": _pmap,
+  "shard_map": _shard_map,
+  "sharded": _sharded,
+  "explicit": _explicit,
+  "export": _export,
+  "float16": functools.partial(_precision, jnp.float16, 1e-2),
+  "bfloat16": functools.partial(_precision, jnp.bfloat16, 5e-2),
+  "float64": _float64,
+}
+
+
+@pytest.mark.parametrize("transformation", CHECKS)
+@pytest.mark.parametrize("name", CASES)
+def test_every_function_under_every_transformation(name, transformation):
+  case = CASES[name]
+  if not case.differentiable and transformation in OF_GRADIENTS | OF_PRECISIONS:
+    pytest.skip("no gradient flows, or labels have no precision")
+  if not NEEDS.get(transformation, True):
+    pytest.skip(f"JAX {jax.__version__} has no such thing")
+  line = REFUSED.get((name, transformation))
+  if line is None:
+    CHECKS[transformation](name, case)
+  else:
+    with pytest.raises(ValueError, match=line):
+      CHECKS[transformation](name, case)
+
+
+@pytest.mark.parametrize("name", OF_SIZES)
+def test_what_is_made_of_sizes_alone_is_made_while_others_are_traced(name):
+  found = jax.jit(lambda x: jax.tree.map(lambda y: x * y, OF_SIZES[name]()))(2.0)
+  _near(found, jax.tree.map(lambda y: 2 * y, OF_SIZES[name]()))
+
+
+# --- Range ------------------------------------------------------------------------
+
+MAGNITUDES = {
+  "float16": [0, 6e-8, 6e-5, 1e-2, 1, 1e2, 3e4, 65504],
+  "bfloat16": [0, 1e-40, 1e-38, 1e-20, 1, 1e19, 1e30, 3e38],
+  "float32": [0, 1e-45, 1e-38, 1e-20, 1, 1e19, 1e30, 3e38],
+  "float64": [0, 5e-324, 1e-308, 1e-100, 1, 1e150, 1e200, 1.7e308],
+}
+# Statistics are of angles: of gradients where a direction is undefined they say
+# nothing. Planes are of a sample: see below.
+_OF_ANGLES = {*circular.__all__}
+SWEPT = [
+  name
+  for name, case in CASES.items()
+  if case.differentiable and not name.endswith("_plane")
+]
+
+
+def _pattern(shape, magnitudes):
+  signs = np.random.default_rng(5).uniform(-1, 1, size=shape)
+  signs[..., 0] = np.where(signs[..., 0] > 0, 1, -1)
+  return signs * np.reshape(magnitudes, (-1,) + (1,) * (len(shape) - 1))
+
+
+@pytest.mark.parametrize("dtype", MAGNITUDES)
+@pytest.mark.parametrize("name", SWEPT)
+def test_every_magnitude_gives_a_finite_value_and_gradient_in_range(name, dtype):
+  case = CASES[name]
+
+  def of_arrays(*arrays):
+    value = case.call(*arrays)
+    return sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(value)), value
+
+  with double_precision():
+    shape = case.arrays[0].shape
+    first = jnp.asarray(_pattern(shape, MAGNITUDES[dtype]), dtype)
+    assert jnp.isfinite(first).all()
+    others = [jnp.asarray(x) for x in case.arrays[1:]]
+    if dtype == "float64":
+      others = [x.astype(dtype) if x.dtype == jnp.float32 else x for x in others]
+    gradient_of = jax.jit(jax.grad(of_arrays, has_aux=True))
+    gradient, value = gradient_of(first, *others)
+    for leaf in jax.tree.leaves(value):
+      if name not in ("rayleigh_test", "fit_von_mises"):
+        assert jnp.isfinite(leaf).all(), leaf
+      if leaf.dtype.kind == "f":
+        assert (leaf >= case.low - 1e-6).all(), leaf
+        assert (leaf <= case.high * (1 + 1e-6)).all(), leaf
+    if name in _OF_ANGLES:
+      return
+    if dtype != "float16":
+      assert jnp.isfinite(gradient.astype(jnp.float64)).all(), gradient
+      return
+    # What float32 gives, rounded: infinite where float16 does not hold it.
+    exact, _ = gradient_of(first.astype(jnp.float32), *others)
+    np.testing.assert_array_equal(gradient, exact.astype(jnp.float16))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_angles_of_every_magnitude_are_wrapped_into_the_circle(dtype):
+  with double_precision():
+    sizes = np.float64(MAGNITUDES[dtype])
+    angles = jnp.asarray(np.concatenate([sizes, -sizes]), dtype)
+    wrapped = np.asarray(jax.jit(wrap_angle)(angles))
+  assert not np.signbit(wrapped[wrapped != 0]).any()
+  assert (wrapped >= 0).all()
+  assert (wrapped < 2 * np.pi).all()
+
+
+@pytest.mark.parametrize("size", [1e-36, 1e-20, 1e20, 1e37])
+@pytest.mark.parametrize("name", ["hue_plane", "principal_plane", "class_mean_plane"])
+def test_planes_of_vectors_of_every_magnitude(name, size):
+  case = CASES[name]
+  usual = np.asarray(jax.jit(case.call)(*case.arrays))
+  found = jax.jit(case.call)(np.float32(size) * case.arrays[0])
+  np.testing.assert_allclose(found, usual, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_not_a_number_gives_not_a_number(name):
+  case = CASES[name]
+  first, *others = (jnp.asarray(array) for array in case.arrays)
+  value = jax.jit(case.call)(first.at[1].set(jnp.nan), *others)
+  for leaf in jax.tree.leaves(value):
+    assert np.isnan(leaf[1]).all(), leaf
+    if name != "angular_consistency_loss":  # the others' prototypes hold it
+      assert not np.isnan(leaf[0]).any(), leaf
+
+
+def test_a_mask_keeps_not_a_number_out():
+  first = jnp.asarray(CASES["angular_consistency_loss"].arrays[0])
+  labels, where = np.array([0, 1, 0, 3, 1, 1, 0, 3]), np.arange(BATCH) != 1
+  bad = first.at[1].set(jnp.nan)
+  settings = {"num_classes": 4, "where": where}
+
+  def mean(layer):
+    return hue_jax.angular_consistency_loss(layer, labels, **settings).sum()
+
+  value, gradient = jax.jit(jax.value_and_grad(mean))(bad)
+  expected, usual = jax.jit(jax.value_and_grad(mean))(first)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  np.testing.assert_allclose(gradient, usual, rtol=1e-3, atol=1e-5)
+  centers, features = jnp.ones((4, 5)), bad[:, 0, 0]
+  moved = losses.update_centers(centers, features, labels, where=where)
+  assert np.isfinite(moved).all()
+  known = losses.no_prototypes(4, 8, 5)
+  moved = losses.update_prototypes(known, bad, labels, where=where)
+  assert np.isfinite(moved.means).all()
