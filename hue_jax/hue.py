@@ -20,7 +20,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Bool, Complex, Float, Integer, Key, Shaped, UInt32
 
 from hue_jax.errors import InputError
 from hue_jax.numerics import (
@@ -163,7 +163,7 @@ def activation_strength(
 
 
 def hue_labels(
-  labels: Int[Arrays, "*batch"] | int, num_classes: int
+  labels: Integer[Arrays, "*batch"] | int, num_classes: int
 ) -> Float[Array, "*batch"]:
   """Class hue θ* = 2πc/C of label c among C classes.
 
@@ -198,7 +198,8 @@ def hue_labels(
       "(labels.argmax(-1))."
     )
   if num_classes <= jnp.iinfo(indices.dtype).max:
-    angle = TAU / num_classes * jnp.mod(indices, num_classes)
+    wrapped = jnp.mod(indices, np.asarray(num_classes, indices.dtype))
+    angle = TAU / num_classes * wrapped
   else:  # JAX's integers do not hold C, but NumPy's labels may be of more bits.
     turns = (labels if isinstance(labels, np.ndarray) else indices) / num_classes
     angle = jnp.asarray(TAU * (turns % 1), float)
@@ -366,7 +367,7 @@ def principal_plane(
 
 def class_mean_plane(
   activations: Float[Arrays, "*leading channels"],
-  labels: Int[Arrays, "*leading"],
+  labels: Integer[Arrays, "*leading"],
   num_classes: int,
 ) -> Float[Array, "channels 2"]:
   """The hue plane that spreads the class means most: their principal plane.

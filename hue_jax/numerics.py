@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from hue_jax.errors import InputError
 
@@ -50,7 +50,7 @@ def as_float(
 
 def as_labels(
   labels: Shaped[Arrays, "*batch"] | int, ndim: int | None = None
-) -> Int[Array, "*batch"]:
+) -> Integer[Array, "*batch"]:
   """Class indices in an integer dtype of at least 32 bits.
 
   In fewer bits the number of classes, by which indices are compared and wrapped,
@@ -84,14 +84,14 @@ def as_labels(
 
 
 def counting(
-  labels: Int[Array, "batch"], where: Shaped[Arrays, "batch"] | None
+  labels: Integer[Array, "batch"], where: Shaped[Arrays, "batch"] | None
 ) -> Bool[Array, "batch"]:
   """Which examples count: all if `where` is None."""
   return jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
 
 
 def one_hot_where(
-  labels: Int[Array, "batch"],
+  labels: Integer[Array, "batch"],
   num_classes: int,
   counts_here: Bool[Array, "batch"],
   dtype: jnp.dtype,

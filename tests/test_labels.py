@@ -96,7 +96,7 @@ def test_as_many_classes_as_the_labels_can_number():
       assert (found >= 0).all()
       assert (found < np.float32(2 * np.pi)).all()
   assert 0 < hue_jax.hue_labels(2**40, 2**42) < 2
-  assert 6 < hue_jax.hue_labels(np.int8(-1), 1000) < 2 * np.pi
+  assert 6 < hue_jax.hue_labels(np.array(-1, np.int8), 1000) < 2 * np.pi
 
 
 def test_labels_of_several_axes_are_no_one_hot_labels():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from hue_jax.errors import InputError
 from hue_jax.hue import TAU, polar_grid
@@ -42,7 +42,7 @@ class Prototypes(NamedTuple):
 @sharded_like_the_batch
 def angular_consistency_loss(
   activations: Float[Arrays, "batch height width channels"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   *,
   num_classes: int,
   sectors: int = 8,
@@ -162,7 +162,7 @@ def no_prototypes(num_classes: int, cells: int, channels: int) -> Prototypes:
 def update_prototypes(
   prototypes: Prototypes,
   activations: Float[Arrays, "batch height width channels"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   *,
   decay: Float[Array, ""] | float = 0.9,
   sectors: int = 8,

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from hue_jax.numerics import (
   Arrays,
@@ -21,7 +21,7 @@ from hue_jax.numerics import (
 @sharded_like_the_batch
 def center_loss(
   features: Float[Arrays, "batch channels"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   centers: Float[Arrays, "classes channels"],
 ) -> Float[Array, "batch"]:
   """½ ‖x − c_label‖²: features lie near the center of their class.
@@ -60,7 +60,7 @@ def center_loss(
 def update_centers(
   centers: Float[Arrays, "classes channels"],
   features: Float[Arrays, "batch channels"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   *,
   rate: Float[Array, ""] | float = 0.5,
   where: Bool[Arrays, "batch"] | None = None,

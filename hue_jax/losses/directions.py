@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from hue_jax.errors import InputError
 from hue_jax.numerics import (
@@ -51,7 +51,7 @@ def cosine_logits(
 def additive_angular_margin_loss(
   features: Float[Arrays, "batch channels"],
   kernel: Float[Arrays, "channels classes"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   *,
   margin: Float[Arrays, ""] | float = 0.5,
   scale: Float[Arrays, ""] | float = 64.0,
@@ -136,7 +136,7 @@ def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]
 @sharded_like_the_batch
 def hyperspherical_prototype_loss(
   outputs: Float[Arrays, "batch dimensions"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   prototypes: Float[Arrays, "classes dimensions"],
 ) -> Float[Array, "batch"]:
   """(1 − cos)² of the angle between an output and the prototype of its class.

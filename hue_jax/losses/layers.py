@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from hue_jax.numerics import (
   Arrays,
@@ -43,7 +43,7 @@ def activation_l2(
 @sharded_like_the_batch
 def dense_cross_entropy(
   activations: Float[Arrays, "batch height width channels"],
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   *,
   kernel: Float[Arrays, "channels classes"],
   bias: Float[Arrays, "classes"],

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from hue_jax.hue import hue_labels
 from hue_jax.numerics import Arrays, as_float, as_labels, sharded_like_the_batch
@@ -11,7 +11,7 @@ from hue_jax.numerics import Arrays, as_float, as_labels, sharded_like_the_batch
 
 @sharded_like_the_batch
 def smoothed_labels(
-  labels: Int[Arrays, "batch"],
+  labels: Integer[Arrays, "batch"],
   num_classes: int,
   *,
   smoothing: Float[Arrays, ""] | float,
