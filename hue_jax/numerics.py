@@ -284,6 +284,7 @@ def weighted_mean(
     The means.
   """
   # By the largest first, so that large weights do not overflow in the sum.
+  weights = jnp.asarray(weights)
   peak = weights.max(axis, keepdims=True)
   weights = divide_by_peak(weights, jnp.where(peak > 0, peak, 1))
   total = weights.sum(axis)
