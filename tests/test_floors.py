@@ -17,8 +17,8 @@ _FLOORS = (
   ("pages", "color", "data"),
   ("models", "losses", "circular"),
   ("hue",),
-  ("command", "preprocessing", "numerics", "trees", "files"),
-  ("settings", "progress"),
+  ("preprocessing", "numerics", "philox", "balance", "pictures"),
+  ("settings", "command", "progress", "trees", "files"),
   ("errors",),
 )
 _FLOOR = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
