@@ -53,7 +53,9 @@ def _imported(path):
 
 
 def _rooms_used(path):
-  found = {name.split(".")[1] for name in _imported(path) if name.startswith("hue_jax.")}
+  found = {
+    name.split(".")[1] for name in _imported(path) if name.startswith("hue_jax.")
+  }
   return found & {_room(other) for other in _files()}
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
@@ -38,11 +37,11 @@ from hue_jax.settings import create
 from hue_jax.train.networks import Network, load_network
 
 
-def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:
+def observe(config: Any, workdir: str) -> dict[str, Any]:
   """Makes the report of a configuration; an interrupted capture goes on.
 
   Args:
-    config: The settings, as in `configs/observe_base.py`.
+    config: The settings, a mapping or a `ConfigDict`, as in `configs/observe_base.py`.
     workdir: The folder of activations and report.
 
   Returns:
@@ -81,7 +80,7 @@ def observe(config: ConfigDict, workdir: str) -> dict[str, Any]:
       data=f"{sample.dataset.name}, {settings.split}",
       class_names=sample.dataset.class_names,
       num_images=num_images,
-      settings=json.loads(config.to_json()),
+      settings=json.loads(json.dumps(dataclasses.asdict(settings))),
       provenance=_provenance(start),
       layers=facts,
       observations=observations,
