@@ -21,9 +21,9 @@ class RunData:
   """The data of a run: its own data set, and those of its extra tests.
 
   Attributes:
-    config: of the run.
-    dataset: that the configuration names.
-    extra_tests: test name → data set, of those that are prepared.
+    config: The configuration of the run.
+    dataset: The data set that the configuration names.
+    extra_tests: Test name → data set, of those that are prepared.
   """
 
   config: ConfigDict
@@ -31,7 +31,7 @@ class RunData:
   extra_tests: Mapping[str, Dataset]
 
   def train_batches(self, start_step: int) -> Iterator[Batch]:
-    """Endless batches from a step on: a function of seed and step alone."""
+    """Returns endless batches from a step on: a function of seed and step alone."""
     config = self.config
     return train_batches(
       self.dataset,
@@ -60,10 +60,10 @@ class RunData:
       yield from enumerate(batches, start_step + 1)
 
   def eval_batches(self, name: str) -> Iterator[Batch]:
-    """Every example of a split once, in order.
+    """Returns batches of every example of a split once, in order.
 
     Args:
-      name: "validation", "test", or that of an extra test.
+      name: "validation", "test", or the name of an extra test.
     """
     return self._eval_batches(
       name,
@@ -75,18 +75,18 @@ class RunData:
   def first_images(
     self, name: str, count: int
   ) -> UInt8[np.ndarray, "images height width channels"]:
-    """The first images of a split, by its name as of `eval_batches`, or fewer."""
+    """Returns the first images of a split, by its name in `eval_batches`, or fewer."""
     dataset, split = self._split(name)
     count = min(count, dataset.num_examples(split))
     batches = self._eval_batches(name, batch_size=count, indices=np.arange(count))
     return next(batches)["image"]
 
   def left_out(self) -> list[str]:
-    """Names of the extra tests whose data sets are not prepared."""
+    """Returns the names of the extra tests whose data sets are not prepared."""
     return sorted(set(self.config.extra_tests) - set(self.extra_tests))
 
   def identities(self) -> dict[str, str]:
-    """Data set → what identifies its content."""
+    """Returns data set → what identifies its content."""
     datasets = (self.dataset, *self.extra_tests.values())
     return {
       dataset.name: dataset.identity()
@@ -112,7 +112,7 @@ class RunData:
     )
 
   def _train_indices(self):
-    """The training examples that are used; None for all."""
+    """Returns the training examples that are used; None for all."""
     config = self.config
     sample = {"split": config.train_split, "seed": config.seed}
     if config.train_per_class:
@@ -129,13 +129,13 @@ def open_data(config: ConfigDict) -> RunData:
   """Opens the data sets of a run, after a check of the whole configuration.
 
   Args:
-    config: of the fields of `configs/base.py`.
+    config: A configuration with the fields of `configs/base.py`.
 
   Returns:
     The data.
 
   Raises:
-    InputError: a setting or a data set that cannot be used.
+    InputError: If a setting or a data set cannot be used.
   """
   dataset = open_dataset(config.dataset, config.data_dir)
   settings.follow_dataset(config, dataset)

@@ -37,16 +37,16 @@ def build(
   """Builds the objective, the learning rate and the state at step 0.
 
   Args:
-    config: of the fields of `configs/base.py`.
-    num_train_steps: length of the run.
-    warmup_steps: of these.
-    abstract: as of `create_state`.
+    config: A configuration with the fields of `configs/base.py`.
+    num_train_steps: The steps of the run.
+    warmup_steps: The first of these, in which the learning rate rises.
+    abstract: Whether the state has shapes and types alone; see `create_state`.
 
   Returns:
     The parts, the state on JAX's default device.
 
   Raises:
-    InputError: a setting that cannot be used.
+    InputError: If a setting cannot be used.
   """
   model = settings.build_model(config)
   objective = create_objective(
@@ -89,12 +89,12 @@ class Trained(NamedTuple):
   """A network that a run has trained.
 
   Attributes:
-    config: of the run.
-    model: without weights.
+    config: The configuration of the run.
+    model: The network, without weights.
     variables: `{"params": …, "batch_stats": …}` of the best checkpoint, or of its
       moving average, where there is one.
-    planes: the two vectors of each learned hue plane, by the name of its term.
-    step: of the checkpoint.
+    planes: The two vectors of each learned hue plane, by the name of its term.
+    step: The step of the checkpoint.
   """
 
   config: ConfigDict
@@ -105,16 +105,16 @@ class Trained(NamedTuple):
 
 
 def load_trained(workdir: str) -> Trained:
-  """The network of the best checkpoint in a workdir; its data set is not needed.
+  """Returns the network of the best checkpoint in a workdir, without its data set.
 
   Args:
-    workdir: of a run of `main.py`.
+    workdir: The folder of a run of `main.py`.
 
   Returns:
     The network.
 
   Raises:
-    InputError: the workdir holds no run, or no checkpoint that is whole.
+    InputError: If the workdir holds no run, or no checkpoint that is whole.
   """
   folder = folder_of(workdir)
   config = read_config(folder)

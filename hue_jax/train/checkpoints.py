@@ -42,8 +42,8 @@ class Restored(NamedTuple):
   """What a checkpoint gives back.
 
   Attributes:
-    state: to go on from.
-    progress: as it was saved; empty at the beginning.
+    state: The state to go on from.
+    progress: How far the report is, as it was saved; empty at the beginning.
   """
 
   state: TrainState
@@ -67,10 +67,10 @@ class Checkpoints:
     """Opens, or makes, the folder `checkpoints` of the workdir.
 
     Args:
-      workdir: of the run.
-      keep: how many of the last to keep; the best is kept besides.
-      metric: by which it is the best.
-      read_only: whether the run is another's: nothing is written or put aside.
+      workdir: The folder of the run.
+      keep: How many of the last to keep; the best is kept besides.
+      metric: The metric by which it is the best.
+      read_only: Whether the run is another's: nothing is written or put aside.
     """
     self._keep, self._metric, self._read_only = keep, metric, read_only
     self._evaluations = Evaluations(workdir)
@@ -104,11 +104,11 @@ class Checkpoints:
     """Starts to write a checkpoint of the state's step, unless there is one.
 
     Args:
-      state: of this host, not replicated.
-      progress: how far the report is, as JSON has it.
+      state: The state on this host, not replicated.
+      progress: How far the report is, as JSON has it.
 
     Raises:
-      NotSaved: this checkpoint, or the one before it, cannot be written.
+      NotSaved: If this checkpoint, or the one before it, cannot be written.
     """
     arrays = _on_host(state)
     step = int(arrays["step"])
@@ -128,27 +128,27 @@ class Checkpoints:
     """Adds what the evaluation of a checkpoint gave, by which the best is chosen.
 
     Args:
-      step: of the checkpoint.
-      means: of the validation split.
+      step: The step of the checkpoint.
+      means: Metric → mean over the validation split.
     """
     with self._writing():
       self._evaluations.record(step, means)
 
   def is_evaluated(self, step: int) -> bool:
-    """Whether the evaluation of a checkpoint is known."""
+    """Returns whether the evaluation of a checkpoint is known."""
     return self._goodness(step) != _NOT_EVALUATED
 
   def restore_last(self, state: TrainState) -> Restored:
-    """The state of the last checkpoint that is whole, or the state given.
+    """Returns the state of the last checkpoint that is whole, or the state given.
 
     Args:
-      state: of the run's beginning, whose structure a checkpoint must have.
+      state: The state at the run's beginning, whose structure a checkpoint must have.
 
     Returns:
       The state to go on from, and how far the report was.
 
     Raises:
-      InputError: there are checkpoints, and none of them can be restored.
+      InputError: If there are checkpoints, and none of them can be restored.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     return self._restore_first(steps, state, _all_that_holds_arrays(state))
@@ -156,18 +156,18 @@ class Checkpoints:
   def restore_best(
     self, state: TrainState, needed: Sequence[str] | None = None
   ) -> TrainState:
-    """The state of the best checkpoint; of the last, where none was evaluated.
+    """Returns the state of the best checkpoint; of the last, where none was evaluated.
 
     Args:
-      state: whose structure a checkpoint must have.
-      needed: fields of the state that the checkpoint must have, as `WEIGHTS`; all
-        that hold arrays if None.
+      state: The state whose structure a checkpoint must have.
+      needed: The fields of the state that the checkpoint must have, such as `WEIGHTS`;
+        all that hold arrays if None.
 
     Returns:
       The state to evaluate.
 
     Raises:
-      InputError: there are checkpoints, and none of them can be restored.
+      InputError: If there are checkpoints, and none of them can be restored.
     """
     self._wait()
     needed = _all_that_holds_arrays(state) if needed is None else needed
@@ -175,7 +175,7 @@ class Checkpoints:
     return self._restore_first(best_first, state, needed).state
 
   def _best_first(self, steps: Iterable[int]) -> list[int]:
-    """Of equals, the last comes first."""
+    """Returns the steps, the best first; of equals, the last comes first."""
     return sorted(steps, key=lambda step: (self._goodness(step), step), reverse=True)
 
   def _preserved(self, steps: Sequence[int]) -> set[int]:
@@ -203,7 +203,7 @@ class Checkpoints:
       ) from None
 
   def _restore_first(self, candidates, state, needed) -> Restored:
-    """The first candidate that is whole; those before it are put aside."""
+    """Returns the first candidate that is whole; those before it are put aside."""
     damaged = {}
     for step in candidates:
       try:
@@ -306,5 +306,5 @@ def _empty_like(leaf):
 
 
 def _on_host(state):
-  """Copies on the host of what the state carries."""
+  """Returns copies on the host of what the state carries."""
   return jax.tree.map(np.array, state.arrays())

@@ -54,7 +54,7 @@ class DatasetFacts(Protocol):
   num_classes: int
 
   def num_examples(self, split: str) -> int:
-    """Examples of a split; InputError for an unknown one."""
+    """Returns the number of a split's examples; InputError for an unknown one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,12 +212,12 @@ def _check_divides(name, batch_size):
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int, int]:
-  """(height, width, channels) of what the network sees."""
+  """Returns (height, width, channels) of what the network sees."""
   return (config.image_size, config.image_size, config.channels)
 
 
 def build_model(config: ConfigDict) -> Any:
-  """The network that the configuration names."""
+  """Returns the network that the configuration names."""
   return create_model(
     config.model,
     num_classes=config.num_classes,
@@ -228,37 +228,37 @@ def build_model(config: ConfigDict) -> Any:
 
 
 def eval_image_size(config: ConfigDict) -> int:
-  """Side of the images in evaluation."""
+  """Returns the side of the images in evaluation."""
   return config.eval_image_size or config.image_size
 
 
 def randaugment(config: ConfigDict) -> RandAugment:
-  """Operations on training images."""
+  """Returns the operations on training images."""
   return create(RandAugment, config.randaugment, "randaugment")
 
 
 def mixing(config: ConfigDict) -> Mixing:
-  """How pairs of training images are mixed."""
+  """Returns how pairs of training images are mixed."""
   return create(Mixing, config.mixing, "mixing")
 
 
 def hue_terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
-  """Settings of the hue terms; none where the hue loss is off."""
+  """Returns the settings of the hue terms; none where the hue loss is off."""
   return config.hue.terms.to_dict() if config.hue.enabled else {}
 
 
 def terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
-  """Settings of all terms."""
+  """Returns the settings of all terms."""
   return config.terms.to_dict() | hue_terms(config)
 
 
 def steps(config: ConfigDict, dataset: DatasetFacts, epochs: float) -> int:
-  """Steps that so many epochs take, rounded down."""
+  """Returns the steps that so many epochs take, rounded down."""
   return math.floor(epochs * steps_per_epoch(config, dataset))
 
 
 def steps_per_epoch(config: ConfigDict, dataset: DatasetFacts) -> float:
-  """Steps that one epoch takes: batches straddle epochs."""
+  """Returns the steps that one epoch takes: batches straddle epochs."""
   num_examples = dataset.num_examples(config.train_split)
   if config.train_per_class:  # a class that has fewer images is counted as if it had
     num_examples = min(num_examples, config.train_per_class * config.num_classes)
@@ -266,14 +266,14 @@ def steps_per_epoch(config: ConfigDict, dataset: DatasetFacts) -> float:
 
 
 def num_train_steps(config: ConfigDict, dataset: DatasetFacts) -> int:
-  """Length of the run."""
+  """Returns the length of the run in steps."""
   if config.num_train_steps >= 0:
     return config.num_train_steps
   return steps(config, dataset, config.num_epochs)
 
 
 def eval_steps(config: ConfigDict, dataset: DatasetFacts) -> frozenset[int]:
-  """Steps after which the validation split is evaluated: the last is among them."""
+  """Returns the steps after which validation takes place, the last among them."""
   if not config.validation_split:
     return frozenset()
   last = num_train_steps(config, dataset)

@@ -21,10 +21,10 @@ def initialize(environ: Mapping[str, str] = os.environ) -> None:
   than one task, where JAX finds the addresses itself.
 
   Args:
-    environ: environment variables.
+    environ: The environment variables.
 
   Raises:
-    InputError: an address without the two numbers, or numbers that are none.
+    InputError: If the address lacks the two numbers, or they are no numbers.
   """
   arguments = None
   if "JAX_COORDINATOR_ADDRESS" in environ:

@@ -18,13 +18,14 @@ def evaluate(
   batches: Batches,
   parallel: Parallel,
 ) -> dict[str, float]:
-  """Means over the examples of a split.
+  """Returns the means over the examples of a split.
 
   Args:
-    eval_step: mapped over devices.
-    state: replicated.
-    batches: of this process, of equal shape, with a mask that is 0 for padding.
-    parallel: the mapping.
+    eval_step: The step of evaluation, mapped over devices.
+    state: The replicated state.
+    batches: The batches of this process, of equal shape, with a mask that is 0 for
+      padding.
+    parallel: The mapping.
 
   Returns:
     Metric name → mean over all examples of all processes.
@@ -41,9 +42,9 @@ class Evaluator:
   """What a state is evaluated on, and what of that the result of a run tells.
 
   Attributes:
-    name: of the evaluation in reports: "validation", "test", or of an extra test.
-    batches: a function that begins the batches of the split.
-    told: metric → its name in the result; None for all that are measured.
+    name: The name in reports: "validation", "test", or that of an extra test.
+    batches: A function that begins the batches of the split.
+    told: Metric → its name in the result; None for all that are measured.
   """
 
   name: str
@@ -54,7 +55,7 @@ class Evaluator:
     """Yields name and value of what the result of a run tells.
 
     Args:
-      means: metric → mean, as of `evaluate`.
+      means: Metric → mean, from `evaluate`.
     """
     told = self.told
     if told is None:

@@ -111,7 +111,7 @@ def parse(arguments: list[str], flag_values: flags.FlagValues) -> list[str]:
     The command's name, and the arguments that are no flags.
 
   Raises:
-    InputError: A flag, a setting or a file cannot be used.
+    InputError: If a flag, a setting or a file cannot be used.
   """
   try:
     rest = flag_values(arguments)
@@ -186,7 +186,7 @@ for _type, _parser in _PARSERS.items():
 
 
 def _told(error, arguments):
-  """What an error of the flags or the configuration's file says, as an InputError."""
+  """Returns an error of the flags or the configuration's file as an InputError."""
   causes = list(_causes(error))
   for cause in reversed(causes):
     if isinstance(cause, InputError):
@@ -205,7 +205,7 @@ def _told(error, arguments):
 
 
 def _causes(error):
-  """An error, and those from which it was made, the first one last."""
+  """Returns an error, and those from which it was made, the first one last."""
   while error is not None:
     yield error
     inner = error.args[0] if error.args else None
@@ -214,14 +214,14 @@ def _causes(error):
 
 
 def _name(error):
-  """The setting's or the flag's name, of absl's error of its value."""
+  """Returns the setting's or the flag's name, of absl's error of its value."""
   name = str(error).removeprefix("flag --").partition("=")[0]
   setting = name.removeprefix(f"{_CONFIG}.")
   return setting if setting != name else f"--{name}"
 
 
 def _config_file(arguments):
-  """The value of --config, without what is after the colon."""
+  """Returns the value of --config, without what is after the colon."""
   for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
     flag, equals, value = argument.partition("=")
     if flag in (f"--{_CONFIG}", f"-{_CONFIG}"):
@@ -230,7 +230,7 @@ def _config_file(arguments):
 
 
 def _is_of_file(causes, file):
-  """Whether it was raised by the code of a file, or by calling it."""
+  """Returns whether the code of a file raised it, or calling it did."""
   if not os.path.isfile(file):
     return False
   frames = [

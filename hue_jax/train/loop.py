@@ -43,24 +43,24 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
   """Trains, or goes on with the run in the workdir, and evaluates the best state.
 
   Args:
-    config: of the fields of `configs/base.py`.
-    workdir: folder of checkpoints, TensorBoard files and the configuration.
+    config: A configuration with the fields of `configs/base.py`.
+    workdir: The folder of checkpoints, TensorBoard files and the configuration.
 
   Returns:
     The result: task, model, objective, step, test_top1, test_loss, seconds, ….
 
   Raises:
-    InputError: a setting or file that cannot be used, or a workdir in which another
-      run is at work.
-    TrainingDiverged: a loss or gradient that is not finite.
-    NotSaved: a checkpoint cannot be written.
-    Preempted: a signal to stop came, and the state is saved.
+    InputError: If a setting or file cannot be used, or another run is at work in the
+      workdir.
+    TrainingDiverged: If a loss or gradient is not finite.
+    NotSaved: If a checkpoint cannot be written.
+    Preempted: If a signal to stop came; the state is saved.
   """
   return train_run(set_up(config), workdir)
 
 
 def train_run(run: "Run", workdir: str) -> dict[str, Any]:
-  """As `train`, of a run that is set up."""
+  """Trains a run that is set up, as `train` does."""
   folder = folder_of(workdir)
   with holding(folder):
     record_config(folder, run.config, run.data.identities())
@@ -88,14 +88,14 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
   """Evaluates the best state of the run in the workdir on the test split.
 
   Args:
-    config: of the run.
-    workdir: of the run, which may be at work.
+    config: The configuration of the run.
+    workdir: The folder of the run, which may be at work.
 
   Returns:
     The result: task, model, objective, step, test_top1, test_loss, seconds, ….
 
   Raises:
-    InputError: a setting that cannot be used, or a workdir without a checkpoint.
+    InputError: If a setting cannot be used, or the workdir has no checkpoint.
   """
   folder = folder_of(workdir)
   if not (folder / "config.json").exists():
@@ -104,7 +104,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 
 def evaluate_run(run: "Run", workdir: str) -> dict[str, Any]:
-  """As `evaluate_workdir`, of a run that is set up."""
+  """Evaluates a run that is set up, as `evaluate_workdir` does."""
   folder = folder_of(workdir)
   check_config(folder, run.config, run.data.identities())
   with (
@@ -134,7 +134,7 @@ class Run:
   layer_pictures: LayerPictures
 
   def describe(self) -> str:
-    """The run as one line."""
+    """Returns the run as one line."""
     return (
       f"{self.config.dataset}  {model_label(self.config)}  "
       f"{self.objective.describe()}  {self.num_train_steps} steps of "
@@ -143,29 +143,29 @@ class Run:
     )
 
   def saves_at(self, step: int) -> bool:
-    """Whether a checkpoint is due after a step."""
+    """Returns whether a checkpoint is due after a step."""
     every = self.config.checkpoint_every_steps
     return step % every == 0 or step in self.eval_steps or step == self.num_train_steps
 
   def evaluator(self, name: str, told: Mapping[str, str] | None = None) -> Evaluator:
-    """What a state is evaluated on, by its name."""
+    """Returns what a state is evaluated on, by its name."""
     return Evaluator(name, functools.partial(self.data.eval_batches, name), told)
 
   def tests(self) -> tuple[Evaluator, ...]:
-    """What the best state is evaluated on."""
+    """Returns what the best state is evaluated on."""
     extra = (self.evaluator(name, {"top1": "top1"}) for name in self.data.extra_tests)
     return (self.evaluator("test"), *extra)
 
   def evaluate(
     self, evaluator: Evaluator, state: Any, watch: Watch | None = None, step: int = 0
   ) -> dict[str, float]:
-    """Means of a replicated state.
+    """Returns the means of a replicated state.
 
     Args:
-      evaluator: what it is evaluated on.
-      state: replicated.
-      watch: for a signal to stop.
-      step: of the state.
+      evaluator: What it is evaluated on.
+      state: The replicated state.
+      watch: The watch for a signal to stop.
+      step: The step of the state.
 
     Returns:
       Metric → mean over all examples.
@@ -181,14 +181,14 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   """Checks the configuration and builds what it names.
 
   Args:
-    config: of the fields of `configs/base.py`.
-    devices: to run on; all if None.
+    config: A configuration with the fields of `configs/base.py`.
+    devices: The devices to run on; all if None.
 
   Returns:
     The run, at step 0.
 
   Raises:
-    InputError: a setting that cannot be used.
+    InputError: If a setting cannot be used.
   """
   started = time.perf_counter()
   data = open_data(config)
@@ -241,11 +241,11 @@ def train_steps(
   checkpoint does not depend on when that was.
 
   Args:
-    run: what to do.
-    restored: from what to go on.
-    checkpoints: to save to.
-    report: to tell.
-    watch: for a signal to stop.
+    run: The run.
+    restored: What to go on from.
+    checkpoints: The checkpoints to save to.
+    report: The report to tell.
+    watch: The watch for a signal to stop.
   """
   first_step, last_step = int(restored.state.step), run.num_train_steps
   state = run.parallel.replicate(restored.state)
@@ -315,7 +315,7 @@ class _Measured:
     self._means = Means()
 
   def progress(self):
-    """What a checkpoint keeps, for the next report to be of all its steps."""
+    """Returns what a checkpoint keeps, for the next report to be of all its steps."""
     return {"since_last_report": self._means.sums()}
 
   def _read(self):
@@ -338,7 +338,7 @@ def _checkpoints(run, folder: epath.Path, **options):
 
 
 def _restored_or_transferred(checkpoints, run) -> tuple[Restored, str]:
-  """What to go on from, and where it comes from."""
+  """Returns what to go on from, and where it comes from."""
   restored, config = checkpoints.restore_last(run.initial_state), run.config
   state = restored.state
   if jax.process_count() > 1:
@@ -389,7 +389,7 @@ def _evaluate_best(run, checkpoints, report, watch) -> dict[str, Any]:
 
 
 def model_label(config: ConfigDict) -> str:
-  """The network and its options as text, as in `resnet18(stem=small, width=16)`."""
+  """Returns the network and its options, as in "resnet18(stem=small, width=16)"."""
   options = config.model_options.to_dict()
   text = ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
   return f"{config.model}({text})"

@@ -20,7 +20,7 @@ class Mixing:
 
   Attributes:
     mixup: The α of the Beta distribution of Mixup's shares; 0 for no Mixup.
-    cutmix: That of CutMix. Where both are set, a coin decides for each pair.
+    cutmix: The α of CutMix's. Where both are set, a coin decides for each pair.
     probability: The probability that a pair is mixed.
   """
 
@@ -76,7 +76,7 @@ def mix(
 
 
 def _draw(key, mixing, height, width):
-  """A pair's share, and the weight of the own image at every position."""
+  """Returns a pair's share, and the weight of the own image at every position."""
   whether, which, of_mixup, of_cutmix, corner = jax.random.split(key, 5)
   mixup = jnp.broadcast_to(_share(of_mixup, mixing.mixup), (height, width))
   cutmix = _outside_of_a_rectangle(
@@ -99,7 +99,7 @@ def _share(key, alpha):
 
 
 def _outside_of_a_rectangle(share, center, height, width):
-  """1 outside of a rectangle of area 1 − share about a center, 0 inside."""
+  """Returns 1 outside of a rectangle of area 1 − share about a center, 0 inside."""
   side = jnp.sqrt(1 - share)
 
   def inside(length, at):

@@ -77,7 +77,7 @@ class Network:
     """Returns the taps in the network's order, all if none is given.
 
     Raises:
-      InputError: A tap that the network lacks.
+      InputError: If the network lacks a tap.
     """
     for tap in taps:
       check_name(f"a tap of network {self.name}", tap, self.tap_shapes)
@@ -161,7 +161,8 @@ def load_network(
     The network.
 
   Raises:
-    InputError: Nothing of that name, or weights that cannot be read or do not fit.
+    InputError: If there is nothing of that name, or the weights cannot be read or do
+      not fit.
   """
   options = dict(options or {})
   kind = kind_of_source(name, setting)
@@ -189,7 +190,7 @@ def kind_of_source(name: str, setting: str) -> str:
     setting: The setting that has the name, for errors.
 
   Raises:
-    InputError: Nothing of that name is there.
+    InputError: If nothing of that name is there.
   """
   path = os.path.expanduser(name)
   if name in published_names():

@@ -137,7 +137,7 @@ def create_optimizer(
 
 
 def _scale_by_depth(layer_decay):
-  """Updates times layer_decay to the number of blocks that come after."""
+  """Multiplies updates by layer_decay to the number of blocks that come after."""
 
   def update(updates, state, params=None):
     del params

@@ -22,20 +22,20 @@ class Parallel(Protocol):
   """The four things that the loop asks of devices."""
 
   def replicate(self, tree: Any) -> Any:
-    """The host tree on every device."""
+    """Returns the host tree on every device."""
 
   def shard(self, batch: Any) -> Any:
-    """This process's part of the batch, cut over its devices."""
+    """Returns this process's part of the batch, cut over its devices."""
 
   def map(self, step: Callable, *, donate_state: bool = False) -> Callable:
-    """The step over all devices: (replicated state, sharded batch) → replicated."""
+    """Maps a step over all devices: (replicated state, sharded batch) → replicated."""
 
   def unreplicate(self, tree: Any) -> Any:
-    """One copy of a replicated tree, as arrays of this process."""
+    """Returns one copy of a replicated tree, as arrays of this process."""
 
 
 class PmapParallel:
-  """By `jax.pmap`: arrays carry a leading axis of devices."""
+  """The mapping by `jax.pmap`: arrays carry a leading axis of devices."""
 
   def __init__(self, devices: Sequence[jax.Device] | None = None):
     self._devices = devices
@@ -63,7 +63,7 @@ class PmapParallel:
 
 
 class ShardMapParallel:
-  """By `jax.jit` of `jax.shard_map` on a mesh of one axis: arrays are global."""
+  """The mapping by `jax.shard_map` on a mesh of one axis: arrays are global."""
 
   def __init__(self, devices: Sequence[jax.Device] | None = None):
     self.mesh = Mesh(np.asarray(devices or jax.devices()), (AXIS,))
@@ -99,7 +99,7 @@ class ShardMapParallel:
 
 
 class SingleDevice:
-  """By `jax.jit` alone, on JAX's default device; the step's `axis_name` is None."""
+  """`jax.jit` alone, on JAX's default device; the step's `axis_name` is None."""
 
   def replicate(self, tree):
     """See `Parallel`."""
@@ -124,11 +124,11 @@ FORMS = {"pmap": PmapParallel, "shard_map": ShardMapParallel}
 def create_parallel(
   form: str, devices: Sequence[jax.Device] | None = None
 ) -> PmapParallel | ShardMapParallel:
-  """The mapping by name.
+  """Returns the mapping of a name.
 
   Args:
     form: "pmap" or "shard_map".
-    devices: to map over; all if None.
+    devices: The devices to map over; all if None.
 
   Returns:
     The mapping.

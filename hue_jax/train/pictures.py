@@ -31,10 +31,11 @@ class LayerPictures:
     """Says what is drawn; images are read, and the network compiled, when first needed.
 
     Args:
-      read_images: the images of a split.
-      objective: a layer that its hue terms look at is colored in their hue plane.
-      pixel_mean: as in training.
-      pixel_std: as in training.
+      read_images: A function that reads the images of a split.
+      objective: The objective; a layer that its hue terms look at is colored in their
+        hue plane.
+      pixel_mean: The mean that `make_train_step` subtracts from pixels.
+      pixel_std: The standard deviation by which it divides them.
     """
     self._read_images = read_images
     self._images: dict[str, np.ndarray] = {}
@@ -59,11 +60,11 @@ class LayerPictures:
   def draw(
     self, state: TrainState, split: str
   ) -> UInt8[np.ndarray, "1 height width 3"]:
-    """The images of a split with their layers.
+    """Draws the images of a split with their layers.
 
     Args:
-      state: on one device; the state of its optimizer does not count.
-      split: of the data set.
+      state: The state on one device; that of its optimizer does not count.
+      split: The split of the data set.
 
     Returns:
       One picture, as TensorBoard takes it.
@@ -78,7 +79,7 @@ class LayerPictures:
 
 
 def _planes_of_terms(objective, learned):
-  """Tap → hue plane of the first term that gives the tap a target angle."""
+  """Returns tap → hue plane of the first term that gives it a target angle."""
   planes = {}
   for term in objective.terms:
     if hasattr(term, "plane") and term.tap not in planes:

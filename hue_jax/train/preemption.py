@@ -56,11 +56,11 @@ class Watch:
 
   @property
   def signal_name(self) -> str:
-    """As in "SIGTERM"."""
+    """The name of the signal, as in "SIGTERM"."""
     return signal.Signals(self._told or signal.SIGTERM).name
 
   def told_to_stop(self) -> bool:
-    """Whether to save and stop here; the same in every process.
+    """Returns whether to save and stop here; the same in every process.
 
     Every process must ask equally often, at the same places.
     """
@@ -70,10 +70,10 @@ class Watch:
     return self._told is not None
 
   def stopped(self, where: str) -> Preempted:
-    """The exception to raise when told to stop.
+    """Returns the exception to raise when told to stop.
 
     Args:
-      where: what was done and what is saved.
+      where: What was done and what is saved.
     """
     return Preempted(
       f"stopped by {self.signal_name} {where}; the same command goes on.",
@@ -84,8 +84,8 @@ class Watch:
     """Yields the items, and raises `Preempted` between them when told to stop.
 
     Args:
-      items: such as the batches of an evaluation.
-      where: as of `stopped`.
+      items: The items, such as the batches of an evaluation.
+      where: What was done and what is saved.
     """
     for item in items:
       if self.told_to_stop():

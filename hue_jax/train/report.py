@@ -38,7 +38,7 @@ class Means:
       self._averages[name] = average
 
   def sums(self) -> dict[str, tuple[Any, Any]]:
-    """What was added, as `add` takes it and JSON has it."""
+    """Returns what was added, as `add` takes it and JSON has it."""
     return {
       name: (average.total.tolist(), average.count.tolist())
       for name, average in self._averages.items()
@@ -77,7 +77,7 @@ class Report:
       num_train_steps: The steps that the run has.
 
     Raises:
-      NotReported: The files cannot be written, here or in what follows.
+      NotReported: If the files cannot be written, here or in what follows.
     """
     self._speaks = jax.process_index() == 0
     self._writer = _Writer(workdir) if self._speaks else None
@@ -240,7 +240,7 @@ class _Clock:
 
 
 def _summary(means):
-  """The metrics of one report as text, in the order in which they were measured."""
+  """Returns the metrics of one report as text, in the order of their measurement."""
   parts = [f"loss {means['loss']:.4f}"]
   for name, value in means.items():
     if name in ("top1", "top5", "mean_per_class"):

@@ -23,13 +23,13 @@ class TrainState(train_state.TrainState):
   are averages themselves, and are of use to the next step alone.
 
   Attributes:
-    step: steps that are done.
-    params: `{"network": …, "planes": …}`; planes has the two vectors of each hue
-      plane that is learned, by the name of its term.
-    opt_state: the optimizer's.
-    batch_stats: running statistics of batch norm.
-    ema: exponential moving average of `weights`, or empty.
-    memory: what terms of the objective keep from batch to batch, or empty.
+    step: The steps that are done.
+    params: The tree `{"network": …, "planes": …}`; planes has the two vectors of each
+      hue plane that is learned, by the name of its term.
+    opt_state: The state of the optimizer.
+    batch_stats: The running statistics of batch norm.
+    ema: The exponential moving average of `weights`, or empty.
+    memory: What terms of the objective keep from batch to batch, or empty.
   """
 
   step: Any
@@ -39,7 +39,7 @@ class TrainState(train_state.TrainState):
   memory: Any
 
   def arrays(self) -> dict[str, Any]:
-    """The fields that are data, by name."""
+    """Returns the fields that are data, by name."""
     return {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
@@ -47,17 +47,17 @@ class TrainState(train_state.TrainState):
     }
 
   def weights(self) -> dict[str, Any]:
-    """The fields of which a moving average is kept, by name."""
+    """Returns the fields of which a moving average is kept, by name."""
     return {"params": self.params, "batch_stats": self.batch_stats}
 
   def averaged(self, decay: Float[Array, ""] | float) -> "TrainState":
-    """The state with the present weights in its moving average, if it has one.
+    """Returns the state with its present weights in its moving average, if it has one.
 
     average ← d · average + (1 − d) · weights, where d after t steps is
     `moving_average_decay(decay, t)`.
 
     Args:
-      decay: of the average in the long run.
+      decay: The decay of the average in the long run.
 
     Returns:
       The state.
@@ -68,7 +68,7 @@ class TrainState(train_state.TrainState):
     return self.replace(ema=optax.incremental_update(self.weights(), self.ema, share))
 
   def evaluated(self) -> tuple[Any, Any]:
-    """(params, batch_stats) that evaluation uses: the average, where there is one."""
+    """Returns (params, batch_stats) for evaluation: the average, where there is one."""
     weights = self.ema or self.weights()
     return weights["params"], weights["batch_stats"]
 
@@ -76,7 +76,7 @@ class TrainState(train_state.TrainState):
 def moving_average_decay(
   decay: Float[Array, ""] | float, step: Int[Array, ""] | int
 ) -> Float[Array, ""]:
-  """min(decay, t / (9 + t)): the decay of a moving average, risen with the steps.
+  """Returns min(decay, t / (9 + t)), a moving average's decay risen with the steps.
 
   While the decay rises, the initial weights have a share of 1 / C(t + 9, 9) in the
   average after t steps (0.1, 0.02, 0.005, …), whatever the decay: the average of a
@@ -85,8 +85,8 @@ def moving_average_decay(
   Source: `tf.train.ExponentialMovingAverage`, whose `num_updates` are the steps before.
 
   Args:
-    decay: in the long run, from 0 to below 1.
-    step: t, steps that are done, from 1 on.
+    decay: The decay in the long run, from 0 to below 1.
+    step: The steps t that are done, from 1 on.
 
   Returns:
     The decay at the step.
@@ -104,16 +104,16 @@ def create_state(
   ema: bool = False,
   abstract: bool = False,
 ) -> TrainState:
-  """The state at step 0, a function of its arguments alone.
+  """Returns the state at step 0, a function of the arguments alone.
 
   Args:
-    model: a network of `hue_jax.models.create_model`.
-    objective: whose learned planes become parameters.
-    optimizer: an Optax transformation.
-    image_shape: (height, width, channels).
-    seed: of the initial weights and learned planes.
-    ema: whether to keep a moving average.
-    abstract: shapes and types alone, for compilation ahead of time.
+    model: A network of `hue_jax.models.create_model`.
+    objective: The objective whose learned planes become parameters.
+    optimizer: An Optax transformation.
+    image_shape: The (height, width, channels) of the images.
+    seed: The seed of the initial weights and learned planes.
+    ema: Whether to keep a moving average.
+    abstract: Whether to make shapes and types alone, for compilation ahead of time.
 
   Returns:
     The state.
@@ -139,15 +139,15 @@ def state_of(
   seed: Int[Array, ""] | int,
   ema: bool = False,
 ) -> TrainState:
-  """The state at step 0 of a network that has its initial variables.
+  """Returns the state at step 0 of a network that has its initial variables.
 
   Args:
-    model: the network.
-    objective: as in `create_state`.
-    optimizer: likewise.
-    variables: of `model.init`, taps included.
-    seed: of the learned planes.
-    ema: whether to keep a moving average.
+    model: The network.
+    objective: The objective whose learned planes become parameters.
+    optimizer: An Optax transformation.
+    variables: The variables that `model.init` returns, taps included.
+    seed: The seed of the learned planes.
+    ema: Whether to keep a moving average.
 
   Returns:
     The state.
@@ -175,7 +175,7 @@ def state_of(
 
 
 def quick_to_compile():
-  """Options that spare XLA's CPU compiler the random numbers of every layer.
+  """Returns options that spare XLA's CPU compiler the random numbers of every layer.
 
   To optimize them costs many times the seconds that it saves (measured for a small
   ResNet: 10.6 s against 1.3 s).

@@ -39,20 +39,21 @@ def make_train_step(
   erase_probability: int | float = 0.0,
   axis_name: str | None = None,
 ) -> Step:
-  """A step of gradient descent on the objective.
+  """Returns a step of gradient descent on the objective.
 
   Args:
-    objective: what is minimized, as a mean over the whole batch.
-    pixel_mean: subtracted from pixels in [0, 1], one value a channel or one for all.
-    pixel_std: by which the difference is divided.
-    seed: of the networks' own randomness, folded with the step.
-    ema_decay: of the moving average, if the state has one.
-    mixing: of images in pairs, by Mixup and CutMix; none if None.
-    erase_probability: of random erasing, before that.
-    axis_name: the mapped axis, None for a single device.
+    objective: What is minimized, as a mean over the whole batch.
+    pixel_mean: What is subtracted from pixels in [0, 1], one value a channel or one
+      for all.
+    pixel_std: What the difference is divided by.
+    seed: The seed of the networks' own randomness, folded with the step.
+    ema_decay: The decay of the moving average, if the state has one.
+    mixing: How images are mixed in pairs, by Mixup and CutMix; not at all if None.
+    erase_probability: The probability of random erasing, which comes before that.
+    axis_name: The mapped axis; None for a single device.
 
   Returns:
-    (state, batch) → (state, sums over all devices of what was measured).
+    A function (state, batch) → (state, sums over all devices of what was measured).
   """
 
   def train_step(state, batch):
@@ -111,7 +112,7 @@ def make_train_step(
 
 
 def _augmented(images, labels, *, key, first, mixing, erase_probability):
-  """Images erased and mixed as the step and their places in the whole batch say."""
+  """Erases and mixes images as the step and their places in the whole batch say."""
   mixed = None
   if erase_probability:
     erasing_key = jax.random.fold_in(key, _ERASING)
@@ -129,16 +130,16 @@ def make_eval_step(
   pixel_std: tuple[float, ...],
   axis_name: str | None = None,
 ) -> Callable[[TrainState, Mapping[str, Array]], Sums]:
-  """A step of evaluation, in which each example counts by its mask.
+  """Returns a step of evaluation, in which each example counts by its mask.
 
   Args:
-    objective: measures the batch.
-    pixel_mean: as in training.
-    pixel_std: as in training.
-    axis_name: the mapped axis, None for a single device.
+    objective: The objective, which measures the batch.
+    pixel_mean: What is subtracted from pixels in [0, 1].
+    pixel_std: What the difference is divided by.
+    axis_name: The mapped axis; None for a single device.
 
   Returns:
-    (state, batch) → sums over all devices of what was measured.
+    A function (state, batch) → sums over all devices of what was measured.
   """
 
   def eval_step(state, batch):
@@ -177,13 +178,13 @@ def make_eval_step(
 
 
 def _means(evaluated, batch, num_classes):
-  """Of all that the objective measures."""
+  """Yields the sums of all that the objective measures."""
   del batch, num_classes
   yield from _sum_examples(evaluated.measured).items()
 
 
 def _accuracy(evaluated, batch, num_classes):
-  """Where an image has several right classes; and of each class, as vectors."""
+  """Yields top1, where images have several right classes, and the sums by class."""
   right = evaluated.measured["top1"]
   if "label_set" in batch:
     right = _of_label_set(right.weights, evaluated.scores, batch["label_set"])
@@ -199,7 +200,7 @@ _EVALUATORS = (_means, _accuracy)
 
 
 def _of_label_set(weights, scores, label_set):
-  """Right is a prediction among the classes of the image, if it has any."""
+  """Returns whether predictions are among the classes of their images, if any."""
   chosen = jnp.argmax(scores, axis=-1, keepdims=True)
   right = jnp.take_along_axis(label_set, chosen, axis=-1)[:, 0].astype(jnp.float32)
   return Measured(right, weights * label_set.any(axis=-1))
@@ -210,15 +211,15 @@ def normalize(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> Float[Array, "batch height width channels"]:
-  """(pixel / 255 − mean) / std.
+  """Returns (pixel / 255 − mean) / std.
 
   Args:
-    images: pixels as stored.
-    mean: one value a channel, or one for all.
-    std: likewise.
+    images: The pixels as stored.
+    mean: The mean, one value a channel or one for all.
+    std: The standard deviation, one value a channel or one for all.
 
   Returns:
-    Float32 images.
+    The images in float32.
   """
   pixels = images.astype(jnp.float32) / 255
   return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)

@@ -68,7 +68,7 @@ def transfer(
     The state and what it took.
 
   Raises:
-    InputError: A source that cannot be read, or of which nothing fits.
+    InputError: If the source cannot be read, or nothing of it fits.
   """
   found = _load(source, model, model_name, image_size)
   ours = {"params": state.params["network"], "batch_stats": state.batch_stats}
@@ -120,7 +120,7 @@ def _load(source, model, model_name, image_size) -> Mapping[str, Any]:
 
 
 def _read_file(path, model, image_size):
-  """PyTorch weights, whatever the number of classes of their head."""
+  """Returns PyTorch weights, whatever the number of classes of their head."""
   state_dict = read_state_dict(path)
   heads = {len(array) for name, array in state_dict.items() if _is_head_bias(name)}
   for num_classes in (*sorted(heads), model.num_classes):

@@ -39,7 +39,7 @@ _NOT_OF_THE_RUN = (
 
 
 def folder_of(workdir: str | os.PathLike) -> epath.Path:
-  """The absolute path of a workdir."""
+  """Returns the absolute path of a workdir."""
   return epath.Path(workdir).expanduser().resolve()
 
 
@@ -55,10 +55,10 @@ def holding(workdir: epath.Path) -> Iterator[None]:
   there two runs in one workdir are not noticed.
 
   Args:
-    workdir: of the run.
+    workdir: The folder of the run.
 
   Raises:
-    InputError: another run holds it, or it cannot be written.
+    InputError: If another run holds it, or it cannot be written.
   """
   with contextlib.ExitStack() as stack:
     _in_first_process(lambda: _hold(workdir, stack))
@@ -123,12 +123,12 @@ def record_config(
   """Writes the configuration into the workdir, or checks that it is the one there.
 
   Args:
-    workdir: of this run.
-    config: of this run.
-    data: data set → what identifies its content.
+    workdir: The folder of this run.
+    config: The configuration of this run.
+    data: Data set → what identifies its content.
 
   Raises:
-    InputError: the workdir holds a run of another configuration or of other data.
+    InputError: If the workdir holds a run of another configuration or of other data.
   """
 
   def record():
@@ -146,9 +146,9 @@ def check_config(
   """Raises an InputError unless a workdir is new, or of this configuration and data.
 
   Args:
-    workdir: of a run.
-    config: of this run.
-    data: data set → what identifies its content.
+    workdir: The folder of a run.
+    config: The configuration of this run.
+    data: Data set → what identifies its content.
 
   Returns:
     The data with which the run in the workdir began, as far as it is known.
@@ -168,16 +168,16 @@ def check_config(
 
 
 def read_config(workdir: epath.Path) -> ConfigDict:
-  """The configuration that lies beside the checkpoints.
+  """Returns the configuration that lies beside the checkpoints.
 
   Args:
-    workdir: of a run.
+    workdir: The folder of a run.
 
   Returns:
     The configuration.
 
   Raises:
-    InputError: the workdir holds no run, or its configuration cannot be read.
+    InputError: If the workdir holds no run, or its configuration cannot be read.
   """
   path = workdir / _CONFIG
   if not path.exists():
@@ -216,10 +216,10 @@ class Evaluations:
     """Reads what is there.
 
     Args:
-      workdir: of the run.
+      workdir: The folder of the run.
 
     Raises:
-      InputError: the file of the evaluations cannot be read.
+      InputError: If the file of the evaluations cannot be read.
     """
     self._path = workdir / _EVALUATIONS
     self._means: dict[str, dict[str, float]] = {}
@@ -230,15 +230,15 @@ class Evaluations:
     """Adds an evaluation; the file has all of them, or all but this.
 
     Args:
-      step: of the state.
-      means: of the validation split.
+      step: The step of the state.
+      means: Metric → mean over the validation split.
     """
     self._means[str(step)] = dict(means)
     if jax.process_index() == 0:
       _write(self._path, self._means)
 
   def of_step(self, step: int) -> Mapping[str, float] | None:
-    """The means at a step; None where it was not evaluated."""
+    """Returns the means at a step; None where it was not evaluated."""
     return self._means.get(str(step))
 
 
