@@ -75,7 +75,7 @@ class Dataset:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
   def num_examples(self, split: str) -> int:
-    """The number of examples of a split expression, which may be 0."""
+    """Returns the number of examples of a split expression, which may be 0."""
     self.check_split(split)
     return self.builder.info.splits[split].num_examples
 
@@ -128,14 +128,14 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
 
 
 def default_data_dir() -> str:
-  """The folder that TFDS itself would use."""
+  """Returns the folder that TFDS itself would use."""
   return os.path.expanduser(
     os.environ.get("TFDS_DATA_DIR") or str(tfds.core.constants.DATA_DIR)
   )
 
 
 def registered_names() -> list[str]:
-  """The data sets that TFDS itself can make."""
+  """Returns the names of the data sets that TFDS itself can make."""
   # Listing what its community added would ask the network.
   return tfds.list_builders(with_community_datasets=False)
 
@@ -175,7 +175,7 @@ def _not_found(name: str, data_dir: str) -> str:
 
 
 def _by_hand(base: str, data_dir: str) -> str:
-  """What a person has to fetch first, as TFDS cannot."""
+  """Returns what a person has to fetch first, as TFDS cannot."""
   downloads = os.path.join(data_dir, "downloads", "manual")
   if base == "imagenet2012":
     return (
@@ -191,7 +191,7 @@ def _by_hand(base: str, data_dir: str) -> str:
 
 
 def _prepared_names(data_dir: str) -> list[str]:
-  """What is prepared, as name/version or name/config/version."""
+  """Returns what is prepared, as name/version or name/config/version."""
   root = epath.Path(data_dir)
   if not root.exists():
     return []
@@ -222,7 +222,7 @@ def _find_keys(name: str, features: tfds.features.FeatureConnector, supervised):
 
 
 def _find_label_set(features, supervised) -> str | None:
-  """The supervised label, where it is a sequence of classes."""
+  """Returns the key of the supervised label, where it is a sequence of classes."""
   if not supervised or not isinstance(features, tfds.features.FeaturesDict):
     return None
   feature = dict(features).get(supervised[-1])

@@ -32,18 +32,18 @@ def read_elpv(
   """Reads the photographs, cut into splits by class and type of module.
 
   Args:
-    folder: Holds labels.csv and the images that it names; None for that of the
-      package elpv-dataset.
+    folder: The folder with labels.csv and the images that it names; None for that of
+      the package elpv-dataset.
     test_fraction: The part of each class, of either type, that becomes 'test'; the
       authors use a quarter.
-    seed: Determines the split.
+    seed: The seed of the split.
 
   Returns:
     The photographs, gray, with splits 'train' and 'test', and one class for each of
     the four probabilities of a defect.
 
   Raises:
-    InputError: If the package is not installed, or the folder is not that.
+    InputError: If the package is not installed, or the folder is not such a one.
   """
   check_integer("seed", seed, at_least=0, at_most=MAX_SEED)
   check_number("test_fraction", test_fraction, above=0, below=1)

@@ -39,7 +39,7 @@ def train_image(contents, decoder, uniforms, *, crop, size, channels, shape):
     shape: The (height, width, channels) that all images have; None where they vary.
 
   Returns:
-    uint8 [size, size, channels].
+    The image, uint8 [size, size, channels].
   """
   if crop == "random_resized":
     image = random_resized_crop(contents, decoder, tf.reshape(uniforms, [-1, 4]), size)
@@ -50,16 +50,16 @@ def train_image(contents, decoder, uniforms, *, crop, size, channels, shape):
 
 
 def num_uniforms(crop: str) -> int:
-  """How many random numbers `train_image` takes."""
+  """Returns how many random numbers `train_image` takes."""
   return 4 * _CROP_ATTEMPTS if crop == "random_resized" else 0
 
 
 def eval_image(
   contents, decoder, *, crop, size, channels, shape, crop_ratio=EVAL_CROP_RATIO
 ):
-  """Decodes one image as it is for evaluation.
+  """Decodes one image for evaluation, at the size of the batch.
 
-  Arguments are those of `train_image`, and the `ratio` of `central_crop`.
+  The arguments are those of `train_image`, and the `ratio` of `central_crop`.
   """
   if crop == "random_resized":
     image = to_channels(decode(contents, decoder), channels)
@@ -73,12 +73,12 @@ def shift(image, uniforms, padding: int):
   """Moves an image over a frame of zeros.
 
   Args:
-    image: uint8 [height, width, channels].
+    image: The image, uint8 [height, width, channels].
     uniforms: Random numbers in [0, 1), [2]: how far down, and to the right.
     padding: The width of the frame; the image moves by up to this much.
 
   Returns:
-    uint8 [height, width, channels].
+    The moved image, uint8 [height, width, channels].
   """
   corner = _integer_below(2 * padding + 1, uniforms)
   padded = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]])
@@ -106,7 +106,7 @@ def random_resized_crop(contents, decoder, uniforms, size: int):
     size: The side of the result in pixels.
 
   Returns:
-    uint8 [size, size, channels of the image].
+    The square, uint8 [size, size, channels of the image].
   """
 
   def from_jpeg():
@@ -144,11 +144,11 @@ def decode_jpeg_window(contents, size, window):
 
   Args:
     contents: The encoded image, a scalar string.
-    size: Its (height, width).
+    size: The (height, width) of the image.
     window: The rectangle, [top, left, height, width].
 
   Returns:
-    uint8 [height, width, channels of the image].
+    The rectangle's pixels, uint8 [height, width, channels of the image].
   """
   height, width = size
   top = tf.maximum(window[0] - _JPEG_MARGIN, 0)
@@ -182,7 +182,7 @@ def resize_whole(contents, decoder, size: int, channels: int, shape):
 
 
 def resize(image, height: int, width: int):
-  """Resizes by bicubic interpolation, smoothed first where that makes it smaller."""
+  """Resizes an image by bicubic interpolation, smoothed where it becomes smaller."""
   shape = tf.cast(tf.shape(image)[:2], tf.float32)
   return _resample(image, [height, width], [height, width] / shape, tf.zeros([2]))
 
@@ -191,7 +191,7 @@ def decode(contents, decoder):
   """Decodes an image as `pictures.decode` does, on a white ground.
 
   Returns:
-    uint8 [height, width, 1 or 3].
+    The image, uint8 [height, width, 1 or 3].
   """
   contents = tf.convert_to_tensor(contents)  # NumPy would cut off zeros at its end.
   decoders = {
@@ -215,10 +215,10 @@ def decoder_of(contents: bytes) -> int:
 
 
 def to_channels(image, channels: int):
-  """Repeats gray, or converts RGB to gray.
+  """Repeats the channel of a gray image, or converts an RGB image to gray.
 
   Args:
-    image: uint8 [height, width, 1 or 3].
+    image: The image, uint8 [height, width, 1 or 3].
     channels: The channels of the result, 1 or 3.
   """
   is_gray = tf.equal(tf.shape(image)[2], 1)
@@ -242,7 +242,7 @@ def _resample(image, size, scale, translation):
   height, width = size
 
   def down(pixels, length, axis):
-    """From [n, across, channels] to [length, across, channels]."""
+    """Resamples [n, across, channels] to [length, across, channels]."""
     shape = tf.shape(pixels)
     rows = tf.raw_ops.ScaleAndTranslate(
       # A whole row is one pixel of many channels.
@@ -270,7 +270,7 @@ def _between(low: float, high: float, uniforms):
 
 
 def _integer_below(limit, uniforms):
-  """Integers from 0 to `limit` - 1; float32 rounding must not reach `limit`."""
+  """Returns integers from 0 to `limit` - 1; float32 rounding must not exceed it."""
   limit = tf.convert_to_tensor(limit)
   drawn = tf.cast(uniforms * tf.cast(limit, tf.float32), tf.int32)
   return tf.minimum(drawn, limit - 1)

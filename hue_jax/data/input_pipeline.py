@@ -54,22 +54,22 @@ def train_batches(
     split: A split expression, such as 'train[:90%]'.
     batch_size: The examples of a step over all processes; it may exceed the split.
     image_size: The side of the images in pixels.
-    seed: Determines order and augmentation.
+    seed: The seed of the order and the augmentation.
     start_step: The step of the first batch; those before it are not read.
     crop: 'random_resized' cuts out a random rectangle and resizes it, 'pad' resizes
       the image and moves it over a frame of zeros, 'none' resizes it.
-    padding: For 'pad', the width of the frame in pixels.
+    padding: The width of the frame in pixels, for 'pad'.
     flip: Whether to mirror half of the images.
-    randaugment: Operations on each image before it is moved and mirrored.
+    randaugment: The operations on each image before it is moved and mirrored.
     repeats: How often an example stands in the stream, augmented anew each time: two
       examples alternate so often before the next two.
-    channels: 1 or 3; None is what the data set has.
+    channels: The channels of the images, 1 or 3; None for those of the data set.
     indices: The examples that make up an epoch, by their indices in the split; all
       if None.
-    process_index: Which process this is.
-    process_count: How many processes share each batch.
-    num_threads: Threads that decode; None lets TensorFlow choose.
-    prefetch: Batches made ahead.
+    process_index: The number of this process, from 0.
+    process_count: The number of processes that share each batch.
+    num_threads: The number of threads that decode; None lets TensorFlow choose.
+    prefetch: The number of batches made ahead.
 
   Returns:
     An iterator of {'image': uint8 [local_batch, image_size, image_size, channels],
@@ -77,7 +77,7 @@ def train_batches(
     process k has rows k * local_batch up to (k + 1) * local_batch of the batch.
 
   Raises:
-    InputError: For an argument out of its range; later, for a damaged record.
+    InputError: If an argument is out of its range; later, if a record is damaged.
   """
   check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
   check_integer("start_step", start_step, at_least=0)
@@ -158,26 +158,26 @@ def eval_batches(
     split: A split expression.
     batch_size: The examples of a step over all processes.
     image_size: The side of the images in pixels.
-    crop: What training uses: for 'random_resized', the shorter side is resized to
+    crop: The crop of training: for 'random_resized', the shorter side is resized to
       image_size / crop_ratio and the central square is cut out; for 'pad' and 'none',
       the image is resized.
     crop_ratio: The side of that square, over the shorter side; above 0, at most 1.
-    channels: 1 or 3; None is what the data set has.
+    channels: The channels of the images, 1 or 3; None for those of the data set.
     indices: The examples to read instead, by their indices in the split, in this
       order.
-    process_index: Which process this is.
-    process_count: How many processes share each batch.
+    process_index: The number of this process, from 0.
+    process_count: The number of processes that share each batch.
 
   Returns:
     An iterator of the batches of `train_batches` with two more entries: 'mask',
     float32 [local_batch], is 1 for an example and 0 for padding; 'index', int32
-    [local_batch], is the example's index in the split and -1 for padding; and, of a
-    data set whose images have several right classes, 'label_set', uint8 [local_batch,
-    num_classes], is 1 for these. All
-    processes get equally many batches, and zeros pad the last.
+    [local_batch], is the example's index in the split and -1 for padding. A data set
+    whose images have several right classes adds 'label_set', uint8 [local_batch,
+    num_classes], which is 1 for these. All processes get equally many batches, and
+    zeros pad the last.
 
   Raises:
-    InputError: For an argument out of its range; later, for a damaged record.
+    InputError: If an argument is out of its range; later, if a record is damaged.
   """
   check_number("crop_ratio", crop_ratio, above=0, at_most=1)
   _check_sizes(dataset, split, batch_size, image_size, crop, channels)
@@ -226,7 +226,7 @@ def eval_batches(
 
 
 def _with_label_set(batch: Batch) -> Batch:
-  """The label and its set, which come from the loader as one row."""
+  """Separates the label and its set, which come from the loader as one row."""
   rows = batch["label"]
   return batch | {"label": rows[:, 0], "label_set": rows[:, 1:].astype(np.uint8)}
 

@@ -22,10 +22,10 @@ class Loader:
   Attributes:
     dataset: The data set.
     source: The records of the split.
-    examples_of: For a step, the indices of its examples in the split, [n], and random
-      numbers for each, float32 [n, num_uniforms].
-    image_of: For an encoded image, its decoder (`images.decoder_of`) and its random
-      numbers, the image: a TensorFlow graph.
+    examples_of: A function that returns, for a step, the indices of its examples in
+      the split, [n], and random numbers for each, float32 [n, num_uniforms].
+    image_of: A TensorFlow graph that makes the image of an encoded one, its decoder
+      (`images.decoder_of`) and its random numbers.
   """
 
   dataset: Dataset
@@ -49,11 +49,11 @@ class Loader:
     Args:
       steps: The steps; each but the last has `local_batch` examples.
       local_batch: The size of a batch.
-      num_threads: Threads that decode; None lets TensorFlow choose.
-      prefetch: Batches made ahead.
+      num_threads: The number of threads that decode; None lets TensorFlow choose.
+      prefetch: The number of batches made ahead.
 
     Raises:
-      InputError: For a damaged record, image or label, when its step is reached.
+      InputError: If a record, image or label is damaged, when its step is reached.
     """
     # Examples that look plain, and which their plain decoder does not read.
     not_plain: set[int] = set()
@@ -149,10 +149,10 @@ class Loader:
     """Finds what a step failed on, by decoding its records one at a time.
 
     Returns:
-      Examples that look plain and can be decoded by the decoder for any image alone.
+      The examples that look plain, but that the decoder for any image alone can decode.
 
     Raises:
-      InputError: For a record or an image that cannot be read.
+      InputError: If a record or an image cannot be read.
     """
     if step in read_errors:
       raise read_errors[step]

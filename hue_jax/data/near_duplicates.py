@@ -14,13 +14,14 @@ _ROWS_AT_ONCE = 1024
 
 
 def perceptual_hash(picture: Image.Image) -> np.uint64:
-  """64 bits that say how a picture looks from afar, in gray.
+  """Returns 64 bits that say how a picture looks from afar, in gray.
 
-  The signs of the 8 × 8 lowest frequencies of the cosine transform of the picture at
-  32 × 32 pixels, about their median. Size, color and sharpness hardly change them.
+  They are the signs of the 8 × 8 lowest frequencies of the cosine transform of the
+  picture at 32 × 32 pixels, about their median. Size, color and sharpness hardly change
+  them.
 
   Args:
-    picture: Any picture without transparency.
+    picture: A picture without transparency.
 
   Returns:
     The hash.
@@ -32,11 +33,11 @@ def perceptual_hash(picture: Image.Image) -> np.uint64:
 
 
 def num_alike(code: np.uint64, others: Sequence[np.uint64] | np.ndarray) -> int:
-  """How many pictures look like one.
+  """Counts the pictures that look like one.
 
   Args:
-    code: Its hash.
-    others: Theirs.
+    code: The hash of the one.
+    others: The hashes of the pictures.
 
   Returns:
     Their number.
@@ -49,7 +50,7 @@ def clusters(hashes: np.ndarray) -> np.ndarray:
   """Groups pictures of which each looks like another of its group.
 
   Args:
-    hashes: Of `perceptual_hash`, uint64 [num_pictures].
+    hashes: The hashes by `perceptual_hash`, uint64 [num_pictures].
 
   Returns:
     The number of each picture's group, from 0, [num_pictures].
@@ -78,7 +79,7 @@ def hold_out_clusters(
     labels: The class of each example, [num_examples].
     groups: The group of each example, [num_examples].
     fraction: The part of each class to hold out.
-    seed: Determines the order.
+    seed: The seed of the order.
 
   Returns:
     The indices that stay and the indices held out, both in ascending order.

@@ -53,19 +53,19 @@ def read_openclipart(
   of figures would be most of some categories.
 
   Args:
-    folder: Holds CATEGORY/…/*.png.
-    per_class: Pictures drawn of a category, at most.
-    least_per_class: Categories with fewer pictures are left out.
-    size: The longer side of the pictures, at most.
+    folder: The folder with CATEGORY/…/*.png.
+    per_class: The largest number of pictures drawn of a category.
+    least_per_class: The least number; categories with fewer pictures are left out.
+    size: The largest length of the longer side of the pictures in pixels.
     test_fraction: The part of each class that becomes 'test'.
-    seed: Determines which pictures are drawn, and the split.
+    seed: The seed of the drawing and the split.
     background: What transparent parts show.
 
   Returns:
     The pictures in color, with splits 'train' and 'test'.
 
   Raises:
-    InputError: If the folder has no such pictures, or for an argument out of range.
+    InputError: If the folder has no such pictures, or an argument is out of range.
   """
   check_integer("per_class", per_class, at_least=1)
   check_integer("least_per_class", least_per_class, at_least=1)
@@ -117,7 +117,7 @@ def _files_by_category(folder: str) -> dict[str, list[str]]:
 def _readable(
   paths, most: int, size: int, background, skipped, progress
 ) -> Iterator[tuple[bytes, np.uint64]]:
-  """Encoded pictures and their hashes, until there are enough."""
+  """Yields encoded pictures and their hashes, until there are enough."""
   codes: list[np.uint64] = []
   for path in paths:
     if len(codes) == most:
@@ -138,7 +138,7 @@ def _readable(
 
 
 class _Unusable(Exception):
-  """Why a file is passed over."""
+  """A file that is passed over, and why."""
 
 
 def _on_ground(path: str, size: int, background: Sequence[int] = WHITE) -> Image.Image:

@@ -11,8 +11,8 @@ class ShuffledOrder:
   Positions e * N up to (e + 1) * N are epoch e: a permutation of the N examples.
 
   Args:
-    num_examples: The examples of an epoch, N.
-    seed: From 0 to 2**64 - 1.
+    num_examples: The number of examples of an epoch, N.
+    seed: The seed, from 0 to 2**64 - 1.
   """
 
   def __init__(self, num_examples: int, seed: int):

@@ -40,11 +40,11 @@ def augment(settings: RandAugment, image, uniforms):
 
   Args:
     settings: What is done, and how much.
-    image: uint8 [height, width, 1 or 3].
+    image: The image, uint8 [height, width, 1 or 3].
     uniforms: Random numbers in [0, 1), [settings.num_uniforms].
 
   Returns:
-    uint8 [height, width, channels].
+    The image, uint8 [height, width, channels].
   """
   shape = image.shape
   for index in range(settings.num_ops):
@@ -78,16 +78,16 @@ OPERATIONS = (
 
 
 def operation(name: str, image, strength, signed):
-  """One operation by its name.
+  """Does one operation, by its name.
 
   Args:
-    name: One of `OPERATIONS`.
-    image: uint8 [height, width, 1 or 3].
-    strength: m, 0 to 1.
-    signed: m or −m.
+    name: The name, one of `OPERATIONS`.
+    image: The image, uint8 [height, width, 1 or 3].
+    strength: The strength m, from 0 to 1.
+    signed: The strength with its sign, m or −m.
 
   Returns:
-    uint8 [height, width, channels].
+    The image, uint8 [height, width, channels].
   """
   height, width = image.shape[:2]
   if name == "identity":
@@ -204,7 +204,7 @@ def _blend(other, image, factor):
 
 
 def _gray(image):
-  """ITU-R 601-2 luma, in every channel."""
+  """Returns the ITU-R 601-2 luma, in every channel."""
   if image.shape[-1] == 1:
     return image
   weights = tf.constant([19595, 38470, 7471], tf.int32)

@@ -55,8 +55,8 @@ def load_or_build(folder: str, paths: Sequence[str]) -> dict[str, np.ndarray]:
     paths: The files.
 
   Returns:
-    For each path, the offset of each record and, last, the size of the file,
-    [num_records + 1].
+    Path → the offset of each record and, last, the size of the file, [num_records +
+    1].
 
   Raises:
     RecordDamageError: If a file is missing, truncated or has a damaged header.
@@ -97,7 +97,7 @@ def open_file(path: str) -> Iterator[ReadAt]:
 
 
 def is_local(path: str) -> bool:
-  """Whether a path is of this machine's file system, not a URL like gs://…"""
+  """Returns whether a path is on this machine's file system, not a URL (gs://…)."""
   return "://" not in path and not path.startswith("/cns/")
 
 
@@ -112,7 +112,7 @@ def check_header(header: bytes) -> int:
 
 
 def masked_crc(data: bytes) -> int:
-  """The CRC32C of `data`, masked as tfrecord files do."""
+  """Returns the CRC32C of `data`, masked as tfrecord files do."""
   crc = google_crc32c.value(data)
   return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -124,7 +124,7 @@ class _Entry:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-  """The size and modification time of a file: what an index entry is valid for."""
+  """Returns a file's size and modification time: what an index entry is valid for."""
   try:
     if is_local(path):
       status = os.stat(path)
@@ -166,7 +166,7 @@ def _load(folder: str) -> Mapping[str, _Entry]:
 
 
 def _save(folder: str, entries: Mapping[str, _Entry]) -> None:
-  """Keeps the index, if the folder can be written; renamed so that none is partial."""
+  """Keeps the index, if the folder can be written; a rename leaves none partial."""
   path = epath.Path(folder) / INDEX_FILE
   # Remote file systems have errors of their own for "read-only".
   with contextlib.suppress(Exception), replacing(path) as file:

@@ -25,14 +25,14 @@ def class_balanced_sample(
   Args:
     dataset: The data set.
     split: A split expression, such as 'test'.
-    per_class: Examples of a class.
-    seed: Determines which; a larger `per_class` adds to them.
+    per_class: The number of examples of a class.
+    seed: The seed of the draw; a larger `per_class` adds to it.
 
   Returns:
     The indices in the split in rising order, int64 [n], and their labels, int64 [n].
 
   Raises:
-    InputError: For a split that has no examples or no labels, or a damaged record.
+    InputError: If the split has no examples or no labels, or a record is damaged.
   """
   check_integer("per_class", per_class, at_least=1)
   check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
@@ -65,13 +65,13 @@ def random_sample(
     dataset: The data set.
     split: A split expression, such as 'train'.
     fraction: The part, above 0 and at most 1, rounded up to whole examples.
-    seed: Determines which; a larger `fraction` adds to them.
+    seed: The seed of the draw; a larger `fraction` adds to it.
 
   Returns:
     The indices in the split in rising order, int64 [n].
 
   Raises:
-    InputError: For a split that has no examples, or a fraction out of its range.
+    InputError: If the split has no examples, or the fraction is out of its range.
   """
   check_number("fraction", fraction, above=0, at_most=1)
   check_integer("seed", seed, at_least=0, at_most=2**64 - 1)

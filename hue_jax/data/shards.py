@@ -18,7 +18,7 @@ class TFRecordShards:
 
   Args:
     folder: The folder of the data set, where the index is kept.
-    num_records: For each path, how many records the data set says it has.
+    num_records: Path → the number of records that the data set says it has.
 
   Raises:
     RecordDamageError: If a file does not have them all.
@@ -56,7 +56,7 @@ class ArrayRecordShards:
   """Random access to array_record files, which carry their own index.
 
   Args:
-    num_records: For each path, how many records the data set says it has.
+    num_records: Path → the number of records that the data set says it has.
 
   Raises:
     RecordDamageError: If a file does not have them all.

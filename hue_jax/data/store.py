@@ -122,12 +122,12 @@ def write_dataset(
 
 
 def dataset_folder(data_dir: str, name: str, config: str | None, version: str) -> str:
-  """The folder under `data_dir` where TFDS looks for a data set."""
+  """Returns the folder under `data_dir` where TFDS looks for a data set."""
   return os.path.join(data_dir, name, *([config] if config else []), version)
 
 
 def is_written(folder: str) -> bool:
-  """Whether a folder holds a prepared data set."""
+  """Returns whether a folder holds a prepared data set."""
   return os.path.exists(os.path.join(folder, "features.json"))
 
 

@@ -53,7 +53,7 @@ def stratified_splits(
     seed: Chooses the examples within each class, and among equal classes.
 
   Returns:
-    Ascending indices for each split that has examples; 'train' first.
+    Split → ascending indices, of each split that has examples; 'train' first.
   """
   labels = np.asarray(labels)
   rest, test = stratified_holdout(labels, round(test_fraction * len(labels)), seed)
