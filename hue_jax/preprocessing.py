@@ -29,12 +29,12 @@ class Pixels:
   """The numbers that images are made of.
 
   Attributes:
-    channels: Of the images, 1 or 3.
+    channels: Of the images, 1 or 3; 0 where the data set says it.
     pixel_mean: Of pixels in [0, 1]: one value a channel, or one.
     pixel_std: Likewise.
   """
 
-  channels: int = choice(REQUIRED, (1, 3))
+  channels: int = choice(REQUIRED, (0, 1, 3))
   pixel_mean: tuple[int | float, ...] = several(REQUIRED, Number())
   pixel_std: tuple[int | float, ...] = several(REQUIRED, Number(above=0))
 

@@ -92,7 +92,6 @@ class Settings(Pixels, Augmentation, Optimization):
   dataset: str = text(empty=False)
   data_dir: str | None = text(None)
   num_classes: int = integer(at_least=0)
-  channels: int = choice(REQUIRED, (0, 1, 3))
   train_split: str = text(empty=False)
   train_per_class: int = integer(at_least=0)
   train_fraction: int | float = number(above=0, at_most=1)
