@@ -29,10 +29,10 @@ class Measure:
   """Something that is measured of a network.
 
   Attributes:
-    name: identifier.
-    label: for a table's head, unit included.
-    unit: factor from what a record holds to what is shown.
-    better: 1 if more is better, −1 if less is, 0 if neither.
+    name: The name in records.
+    label: The head of a table's column, unit included.
+    unit: The factor from what a record holds to what is shown.
+    better: The sign of what is better: 1 for more, −1 for less, 0 for neither.
   """
 
   name: str
@@ -58,12 +58,13 @@ class Gain:
   """What an objective gains over another one, on one split.
 
   Attributes:
-    measure: what is compared.
-    reference: mean of the reference.
-    mean: mean of the objective.
-    paired: statistics of the differences, in the measure's unit.
-    t_p: Holm's, over the study; NaN for what is not tested.
-    wilcoxon_p: likewise.
+    measure: The measure that is compared.
+    reference: The mean of the reference.
+    mean: The mean of the objective.
+    paired: The statistics of the differences, in the measure's unit.
+    t_p: The p-value of the paired t test, corrected by Holm over the study; NaN for
+      what is not tested.
+    wilcoxon_p: The p-value of the signed-rank test, corrected in the same way.
   """
 
   measure: Measure
@@ -79,12 +80,12 @@ class Contrast:
   """An objective beside its reference.
 
   Attributes:
-    objective: its name.
-    reference: name of the other one.
-    describe: the objective in a line.
-    validation: gain in accuracy on the validation split.
-    test: likewise on the test split; None where it was not read.
-    others: gains in other measures of the test split.
+    objective: The name of the objective.
+    reference: The name of the reference.
+    describe: The objective in a line.
+    validation: The gain in accuracy on the validation split.
+    test: The gain in accuracy on the test split; None where it was not read.
+    others: The gains in other measures of the test split.
   """
 
   objective: str
@@ -100,7 +101,7 @@ class Contrast:
     return f"{self.objective} − {self.reference}"
 
   def other(self, name: str) -> Gain | None:
-    """The gain in another measure; None if it is not defined for both."""
+    """Returns the gain in another measure; None if it is not defined for both."""
     return next((gain for gain in self.others if gain.measure.name == name), None)
 
 
@@ -109,16 +110,16 @@ class LearningCurve:
   """Validation accuracy of an objective during training, over seeds.
 
   Attributes:
-    steps: of the evaluations.
-    mean: in percent.
-    low: of its 95 % interval.
-    high: likewise.
-    gain: mean of the paired differences from the baseline, in points.
-    gain_low: of its 95 % interval.
-    gain_high: likewise.
-    steps_to_baseline: the mean step at which a seed's curve first reaches what the
+    steps: The steps of the evaluations.
+    mean: The mean accuracy in percent.
+    low: The lower end of its 95 % interval.
+    high: The upper end of it.
+    gain: The mean of the paired differences from the baseline, in points.
+    gain_low: The lower end of its 95 % interval.
+    gain_high: The upper end of it.
+    steps_to_baseline: The mean step at which a seed's curve first reaches what the
       baseline of the same seed has in the end, of those that do.
-    reached: share of the seeds that do.
+    reached: The share of the seeds that do.
   """
 
   steps: Float[np.ndarray, "evaluations"]
@@ -137,21 +138,21 @@ class Analysis:
   """What a study says.
 
   Attributes:
-    title: of the study.
-    settings: of the study.
-    baseline: name of the objective that others are compared with.
-    baseline_accuracy: split → its mean accuracy in percent.
-    seeds: that all objectives have finished.
-    contrasts: with the baseline, and others that the study asks for.
-    curves: objective → learning curve.
-    corruptions: objective → corruption → mean accuracy in percent by severity.
-    attacks: objective → attack → ε → mean accuracy in percent.
-    observations: statistic → tap → objective → (mean, paired difference).
-    num_train_steps: of each run.
-    hours: that all runs took together.
-    ended: when the last run ended, seconds since 1970.
-    code: versions of the code.
-    device: kind of the devices.
+    title: The title of the study.
+    settings: The settings of the study.
+    baseline: The name of the objective that others are compared with.
+    baseline_accuracy: Split → the baseline's mean accuracy in percent.
+    seeds: The seeds that all objectives have finished.
+    contrasts: The contrasts with the baseline, and others that the study asks for.
+    curves: Objective → learning curve.
+    corruptions: Objective → corruption → mean accuracy in percent by severity.
+    attacks: Objective → attack → ε → mean accuracy in percent.
+    observations: Statistic → tap → objective → (mean, paired difference).
+    num_train_steps: The steps of each run.
+    hours: The hours that all runs took together.
+    ended: The time when the last run ended, in seconds since 1970.
+    code: The versions of the code.
+    device: The kind of the devices.
   """
 
   title: str
@@ -177,13 +178,13 @@ class Analysis:
 
   @property
   def other_measures(self) -> tuple[Measure, ...]:
-    """Beside accuracy, those that any objective has."""
+    """The measures beside accuracy that any objective has."""
     there = {gain.measure.name for c in self.contrasts for gain in c.others}
     return tuple(measure for measure in MEASURES if measure.name in there)
 
   @property
   def num_forms(self) -> int:
-    """Objectives beside the baseline."""
+    """The number of objectives beside the baseline."""
     return len(self.settings["objectives"]) - 1
 
 
@@ -191,13 +192,13 @@ def analyze(workdir: str | os.PathLike[str]) -> Analysis:
   """Analyzes the study in a workdir, of the seeds that all objectives have finished.
 
   Args:
-    workdir: with `study.json` and `runs.jsonl`.
+    workdir: The folder with `study.json` and `runs.jsonl`.
 
   Returns:
-    What it says.
+    What the study says.
 
   Raises:
-    InputError: no study is there, or fewer than two seeds are finished.
+    InputError: If no study is there, or fewer than two seeds are finished.
   """
   folder = Path(workdir).expanduser()
   if not (folder / STUDY_FILE).exists():
@@ -282,7 +283,7 @@ def _contrast(runs, objective, reference) -> Contrast:
 
 
 def _gain(ours, theirs, split, measure) -> Gain | None:
-  """None where either objective has not the measure."""
+  """Returns a gain; None where either objective has not the measure."""
   read = _READERS[measure.name]
   one, other = (
     measure.unit * np.array(_values(runs, split, read), np.float64)
@@ -361,13 +362,13 @@ def _curve(runs, baseline_runs) -> LearningCurve:
 
 
 def _band(values):
-  """Mean, low and high over seeds, the first axis."""
+  """Returns mean, low and high over seeds, the first axis."""
   low, high = np.array([t_interval(column) for column in values.T]).T
   return values.mean(axis=0), low, high
 
 
 def _mean_of(runs, name):
-  """Objective → the mean over seeds of nested accuracies, in percent."""
+  """Returns objective → the mean over seeds of nested accuracies, in percent."""
   found = {}
   for objective, of_objective in runs.items():
     nested = [record.get("test", {}).get(name) for record in of_objective]
@@ -385,7 +386,7 @@ def _mean_tree(trees):
 
 
 def _observations(runs, baseline):
-  """Statistic → tap → objective → (mean, difference from the baseline)."""
+  """Returns statistic → tap → objective → (mean, difference from the baseline)."""
 
   def measured(record):
     return record.get("test", {}).get("observations", {})

@@ -14,17 +14,17 @@ from hue_jax.compare.task import Examples
 def train_batches(
   examples: Examples, *, batch_size: int, seed: int, padding: int, flip: bool
 ) -> Iterator[dict[str, Array]]:
-  """Batches without end, as `hue_jax.train.step` takes them.
+  """Yields batches without end, as `hue_jax.train.step` takes them.
 
   Args:
-    examples: held on the device.
-    batch_size: of each; batches straddle epochs.
-    seed: of the order and of the augmentation.
-    padding: of `shift_and_flip`.
-    flip: likewise.
+    examples: The examples, which are held on the device.
+    batch_size: The images of each batch; batches straddle epochs.
+    seed: The seed of the order and the augmentation.
+    padding: The pixels by which `shift_and_flip` moves an image at most.
+    flip: Whether it mirrors.
 
   Yields:
-    `{"image": …, "label": …}`, a function of (seed, step).
+    The batch `{"image": …, "label": …}`, a function of (seed, step).
   """
   images, labels = jax.device_put((examples.images, examples.labels))
   for step, indices in enumerate(_shuffled(len(examples), batch_size, seed)):
@@ -34,12 +34,12 @@ def train_batches(
 
 
 def traceable(seed: int) -> np.int32:
-  """A seed of 32 bits as an argument of a compiled function: bits that JAX takes."""
+  """Returns a seed of 32 bits for a compiled function, as bits that JAX takes."""
   return np.uint32(seed).astype(np.int32)
 
 
 def _shuffled(num_examples, batch_size, seed):
-  """Indices of endless batches: one permutation of the examples after another."""
+  """Yields indices of endless batches: one permutation of all after another."""
   rng = np.random.default_rng([seed, 1])
   rest = np.zeros(0, np.int64)
   while True:
@@ -66,13 +66,13 @@ def shift_and_flip(
   """Moves each image over a frame of zeros, and mirrors half of them.
 
   Args:
-    key: of the draws.
-    images: to be moved.
-    padding: pixels by which an image moves at most, in x and in y.
-    flip: whether to mirror.
+    key: The key of the draws.
+    images: The images to move.
+    padding: The pixels by which an image moves at most, in x and in y.
+    flip: Whether to mirror.
 
   Returns:
-    The images.
+    The moved images.
   """
   batch, height, width, channels = images.shape
   shift_key, flip_key = jax.random.split(key)

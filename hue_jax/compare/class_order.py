@@ -9,7 +9,7 @@ from hue_jax.compare.task import ArrayTask
 
 
 def with_class_orders(settings: Mapping[str, Any], task: ArrayTask) -> dict[str, Any]:
-  """The settings, with class orders "likeness" replaced by the order itself."""
+  """Returns the settings, with class orders "likeness" replaced by the order itself."""
   objectives = settings["objectives"]
   return {**settings, "objectives": _replaced(objectives, likeness_order(task))}
 
@@ -21,11 +21,11 @@ def _replaced(value, order):
 
 
 def likeness_order(task: ArrayTask) -> list[int]:
-  """The classes in a circle in which like ones are neighbors.
+  """Returns the classes in a circle in which like ones are neighbors.
 
   Args:
-    task: whose training images say what is alike: the distance of two classes is that
-      of their mean images.
+    task: The task whose training images say what is alike: the distance of two classes
+      is that of their mean images.
 
   Returns:
     The shortest closed tour that 2-opt exchanges find, from class 0 on.

@@ -30,18 +30,18 @@ FILE = "cost.json"
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """Of one objective.
+  """The cost of one objective.
 
   Attributes:
-    objective: its name.
-    step_milliseconds: median time of a step.
-    overhead: time of a step over that of the baseline right before or after it, minus
-      1, in percent: median of the pairs; 0 for the baseline itself.
-    overhead_interval: 95 % interval of this median.
-    temporary_megabytes: memory of a step beside its arguments and results, by XLA.
-    gigaflops: operations of a step, by XLA.
-    parameters: that are trained.
-    kept: numbers that terms keep from batch to batch.
+    objective: The name of the objective.
+    step_milliseconds: The median time of a step.
+    overhead: The time of a step over that of the baseline right before or after it,
+      minus 1, in percent: the median of the pairs; 0 for the baseline itself.
+    overhead_interval: The 95 % interval of this median.
+    temporary_megabytes: The memory of a step beside its arguments and results, by XLA.
+    gigaflops: The operations of a step, by XLA.
+    parameters: The number of parameters that are trained.
+    kept: The count of numbers that terms keep from batch to batch.
   """
 
   objective: str
@@ -64,15 +64,15 @@ def measure_costs(
   out the pairs in which it fell on one.
 
   Args:
-    settings: of a study: its objectives, baseline, and `cost`: `model`,
+    settings: The settings of a study: its objectives, baseline, and `cost`: `model`,
       `model_options`, `num_classes`, `image_size`, `batch_size`, `repeats`.
-    workdir: where `cost.json` is written.
+    workdir: The folder where `cost.json` is written.
 
   Returns:
     The costs, the baseline's first.
 
   Raises:
-    InputError: a setting that cannot be used.
+    InputError: If a setting cannot be used.
   """
   settings = checked_settings(settings)
   cost, baseline = settings["cost"], settings["baseline"]
@@ -99,7 +99,7 @@ def measure_costs(
 
 
 def _time(steps, baseline, repeats):
-  """Name → seconds of its steps, and name → their ratios to the baseline's."""
+  """Returns name → seconds of its steps, and name → their ratios to the baseline's."""
   rng = np.random.default_rng(0)
   names = [name for name in steps if name != baseline]
   seconds = {name: [] for name in steps}
@@ -114,16 +114,16 @@ def _time(steps, baseline, repeats):
 
 
 def read_costs(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
-  """What `measure_costs` has written: the network, where, when, and the costs.
+  """Reads what `measure_costs` has written: the network, where, when, and the costs.
 
   Args:
-    workdir: of the study.
+    workdir: The folder of the study.
 
   Returns:
     The mapping, its "costs" as `Cost`; None if nothing is there.
 
   Raises:
-    InputError: a file that cannot be read.
+    InputError: If the file cannot be read.
   """
   path = Path(workdir).expanduser() / FILE
   if not path.exists():
@@ -175,7 +175,7 @@ class _Step:
     self.time()  # the first call is not like those after it
 
   def time(self) -> float:
-    """Seconds of one step."""
+    """Takes one step, and returns its seconds."""
     start = time.perf_counter()
     self._state, sums = self._compiled(self._state, self._batch)
     jax.block_until_ready((self._state, sums))

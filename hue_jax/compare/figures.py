@@ -12,7 +12,7 @@ _MARKERS = "osD^vP*X<>"
 
 
 def gains(studies: Sequence[Analysis], theme: Theme) -> Figure:
-  """Gain in accuracy of the objectives that all studies have, study by study."""
+  """Draws the gain in accuracy of the objectives that all studies have, by study."""
   common = set.intersection(
     *({c.objective for c in _against_baseline(study)} for study in studies)
   )
@@ -26,12 +26,12 @@ def gains(studies: Sequence[Analysis], theme: Theme) -> Figure:
 
 
 def gains_of(study: Analysis, theme: Theme) -> Figure:
-  """Gain in accuracy of every objective of one study."""
+  """Draws the gain in accuracy of every objective of one study."""
   return _forest([(study, _against_baseline(study))], theme)
 
 
 def _forest(groups, theme):
-  """A line an interval, under the names of their studies, along one axis of gains."""
+  """Draws a line an interval, under their studies' names, along one axis of gains."""
   rows = sum(1 + len(contrasts) for _, contrasts in groups)
   figure, (axis,) = new_axes(theme, 1, 1, (7.2, 0.21 * rows + 0.7))
   axis.axvline(0, color=theme.faint, linewidth=0.8)
@@ -66,13 +66,13 @@ def _forest(groups, theme):
 
 
 def _told(study):
-  """A study in a line."""
+  """Returns a study in a line."""
   accuracy = study.baseline_accuracy["test" if study.reads_test else "validation"]
   return f"{study.title}: {len(study.seeds)} seeds, {study.baseline} {accuracy:.2f} %"
 
 
 def learning_curves(study: Analysis, theme: Theme) -> Figure:
-  """Validation accuracy during training, and its gain over the baseline's."""
+  """Draws validation accuracy during training, and its gain over the baseline's."""
   figure, (level, gain) = new_axes(theme, 1, 2, (9.6, 3.3))
   for number, (name, curve) in enumerate(study.curves.items()):
     is_baseline = name == study.baseline
@@ -110,7 +110,7 @@ def learning_curves(study: Analysis, theme: Theme) -> Figure:
 
 
 def robustness(study: Analysis, theme: Theme) -> Figure:
-  """Accuracy under each corruption by severity, of every objective."""
+  """Draws accuracy under each corruption by severity, of every objective."""
   objectives = list(study.corruptions)
   kinds = list(study.corruptions[objectives[0]])
   columns = 3

@@ -32,9 +32,9 @@ class Job:
   """A run that a study asks for.
 
   Attributes:
-    objective: its name in the study.
-    settings: of the objective.
-    seed: of the run.
+    objective: The name of the objective in the study.
+    settings: The settings of the objective.
+    seed: The seed of the run.
   """
 
   objective: str
@@ -43,22 +43,22 @@ class Job:
 
 
 def run_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """Those of a study's settings that determine each of its runs."""
+  """Returns those of a study's settings that determine each of its runs."""
   return {k: v for k, v in settings.items() if k not in _NOT_OF_A_RUN}
 
 
 def fingerprint(settings: Mapping[str, Any], job: Job) -> str:
-  """Equal for runs of equal settings, objective and seed, whatever it is called."""
+  """Returns a digest, equal for equal settings, objective (its name aside) and seed."""
   return _digest([run_settings(settings), job.settings, job.seed])
 
 
 def fingerprint_of_objective(settings: Mapping[str, Any]) -> str:
-  """Equal for equal settings of an objective."""
+  """Returns a digest, equal for equal settings of an objective."""
   return _digest(settings)
 
 
 def key(objective: str, fingerprint: str) -> tuple[str, str]:
-  """By what a line is found: an objective may stand in a study under two names."""
+  """Returns what a line is found by: an objective may have two names in a study."""
   return objective, fingerprint
 
 
@@ -72,11 +72,11 @@ def append(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
   """Adds a line and has it written to the disk.
 
   Args:
-    path: of the file, which need not be there.
-    record: numbers, texts, lists and mappings; what is not finite becomes null.
+    path: The file, which need not be there.
+    record: Numbers, texts, lists and mappings; what is not finite becomes null.
 
   Raises:
-    OSError: the line cannot be written; it names the file.
+    OSError: If the line cannot be written; it names the file.
   """
   line = json.dumps(_plain(record), allow_nan=False) + "\n"
   try:
@@ -94,16 +94,16 @@ def append(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-  """The finished runs, in the order in which they finished.
+  """Returns the finished runs, in the order in which they finished.
 
   Args:
-    path: of the file; none if it is not there.
+    path: The file; there are no runs if it is not there.
 
   Returns:
     The records. What a killed process left of a last line is passed over.
 
   Raises:
-    InputError: a line that is not of a run.
+    InputError: If a line is not of a run.
   """
   path = Path(path)
   if not path.exists():

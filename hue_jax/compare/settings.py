@@ -45,7 +45,7 @@ class Tree(Accepts):
     return list(Several(Text(empty=False))(name, value))
 
   def __str__(self):
-    """As in `compare_tasks.py`."""
+    """Returns what is accepted, as errors say it."""
     return "a tree: name → subtree or list of classes"
 
 
@@ -75,7 +75,7 @@ class CostOf:
 
 @dataclasses.dataclass(frozen=True)
 class StudySettings(Pixels, Optimization):
-  """A study."""
+  """The settings of a study."""
 
   title: str = text()
 
@@ -124,16 +124,16 @@ class StudySettings(Pixels, Optimization):
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings of a study as plain values of the right types.
+  """Returns the settings of a study as plain values of the right types.
 
   Args:
-    settings: of the fields of `configs/compare_base.py`.
+    settings: Settings with the fields of `configs/compare_base.py`.
 
   Returns:
     The settings.
 
   Raises:
-    InputError: a setting that no data set could bear.
+    InputError: If no data set could bear a setting.
   """
   return dataclasses.asdict(create(StudySettings, settings))
 
@@ -142,8 +142,8 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
   """Raises an InputError for the first setting that this data set cannot bear.
 
   Args:
-    settings: with class orders as lists of classes.
-    task: of the study.
+    settings: The settings, with class orders as lists of classes.
+    task: The task of the study.
   """
   if settings["hierarchy"]:
     hierarchy_distances(settings["hierarchy"], task.class_names)

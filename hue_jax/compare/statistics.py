@@ -17,17 +17,18 @@ class Paired:
   """How an objective differs from the baseline, seed by seed.
 
   Attributes:
-    count: pairs n.
-    mean: of the differences.
-    standard_error: of the mean; NaN for fewer than 2 pairs, as are the intervals and
-      the t test.
-    t_interval: 95 %, of Student's t.
-    bootstrap_interval: 95 %, percentiles of the means of 10,000 resamples.
-    higher: pairs whose difference is above 0.
-    lower: pairs whose difference is below 0.
-    t_p: two-sided p of the paired t test.
-    wilcoxon_p: two-sided p of the signed-rank test, pairs without a difference
-      counted half to each side (Pratt).
+    count: The number of pairs n.
+    mean: The mean of the differences.
+    standard_error: The standard error of the mean; NaN for fewer than 2 pairs, as are
+      the intervals and the t test.
+    t_interval: The 95 % interval of the mean, by Student's t.
+    bootstrap_interval: The 95 % interval of the mean, by percentiles of the means of
+      10,000 resamples.
+    higher: The number of pairs whose difference is above 0.
+    lower: The number of pairs whose difference is below 0.
+    t_p: The two-sided p-value of the paired t test.
+    wilcoxon_p: The two-sided p-value of the signed-rank test, pairs without a
+      difference counted half to each side (Pratt).
   """
 
   count: int
@@ -42,11 +43,11 @@ class Paired:
 
 
 def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
-  """Statistics of paired differences.
+  """Returns statistics of paired differences.
 
   Args:
-    differences: objective minus baseline, of one seed each.
-    seed: of the bootstrap.
+    differences: The objective minus the baseline, of one seed each.
+    seed: The seed of the bootstrap.
 
   Returns:
     The statistics; differences that are all 0 have p = 1.
@@ -80,7 +81,7 @@ def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
 
 
 def _wilcoxon_p(differences):
-  """As `stats.wilcoxon` has it; where that tries all signs, all of them at once."""
+  """Returns `stats.wilcoxon`'s p; where that tries all signs, all of them at once."""
   if not differences.any():
     return 1.0
   sizes = np.abs(differences)
@@ -97,10 +98,10 @@ def _wilcoxon_p(differences):
 
 
 def t_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
-  """95 % interval of the mean, by Student's t.
+  """Returns the 95 % interval of the mean, by Student's t.
 
   Args:
-    values: at least 2.
+    values: The values, at least 2.
 
   Returns:
     The two ends.
@@ -115,10 +116,10 @@ def _standard_error(values):
 
 
 def median_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
-  """95 % interval of the median, whatever the values' distribution.
+  """Returns the 95 % interval of the median, whatever the values' distribution.
 
   Args:
-    values: independent.
+    values: Independent values.
 
   Returns:
     The two ends, by the binomial test of the quantile; NaN for fewer than 6 values, of
@@ -130,13 +131,14 @@ def median_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-  """p-values such that rejecting those below α errs once or more with at most α.
+  """Returns p-values corrected for their number by Holm's method.
 
-  The k-th smallest of m is multiplied by m − k + 1, and is at least those before it.
+  Rejecting those below α errs once or more with a probability of at most α. The k-th
+  smallest of m is multiplied by m − k + 1, and is at least those before it.
 
   Args:
-    p_values: of the tests of one family; NaN for a test that is not defined, which
-      does not count.
+    p_values: The p-values of the tests of one family; NaN for a test that is not
+      defined, which does not count.
 
   Returns:
     The corrected values, in the same order.
@@ -156,15 +158,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def steps_to_reach(
   steps: Sequence[int], accuracies: Sequence[float], target: float
 ) -> float:
-  """The step at which a learning curve first reaches an accuracy.
+  """Returns the step at which a learning curve first reaches an accuracy.
 
   Args:
-    steps: of the evaluations.
-    accuracies: at each of these.
-    target: to be reached.
+    steps: The steps of the evaluations.
+    accuracies: The accuracy at each of these.
+    target: The accuracy to be reached.
 
   Returns:
-    Linear between two evaluations; infinite if it is never reached.
+    The step, linear between two evaluations; infinite if it is never reached.
   """
   previous_step, previous = 0, 0.0
   for step, accuracy in zip(steps, accuracies, strict=True):

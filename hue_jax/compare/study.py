@@ -28,11 +28,11 @@ def run_study(
   """Runs what is missing of a study, and returns all its runs.
 
   Args:
-    settings: of the fields of `configs/compare_base.py`, as plain values.
-    workdir: of the study: `data.npz`, and `runs.jsonl` with a line for each finished
-      run. A study that was stopped goes on.
-    workers: processes at once; None for as many as the settings ask for, which is
-      this process alone where they leave it open (0). Several need
+    settings: Settings with the fields of `configs/compare_base.py`, as plain values.
+    workdir: The folder of the study: `data.npz`, and `runs.jsonl` with a line for each
+      finished run. A study that was stopped goes on.
+    workers: The number of processes at once; None for as many as the settings ask for,
+      which is this process alone where they leave it open (0). Several need
       `if __name__ == "__main__":` in the script that calls this, as all that
       `multiprocessing` starts.
 
@@ -40,9 +40,9 @@ def run_study(
     The records of the study's runs, by objective and seed.
 
   Raises:
-    InputError: a setting that cannot be used, a workdir of another data set, or a
-      worker process that ended before its time.
-    OSError: the workdir cannot be written.
+    InputError: If a setting cannot be used, the workdir is of another data set, or a
+      worker process ended before its time.
+    OSError: If the workdir cannot be written.
   """
   settings = checked_settings(settings)
   workdir = Path(workdir).expanduser()
@@ -66,7 +66,7 @@ def run_study(
 
 
 def jobs_of(settings: Mapping[str, Any]) -> list[Job]:
-  """All runs of a study, seed by seed, so that a stopped one is paired."""
+  """Returns all runs of a study, seed by seed, so that a stopped one is paired."""
   seeds = range(settings["first_seed"], settings["first_seed"] + settings["num_seeds"])
   return [
     Job(name, objective, seed)
@@ -76,7 +76,7 @@ def jobs_of(settings: Mapping[str, Any]) -> list[Job]:
 
 
 def missing(settings: Mapping[str, Any], found: list[dict[str, Any]]) -> list[Job]:
-  """Runs of a study that are not among the records."""
+  """Returns the runs of a study that are not among the records."""
   there = {run_records.key(r["objective"], r["fingerprint"]) for r in found}
   return [
     job
@@ -89,7 +89,7 @@ def missing(settings: Mapping[str, Any], found: list[dict[str, Any]]) -> list[Jo
 def runs_of(
   settings: Mapping[str, Any], found: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-  """The records that are of a study, in its order, each once."""
+  """Returns the records that are of a study, in its order, each once."""
   there = {run_records.key(r["objective"], r["fingerprint"]): r for r in found}
   keys = (
     run_records.key(job.objective, run_records.fingerprint(settings, job))

@@ -24,15 +24,15 @@ def write_report(
   """Writes report.html, report.md, report.json and figures/ from studies.
 
   Args:
-    workdirs: of studies. Those that do not read the test split are a search: they
-      count as forms tried, and are shown by their validation split alone.
-    folder: for the files; those of an earlier report are replaced.
+    workdirs: The folders of studies. Those that do not read the test split are a
+      search: they count as forms tried, and are shown by their validation split alone.
+    folder: The folder for the files; those of an earlier report are replaced.
 
   Returns:
     A summary: where the page is, and how many runs, seeds and forms it is about.
 
   Raises:
-    InputError: a workdir that holds no study, or too little of one.
+    InputError: If a workdir holds no study, or too little of one.
   """
   folder = Path(folder).expanduser()
   (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -53,10 +53,10 @@ def write_report(
 
 
 def report_tables(workdirs: Sequence[str | os.PathLike[str]]) -> str:
-  """The report.md of studies.
+  """Returns the report.md of studies.
 
   Args:
-    workdirs: as `write_report` takes them.
+    workdirs: The folders of studies, as `write_report` takes them.
 
   Returns:
     The Markdown.
@@ -69,7 +69,7 @@ def _tables(content):
 
 
 def _content(found: Sequence[Analysis], workdirs) -> dict[str, Any]:
-  """What the templates show."""
+  """Returns what the templates show."""
   studies = [study for study in found if study.reads_test]
   searches = [study for study in found if not study.reads_test]
   return {
@@ -85,7 +85,7 @@ def _content(found: Sequence[Analysis], workdirs) -> dict[str, Any]:
 
 
 def _objectives(studies: Sequence[Analysis]) -> list[str]:
-  """All objectives, in the order in which studies name them."""
+  """Returns all objectives, in the order in which studies name them."""
   names = (c.objective for s in studies for c in s.contrasts if _is_main(s, c))
   return list(dict.fromkeys(names))
 
@@ -95,7 +95,7 @@ def _is_main(study, contrast) -> bool:
 
 
 def _num_forms(searches: Sequence[Analysis]) -> int:
-  """Different objectives that searches have tried, beside their baselines."""
+  """Counts the objectives that searches have tried, beside their baselines."""
   forms = set()
   for study in searches:
     for name, settings in study.settings["objectives"].items():
@@ -162,7 +162,7 @@ def _render(template: str, *, autoescape: bool = True, **content: Any) -> str:
 
 
 def _contrast_of(study: Analysis, objective: str):
-  """The contrast of an objective with the baseline, or None."""
+  """Returns the contrast of an objective with the baseline, or None."""
   for contrast in study.contrasts:
     if contrast.objective == objective and _is_main(study, contrast):
       return contrast
@@ -170,7 +170,7 @@ def _contrast_of(study: Analysis, objective: str):
 
 
 def _reference_of(study: Analysis, measure: str) -> float:
-  """What the baseline has of a measure."""
+  """Returns what the baseline has of a measure."""
   others = (c.other(measure) for c in study.contrasts if _is_main(study, c))
   return next((gain.reference for gain in others if gain), math.nan)
 
@@ -194,7 +194,7 @@ def _signed(value: int | float, digits: int | None = None) -> str:
 
 
 def _interval(gain: Gain) -> str:
-  """Mean difference with its t interval."""
+  """Returns the mean difference with its t interval."""
   low, high = gain.paired.t_interval
   digits = min(max(_digits(bound) for bound in (low, high, gain.paired.mean)), 3)
   if gain.measure.unit == 100:
@@ -210,7 +210,7 @@ def _p(value: int | float) -> str:
 
 
 def _verdict(gain: Gain) -> str:
-  """better, worse, or even: where the 95 % interval lies."""
+  """Returns better, worse, or even: where the 95 % interval lies."""
   low, high = gain.paired.t_interval
   if not gain.measure.better or not (low > 0 or high < 0):
     return "even"

@@ -23,19 +23,19 @@ class Examples:
   """Images with their classes.
 
   Attributes:
-    images: as stored, gray or RGB.
-    labels: their classes.
+    images: The images as stored, gray or RGB.
+    labels: The classes of the images.
   """
 
   images: UInt8[np.ndarray, "examples height width channels"]
   labels: Int[np.ndarray, "examples"]
 
   def __len__(self) -> int:
-    """How many there are."""
+    """Returns the number of examples."""
     return len(self.labels)
 
   def __getitem__(self, indices: Any) -> "Examples":
-    """Those that NumPy's indexing takes."""
+    """Returns the examples that NumPy's indexing takes."""
     return Examples(self.images[indices], self.labels[indices])
 
 
@@ -44,11 +44,11 @@ class ArrayTask:
   """A data set in memory.
 
   Attributes:
-    name: of the data set.
-    class_names: of its classes.
-    train: to draw training sets from.
-    validation: on which choices are made; no part of `train`.
-    test: read once, when choices are made.
+    name: The name of the data set.
+    class_names: The names of its classes.
+    train: The examples to draw training sets from.
+    validation: The examples on which choices are made; no part of `train`.
+    test: The examples that are read once, when choices are made.
   """
 
   name: str
@@ -59,16 +59,16 @@ class ArrayTask:
 
   @property
   def num_classes(self) -> int:
-    """C."""
+    """The number of classes."""
     return len(self.class_names)
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
-    """(height, width, channels)."""
+    """The (height, width, channels) of the images."""
     return tuple(self.train.images.shape[1:])
 
   def training_set(self, per_class: int, seed: int) -> Examples:
-    """So many training images of every class, drawn by a seed; all if 0."""
+    """Draws so many training images of every class, by a seed; all if 0."""
     if not per_class:
       return self.train
     chosen = class_balanced(self.train.labels, self.num_classes, per_class, seed)
@@ -78,16 +78,16 @@ class ArrayTask:
 def class_balanced(
   labels: Int[np.ndarray, "examples"], num_classes: int, per_class: int, seed: int
 ) -> Int[np.ndarray, "chosen"]:
-  """So many examples of every class, without replacement; of a rarer class all.
+  """Draws so many examples of every class, without replacement; of a rarer class all.
 
   Args:
-    labels: of all examples.
-    num_classes: C.
-    per_class: examples of a class.
-    seed: of the draw; a larger `per_class` adds to it.
+    labels: The labels of all examples.
+    num_classes: The number of classes.
+    per_class: The number of examples of a class.
+    seed: The seed of the draw; a larger `per_class` adds to it.
 
   Returns:
-    Rising indices.
+    The indices of the examples, rising.
   """
   order = np.random.default_rng([seed, 0]).permutation(len(labels))
   most = np.full(num_classes, per_class)
@@ -97,21 +97,21 @@ def class_balanced(
 def load_task(
   settings: Mapping[str, Any], workdir: str | os.PathLike[str]
 ) -> ArrayTask:
-  """The task of a study: from the workdir, where it is since the first time.
+  """Returns the task of a study: from the workdir, where it is since the first time.
 
   The first time it is read by TFDS, which needs TensorFlow; afterwards, and on any
   machine to which `data.npz` is copied, it is not needed.
 
   Args:
-    settings: `dataset`, `data_dir`, `train_split`, `validation_split`, `test_split`,
-      `image_size` and `channels`.
-    workdir: of the study.
+    settings: The settings `dataset`, `data_dir`, `train_split`, `validation_split`,
+      `test_split`, `image_size` and `channels`.
+    workdir: The folder of the study.
 
   Returns:
     The task.
 
   Raises:
-    InputError: a data set that cannot be used, or a `data.npz` of another one.
+    InputError: If the data set cannot be used, or `data.npz` is of another one.
   """
   path, identity = Path(workdir).expanduser() / FILE, _identity(settings)
   if not path.exists():
@@ -143,9 +143,9 @@ def write_task(
   """Writes `data.npz`, which `load_task` reads: so arrays of one's own are a task too.
 
   Args:
-    task: its images have the settings' size and channels.
-    settings: as `load_task` takes them.
-    workdir: of the study.
+    task: The task, whose images have the settings' size and channels.
+    settings: The settings, as `load_task` takes them.
+    workdir: The folder of the study.
   """
   arrays = {}
   for split in SPLITS:
@@ -196,6 +196,6 @@ def _read_dataset(settings) -> ArrayTask:
 
 
 def _identity(settings) -> list[str]:
-  """What `data.npz` was made of."""
+  """Returns what `data.npz` was made of."""
   names = ("dataset", "train_split", "validation_split", "test_split")
   return [str(settings[name]) for name in (*names, "image_size", "channels")]

@@ -32,9 +32,9 @@ class Curve:
   """How the validation examples fared during a training.
 
   Attributes:
-    step: after which they were evaluated.
-    accuracy: at each of these.
-    train_loss: mean of what was minimized since the last of these.
+    step: The steps after which they were evaluated.
+    accuracy: The accuracy at each of these.
+    train_loss: The mean of what was minimized since the last of these.
   """
 
   step: list[int]
@@ -47,10 +47,10 @@ class Training:
   """A network of a study.
 
   Attributes:
-    objective: by which it was trained.
-    state: at the end.
-    initial: its variables before the first step.
-    curve: how it went.
+    objective: The objective by which it was trained.
+    state: The state at the end.
+    initial: The variables before the first step.
+    curve: The course of the training.
   """
 
   objective: Objective
@@ -63,8 +63,8 @@ class Trainer:
   """What all trainings of a study share, compiled once.
 
   Args:
-    settings: of the study; see `configs/compare_base.py`.
-    task: its data.
+    settings: The settings of the study; see `configs/compare_base.py`.
+    task: The data of the study.
   """
 
   def __init__(self, settings: Mapping[str, Any], task: ArrayTask):
@@ -100,7 +100,7 @@ class Trainer:
     self._scores = jax.jit(_scores)
 
   def objective(self, settings: Mapping[str, Any]) -> Objective:
-    """The objective of its settings; see `create_objective`."""
+    """Returns the objective of its settings; see `create_objective`."""
     return create_objective(
       num_classes=self.task.num_classes,
       tap_shapes=self.tap_shapes,
@@ -113,7 +113,7 @@ class Trainer:
   def initial_state(
     self, objective: Objective, seed: int
   ) -> tuple[TrainState, Mapping[str, Any]]:
-    """The state at step 0, and the network's variables in it."""
+    """Returns the state at step 0, and the network's variables in it."""
     variables = self._init(traceable(seed))
     # A copy, since the step overwrites the state that it takes.
     state = state_of(
@@ -132,8 +132,9 @@ class Trainer:
     """Trains a network.
 
     Args:
-      objective: what is minimized.
-      seed: of the initial weights, the training set, its order and augmentation.
+      objective: The objective to minimize.
+      seed: The seed of the initial weights, the training set, its order and its
+        augmentation.
 
     Returns:
       The network, and how it went.
@@ -156,7 +157,7 @@ class Trainer:
     return Training(objective, state, initial, curve)
 
   def batches(self, seed: int) -> Iterator[dict[str, Array]]:
-    """The batches of a seed, of whatever objective: images, order and augmentation."""
+    """Returns a seed's batches for any objective: images, order and augmentation."""
     settings = self.settings
     return train_batches(
       self.task.training_set(settings["train_per_class"], seed),
@@ -174,7 +175,7 @@ class Trainer:
   ) -> tuple[
     Float[np.ndarray, "examples classes"], Float[np.ndarray, "examples features"]
   ]:
-    """Scores of the classes, and features, of any number of images."""
+    """Computes scores of the classes, and features, of any number of images."""
     scores, features = [], []
     for batch, count in batched(images):
       logits, taps = self.forward(state.params, state.batch_stats, batch)
@@ -188,7 +189,7 @@ class Trainer:
   def normalized(
     self, images: UInt8[Arrays, "batch height width channels"]
   ) -> Float[Array, "batch height width channels"]:
-    """Pixels as the network takes them."""
+    """Returns pixels as the network takes them."""
     return normalize(
       jnp.asarray(images),
       self._pixels["pixel_mean"],
@@ -202,7 +203,7 @@ class Trainer:
     return state, total / count
 
   def apply(self, params, batch_stats, pixels):
-    """Logits and taps of normalized pixels."""
+    """Computes logits and taps of normalized pixels."""
     logits, updates = self.model.apply(
       {"params": params["network"], "batch_stats": batch_stats},
       pixels,
@@ -216,7 +217,7 @@ class Trainer:
 
 
 def batched(images: np.ndarray):
-  """Batches of one size, the last one filled up, each with the number that counts."""
+  """Yields batches of one size, the last filled up, and how many in each are real."""
   for start in range(0, len(images), EVAL_BATCH):
     batch = images[start : start + EVAL_BATCH]
     count = len(batch)
@@ -227,7 +228,7 @@ def batched(images: np.ndarray):
 
 
 def unlabeled(logits, features, head) -> Batch:
-  """What a classifier needs to know for its scores."""
+  """Returns what a classifier needs to know for its scores."""
   return Batch(
     logits=logits,
     taps={"features": features},
@@ -240,7 +241,7 @@ def unlabeled(logits, features, head) -> Batch:
 
 
 def num_train_steps(settings: Mapping[str, Any], num_examples: int) -> int:
-  """Length of a training: batches straddle epochs."""
+  """Returns the length of a training in steps: batches straddle epochs."""
   return int(settings["num_epochs"] * num_examples / settings["batch_size"])
 
 
@@ -249,5 +250,5 @@ def _scores(objective, logits, features, head):
 
 
 def _evaluation_steps(num_train_steps, count) -> frozenset[int]:
-  """Evenly spread, the last step among them."""
+  """Returns steps that are evenly spread, the last step among them."""
   return frozenset(round(num_train_steps * (i + 1) / count) for i in range(count))

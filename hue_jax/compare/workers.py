@@ -31,16 +31,16 @@ def run_jobs(
   """Runs jobs; the processes end when the iterator is closed.
 
   Args:
-    settings: of the study, with class orders replaced.
-    workdir: of the study, with its data.
-    jobs: what to run.
-    workers: processes, of which 1 is this one.
+    settings: The settings of the study, with class orders replaced.
+    workdir: The folder of the study, with its data.
+    jobs: The jobs to run.
+    workers: The number of processes; 1 is this one alone.
 
   Yields:
-    The record of each run, as they finish.
+    The record of each run, when it finishes.
 
   Raises:
-    InputError: a worker process ended before its run did.
+    InputError: If a worker process ended before its run did.
   """
   workers = min(workers, len(jobs))
   if workers > 1:
@@ -52,7 +52,7 @@ def run_jobs(
 
 
 def default_workers() -> int:
-  """One for each core of a CPU; one for all accelerators."""
+  """Returns one worker for each core of a CPU; one for all accelerators."""
   if jax.default_backend() != "cpu":
     return 1
   return len(_cores()) or 1
@@ -62,8 +62,8 @@ class Worker:
   """Runs jobs one after another; what is compiled for one serves the next.
 
   Args:
-    settings: of the study, with class orders replaced.
-    workdir: of the study, with its data.
+    settings: The settings of the study, with class orders replaced.
+    workdir: The folder of the study, with its data.
   """
 
   def __init__(self, settings: Mapping[str, Any], workdir: Path):
@@ -74,7 +74,7 @@ class Worker:
     self._code = code_version()
 
   def run(self, job: Job) -> dict[str, Any]:
-    """Trains and measures a network."""
+    """Trains and measures a network, and returns the record of the run."""
     start = time.perf_counter()
     objective = self._trainer.objective(job.settings)
     trained = self._trainer.train(objective, job.seed)
@@ -106,7 +106,7 @@ class Worker:
 
 
 def code_version() -> str:
-  """The package's version, and the commit where it is run from a checkout."""
+  """Returns the package's version, and the commit where it runs from a checkout."""
   folder = Path(hue_jax.__file__).parent
   try:
     found = subprocess.run(
@@ -152,7 +152,7 @@ _worker: Worker | None = None
 
 
 def _start_worker(settings, workdir, cores, closed):
-  """Each worker keeps to a core of its own: small networks gain nothing from two."""
+  """Starts a worker on a core of its own: small networks gain nothing from two."""
   global _worker
   threading.Thread(target=_end_with_parent, args=(closed,), daemon=True).start()
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
@@ -163,7 +163,7 @@ def _start_worker(settings, workdir, cores, closed):
 
 
 def _end_with_parent(closed):
-  """A study that is stopped or killed leaves no worker behind."""
+  """Ends a worker with its study, which leaves none behind when stopped or killed."""
   parent = multiprocessing.parent_process().sentinel
   multiprocessing.connection.wait([parent, closed])
   os._exit(1)

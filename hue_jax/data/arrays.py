@@ -47,7 +47,7 @@ def read_npz(
     background: What transparent parts show.
 
   Raises:
-    InputError: If the file or an array in it is not that.
+    InputError: If the file or an array in it is not of this form.
   """
   arrays = _load(path)
   keys = _keys_of_splits(path, arrays)
@@ -123,7 +123,7 @@ def _load(path: str) -> dict[str, np.ndarray]:
 
 
 def _keys_of_splits(path: str, arrays) -> dict[str, tuple[str, str]]:
-  """For each split, the names of its images and its labels."""
+  """Returns split → the names of its images and its labels."""
   found: dict[tuple[str, str], str] = {}
   for key in sorted(arrays):
     if (meaning := _meaning(key)) is None:
@@ -154,7 +154,7 @@ _ORDER = (_ALL, "train", "validation", "test")
 
 
 def _meaning(key: str) -> tuple[str, str] | None:
-  """Whether an array is of images or labels, and of which split."""
+  """Returns whether an array is of images or labels, and of which split."""
   words = key.lower().split("_")
   kinds = [w for w in words if w in _IMAGES or w in _LABELS]
   splits = [SPLIT_NAMES[w] for w in words if w in SPLIT_NAMES]
@@ -184,7 +184,7 @@ def _images(path: str, arrays, key: str, background) -> np.ndarray:
 
 
 def _labels(path: str, arrays, images_key: str, key: str) -> np.ndarray:
-  """Integers [n], or [n, classes] where they are one-hot."""
+  """Returns integers [n], or [n, classes] where they are one-hot."""
   array, count = arrays[key], len(arrays[images_key])
   if array.dtype == np.bool_:
     array = array.astype(np.int64)

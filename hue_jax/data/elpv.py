@@ -60,7 +60,7 @@ def read_elpv(
 
 
 def _strata(labels, is_mono):
-  """Each class of each type of module."""
+  """Returns a number for each class of each type of module."""
   return 2 * labels + is_mono
 
 

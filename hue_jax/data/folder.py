@@ -41,8 +41,9 @@ def read_folder(
   content are passed over, and counted on standard error.
 
   Args:
-    folder: Holds CLASS/…/*.jpg, or SPLIT/CLASS/…/*.jpg for splits of the usual names.
-      Where no folder but such a name is there, it is a split, and else a class.
+    folder: The folder with CLASS/…/*.jpg, or SPLIT/CLASS/…/*.jpg for splits of the
+      usual names. Where no other folder has pictures, a folder of such a name is a
+      split, and else a class.
     cuts: How splits that it lacks are cut.
     background: What transparent parts show.
 
@@ -50,7 +51,7 @@ def read_folder(
     The images, with 3 channels, and classes in the order of their names.
 
   Raises:
-    InputError: If folders or files are not that; for a picture that cannot be read,
+    InputError: If folders or files are not of this form; if a picture cannot be read,
       when its turn comes.
   """
   files, labels, names, has_splits = list_folder(folder)
@@ -86,11 +87,11 @@ def list_folder(
   """Lists the pictures of a folder.
 
   Args:
-    folder: As `read_folder` takes it.
+    folder: The folder, as `read_folder` takes it.
 
   Returns:
-    For each split, its files and their classes; the names of the classes; and whether
-    the folder names splits: if not, all is 'train'.
+    Split → its files and their classes; the names of the classes; and whether the
+    folder names splits: if not, all is 'train'.
   """
   passed: collections.Counter[str] = collections.Counter()
   top = _Listing(folder)
@@ -167,7 +168,7 @@ def _split_of(name: str) -> str | None:
 
 
 def _split_folders(folder: str, top: Mapping[str, str]) -> dict[str, str]:
-  """The folders of splits; none where the folders are classes."""
+  """Returns the folders of splits; none where the folders are classes."""
   others = [path for name, path in top.items() if not _split_of(name)]
   if others and not _are_splits(folder, top, others):
     return {}
@@ -184,7 +185,7 @@ def _split_folders(folder: str, top: Mapping[str, str]) -> dict[str, str]:
 
 
 def _are_splits(folder: str, top: Mapping[str, str], others: Sequence[str]) -> bool:
-  """Whether folders with the names of splits are some, beside others."""
+  """Returns whether folders with the names of splits are splits, beside others."""
   splits = {name: path for name, path in top.items() if _split_of(name)}
   classes = {name for path in splits.values() for name in _Listing(path).folders}
   if not classes or any(_has_pictures(path) for path in splits.values()):
@@ -214,7 +215,7 @@ def _files(folder: str) -> bool:
 def _pictures(
   folder: str, passed: collections.Counter, above: tuple = ()
 ) -> Iterator[str]:
-  """The pictures at any depth; what else is there is counted."""
+  """Finds the pictures at any depth; what else is there is counted."""
   real = os.path.realpath(folder)
   if real in above:
     raise InputError(f"{folder} is a link to a folder that holds it.")
@@ -231,7 +232,7 @@ def _pictures(
 
 
 def _is_picture(path: str) -> bool:
-  """By its name, or else by its first bytes."""
+  """Returns whether a file is a picture by its name, or else by its first bytes."""
   if os.path.splitext(path)[1].lower() in _PICTURE_SUFFIXES:
     return True
   if not os.path.isfile(path):  # A pipe would never end.
@@ -272,7 +273,7 @@ def _refuse_empty(folders: Mapping[str, str], found: Mapping[str, list]) -> None
 
 
 def _load(path: str, background: Sequence[int]) -> np.ndarray | bytes:
-  """The bytes of a plain JPEG or PNG file, the pixels of another."""
+  """Returns the bytes of a plain JPEG or PNG file, the pixels of another."""
   try:
     with open(path, "rb") as file:
       contents = file.read()
@@ -287,7 +288,7 @@ def _load(path: str, background: Sequence[int]) -> np.ndarray | bytes:
 
 
 def _digest(folder: str, files: Mapping[str, Sequence[str]], *settings) -> str:
-  """Of names, sizes and times: whether a folder is as it was when it was read."""
+  """Returns a digest of names, sizes and times, which differs where a folder does."""
   sha = hashlib.sha256(repr(settings).encode())
   for split, paths in files.items():
     for path in paths:

@@ -32,9 +32,10 @@ class Source:
   Attributes:
     image_shape: The (height, width, channels) of all images; None where they vary.
     class_names: The name of each class; None for their numbers.
-    labels: For each split, the class of each example, [num_examples].
-    image: For a split and the number of an example in it, the pixels, uint8 [height,
-      width, 1 or 3], or the bytes of a JPEG or PNG file. Called by several threads.
+    labels: Split → the class of each example, [num_examples].
+    image: A function that returns, for a split and the number of an example in it, the
+      pixels, uint8 [height, width, 1 or 3], or the bytes of a JPEG or PNG file. Several
+      threads call it.
     num_classes: The number of classes.
     made_of: A digest of what it is made of; empty for none.
   """
@@ -55,7 +56,7 @@ class Cuts:
     test: The part of all that becomes 'test'; None for a tenth, where the source has
       no splits at all, and else for nothing.
     validation: The part that becomes 'validation'; None for nothing.
-    seed: Chooses the examples.
+    seed: The seed of the choice of examples.
     where_lacking: Whether a part of a split that the source has is no error, and is
       not cut.
   """
@@ -72,11 +73,11 @@ class Cuts:
 
     Args:
       where: The source, for errors.
-      labels: For each split of the source, the class of each example.
+      labels: Split of the source → the class of each example.
       has_splits: Whether the source names splits, or is one.
 
     Raises:
-      InputError: For a part out of range, or of a split that the source has.
+      InputError: If a part is out of range, or of a split that the source has.
     """
     parts = {"test": self.test, "validation": self.validation}
     for split, part in parts.items():
@@ -131,11 +132,11 @@ def checked_names(what: str, names: Sequence[str]) -> list[str]:
   """Returns names of classes as TFDS can keep them: one a line, without outer blanks.
 
   Args:
-    what: What they are, for errors.
+    what: What the errors call them.
     names: The names, as the source has them.
 
   Raises:
-    InputError: For a name that is no text, empty, of two lines, or there twice.
+    InputError: If a name is no text, empty, of two lines, or there twice.
   """
   kept: dict[str, str] = {}
   for name in names:
@@ -168,13 +169,13 @@ def numbered_from_zero(
 
   Args:
     where: The source, for errors.
-    labels: For each split, the label of each example, integers.
+    labels: Split → the label of each example, integers.
     first_label: The label of the first class; None for 0.
     num_classes: The number of classes, where some may have no example; None where each
       has one.
 
   Raises:
-    InputError: For labels that are not 0 to num_classes − 1, or one class alone.
+    InputError: If labels are not 0 to num_classes − 1, or there is one class alone.
   """
   if first_label is not None:
     check_integer("--first_label", first_label, at_least=-(2**31), at_most=2**31)

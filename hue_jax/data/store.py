@@ -33,8 +33,8 @@ class Split(NamedTuple):
   Attributes:
     keys: The key of each example. Their hashes determine the order of the records, as
       in every data set of TFDS.
-    example: For the number of an example, what its features encode. Called by several
-      threads at once; an InputError tells what cannot be read.
+    example: A function that returns, for the number of an example, what its features
+      encode. Several threads call it at once; its InputError tells what cannot be read.
   """
 
   keys: Sequence[int | str]
@@ -73,14 +73,14 @@ def write_dataset(
   Args:
     data_dir: The folder of prepared data sets; it is made if it does not exist.
     name: The name of the data set.
-    features: Its features.
-    splits: Its splits by name, none of them empty.
+    features: The features of the data set.
+    splits: The splits by name, none of them empty.
     description: A sentence or two, stored with it.
     config: The name of the TFDS configuration, if it has one.
     version: The version to write.
     overwrite: Whether to replace the data set if it exists.
     made_of: A digest of what it is made of, stored with it.
-    silent: Whether no progress is shown.
+    silent: Whether to show no progress.
 
   Returns:
     The folder of the data set.
@@ -132,7 +132,7 @@ def is_written(folder: str) -> bool:
 
 
 def made_of(folder: str) -> str:
-  """The digest of what a data set was made of; empty where it is not known."""
+  """Returns the digest of what a data set was made of; empty where it is not known."""
   metadata = tfds.core.MetadataDict()
   with contextlib.suppress(OSError, ValueError):
     metadata.load_metadata(tfds.core.Path(folder))
@@ -157,7 +157,7 @@ class _Writer:
     self.contents = hashlib.sha256()
 
   def write(self, name: str, split: Split) -> tfds.core.SplitInfo:
-    """Writes the records of a split; of examples that cannot be read, the errors."""
+    """Writes the records of a split, and keeps the errors of unreadable examples."""
     hashed = [Hasher(name).hash_key(key) for key in split.keys]
     order = sorted(range(len(hashed)), key=hashed.__getitem__)
     template = tfds.core.ShardedFileTemplate(
@@ -198,7 +198,7 @@ class _Writer:
         yield self._features.serialize_example(made)
 
   def _encoded(self, example: Mapping[str, Any]) -> dict[str, Any]:
-    """The example with its images as PNG, which TFDS would make in one thread."""
+    """Returns the example, images as PNG, which TFDS would make in one thread."""
     return {
       key: png(value)
       if isinstance(self._features[key], tfds.features.Image)
@@ -226,7 +226,7 @@ def _in_order(function: Callable, items: Iterable) -> Iterator:
 
 
 def _digest(example: Mapping[str, Any]) -> bytes:
-  """Of what is given and not of how it is encoded, which may change with libraries."""
+  """Digests what is given, not how it is encoded, which may change with libraries."""
   sha = hashlib.sha256()
   for key, value in sorted(example.items()):
     if isinstance(value, np.ndarray):
@@ -267,7 +267,7 @@ def _unfinished(template: tfds.core.ShardedFileTemplate, shard: int) -> str:
 
 @contextlib.contextmanager
 def _staging(data_dir: str, name: str) -> Iterator[str]:
-  """A folder under `data_dir` that is this process's own, and is removed."""
+  """Makes a folder under `data_dir` for this process alone, and removes it."""
   os.makedirs(data_dir, exist_ok=True)
   _remove_abandoned(data_dir)
   staging = tempfile.mkdtemp(prefix=f"{_INCOMPLETE}{name}-", dir=data_dir)

@@ -15,8 +15,8 @@ def stratified_holdout(
 
   Args:
     labels: The class of each example, [num_examples].
-    size: How many examples to hold out.
-    seed: Chooses the examples within each class, and among equal classes.
+    size: The number of examples to hold out.
+    seed: The seed of the choice within each class, and among equal classes.
 
   Returns:
     The indices that stay and the indices held out, both in ascending order.
@@ -50,7 +50,7 @@ def stratified_splits(
     labels: The class of each example, [num_examples].
     test_fraction: The part of all examples for test.
     validation_fraction: The part of all examples for validation.
-    seed: Chooses the examples within each class, and among equal classes.
+    seed: The seed of the choice within each class, and among equal classes.
 
   Returns:
     Split → ascending indices, of each split that has examples; 'train' first.

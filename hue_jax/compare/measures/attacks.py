@@ -17,13 +17,13 @@ def fgsm(
   labels: Int[Array, "batch"],
   epsilon: Float[Array, ""] | float,
 ) -> Float[Array, "batch height width channels"]:
-  """x + ε sign ∇ₓ cross entropy, within [0, 1].
+  """Returns x + ε sign ∇ₓ cross entropy, within [0, 1].
 
   Args:
-    scores: of pixels in [0, 1].
-    images: pixels in [0, 1].
-    labels: true classes.
-    epsilon: ε, the largest change of a pixel.
+    scores: A function of pixels in [0, 1] that returns the scores.
+    images: Pixels in [0, 1].
+    labels: The true classes.
+    epsilon: The largest change ε of a pixel.
 
   Returns:
     The attacked images.
@@ -42,15 +42,15 @@ def pgd(
   key: Key[Array, ""],
   steps: int = 10,
 ) -> Float[Array, "batch height width channels"]:
-  """Steps of 2.5 ε / steps along the gradient's sign, within ε of the image.
+  """Takes steps of 2.5 ε / steps along the gradient's sign, within ε of the image.
 
   Args:
-    scores: of pixels in [0, 1].
-    images: pixels in [0, 1].
-    labels: true classes.
-    epsilon: ε, the largest change of a pixel.
-    key: of the random start within ε.
-    steps: how many.
+    scores: A function of pixels in [0, 1] that returns the scores.
+    images: Pixels in [0, 1].
+    labels: The true classes.
+    epsilon: The largest change ε of a pixel.
+    key: The key of the random start within ε.
+    steps: The number of steps.
 
   Returns:
     The attacked images.
@@ -77,5 +77,5 @@ def _gradient(scores, images, labels):
 
 
 def to_pixels(images: UInt8[np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-  """Stored images as numbers in [0, 1]."""
+  """Returns stored images as numbers in [0, 1]."""
   return jnp.asarray(images, jnp.float32) / 255

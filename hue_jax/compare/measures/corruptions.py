@@ -17,20 +17,20 @@ Pixels = Float[np.ndarray, "images height width channels"]
 
 
 def _noise(x, severity, rng):
-  """Normal noise, independent at each pixel and channel."""
+  """Adds normal noise, independent at each pixel and channel."""
   deviation = (0.04, 0.06, 0.08, 0.09, 0.10)[severity - 1]
   return x + rng.normal(0, deviation, x.shape)
 
 
 def _blur(x, severity, rng):
-  """A Gaussian blur."""
+  """Blurs by a Gaussian."""
   del rng
   width = (0.4, 0.6, 0.7, 0.8, 1.0)[severity - 1]
   return ndimage.gaussian_filter(x, (0, width, width, 0), mode="nearest")
 
 
 def _contrast(x, severity, rng):
-  """Nearer to each channel's mean over the image."""
+  """Moves pixels nearer to each channel's mean over the image."""
   del rng
   share = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
   mean = x.mean(axis=(1, 2), keepdims=True)
@@ -38,13 +38,13 @@ def _contrast(x, severity, rng):
 
 
 def _brightness(x, severity, rng):
-  """Brighter by a constant."""
+  """Brightens by a constant."""
   del rng
   return x + (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]
 
 
 def _pixelation(x, severity, rng):
-  """Resized to a smaller image, by area, and back, by nearest neighbor."""
+  """Resizes to a smaller image, by area, and back, by nearest neighbor."""
   del rng
   share = (0.95, 0.9, 0.85, 0.75, 0.65)[severity - 1]
   height, width = x.shape[1:3]
@@ -56,7 +56,7 @@ def _pixelation(x, severity, rng):
 
 
 def _areas(cells, pixels):
-  """How much of each cell each pixel covers, [cells, pixels]; rows sum to 1."""
+  """Returns how much of each cell each pixel covers, [cells, pixels]; rows sum to 1."""
   edges = np.linspace(0, pixels, cells + 1)
   at = np.arange(pixels)
   overlap = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
@@ -65,7 +65,7 @@ def _areas(cells, pixels):
 
 
 def _translation(x, severity, rng):
-  """Moved by 4 % of the side for each severity, in a random direction."""
+  """Moves by 4 % of the side for each severity, in a random direction."""
   angle = rng.uniform(0, 2 * np.pi, len(x))
   length = 0.04 * severity * max(x.shape[1:3])
   shifts = np.stack([np.sin(angle), np.cos(angle)], axis=1) * length
@@ -93,13 +93,13 @@ def corrupt(
   *,
   seed: int = 0,
 ) -> UInt8[np.ndarray, "images height width channels"]:
-  """Images made worse.
+  """Makes images worse.
 
   Args:
-    images: as stored.
-    corruption: a name of `CORRUPTIONS`.
-    severity: 1 to 5.
-    seed: of noise and directions.
+    images: The images as stored.
+    corruption: The name of one of `CORRUPTIONS`.
+    severity: The severity, from 1 to 5.
+    seed: The seed of noise and directions.
 
   Returns:
     Images of the same shape.

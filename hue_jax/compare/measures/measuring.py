@@ -31,9 +31,9 @@ class Measuring:
   """Measures the networks of a study on the same images.
 
   Args:
-    settings: of the study; those of `measures` say what is measured.
-    task: its data.
-    trainer: of its networks.
+    settings: The settings of the study; those of `measures` say what is measured.
+    task: The data of the study.
+    trainer: The trainer of its networks.
   """
 
   def __init__(self, settings: Mapping[str, Any], task: ArrayTask, trainer: Trainer):
@@ -49,11 +49,11 @@ class Measuring:
     self._attack = jax.jit(self._attacked_scores, static_argnums=4)
 
   def validation(self, trained: Training) -> dict[str, Any]:
-    """Of the validation examples: accuracy, calibration, mistakes."""
+    """Measures the validation examples: accuracy, calibration, mistakes."""
     return self._of_predictions(trained, self._task.validation)[0]
 
   def test(self, trained: Training, seed: int) -> dict[str, Any]:
-    """Of the test examples: the same, and for the first seeds what is asked for."""
+    """Measures the test examples: the same, and for the first seeds what is asked."""
     test, settings = self._task.test, self._settings
     measured, features = self._of_predictions(trained, test)
     if seed not in self._seeds:
@@ -85,7 +85,7 @@ class Measuring:
     return self._trainer.predict(trained.objective, trained.state, images)
 
   def _knn_accuracy(self, trained, seed, features):
-    """Test features vote by their nearest training features."""
+    """Returns the share of test features that the nearest training ones vote right."""
     examples = self._task.training_set(self._per_class, seed)
     _, known = self._predict(trained, examples.images)
     found = create_index(known, engine="jax").search(features, _NUM_NEIGHBORS)
@@ -93,7 +93,7 @@ class Measuring:
     return float(np.mean(named == self._task.test.labels))
 
   def _some(self, count) -> Examples:
-    """So many test examples, of all classes alike."""
+    """Returns so many test examples, of all classes alike."""
     task = self._task
     per_class = max(count // task.num_classes, 1)
     return task.test[class_balanced(task.test.labels, task.num_classes, per_class, 0)]
@@ -175,7 +175,7 @@ class Measuring:
     return {tap: np.concatenate(parts) for tap, parts in found.items()}
 
   def _calibrated(self, trained, images):
-    """Batch statistics of the images: with initial ones activations vanish."""
+    """Computes the images' batch statistics: with initial ones activations vanish."""
     if not trained.initial["batch_stats"]:
       return {}
     pixels = self._trainer.normalized(jnp.asarray(images[:64]))

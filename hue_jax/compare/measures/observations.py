@@ -31,13 +31,13 @@ def observe_layers(
   *,
   seed: int,
 ) -> dict[str, dict[str, float]]:
-  """The observations' first statistics at every tap.
+  """Returns the observations' first statistics at every tap.
 
   Args:
-    trained: tap → layers of the trained network, [images, …, channels].
-    untrained: of the untrained one.
-    labels: of the images.
-    seed: of the positions.
+    trained: Tap → layers of the trained network, [images, …, channels].
+    untrained: Tap → layers of the untrained one.
+    labels: The labels of the images.
+    seed: The seed of the positions.
 
   Returns:
     Statistic (`knn_accuracy`, `angular_concentration`, …) → tap → value of the
@@ -83,7 +83,7 @@ def _votes(tap, layer, labels, resamples, seed) -> Votes:
 
 
 def _sampled(tap, layer, labels, seed) -> Layer:
-  """Some positions of each image, in memory."""
+  """Draws some positions of each image, in memory."""
   num_images, channels = layer.shape[0], layer.shape[-1]
   grid = layer.reshape(
     num_images, *((1, 1) if layer.ndim == 2 else layer.shape[1:3]), -1

@@ -14,14 +14,14 @@ _BINS = 15
 def accuracy(
   scores: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, "examples"]
 ) -> float:
-  """Share of examples whose largest score is that of their class."""
+  """Returns the share of examples whose largest score is that of their class."""
   return float(np.mean(scores.argmax(axis=-1) == labels))
 
 
 def negative_log_likelihood(
   logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, "examples"]
 ) -> float:
-  """Mean of −log softmax(logits)[label], in nats."""
+  """Returns the mean of −log softmax(logits)[label], in nats."""
   log_p = _log_softmax(logits)
   return float(-np.mean(log_p[np.arange(len(labels)), labels]))
 
@@ -29,14 +29,14 @@ def negative_log_likelihood(
 def expected_calibration_error(
   logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, "examples"]
 ) -> float:
-  """Σ over bins of confidence of (share of examples) · |accuracy − mean confidence|.
+  """Returns Σ (share of examples) · |accuracy − mean confidence| over confidence bins.
 
   Args:
-    logits: of the examples.
-    labels: their classes.
+    logits: The logits of the examples.
+    labels: The classes of the examples.
 
   Returns:
-    In [0, 1], with 15 bins of equal width.
+    The error in [0, 1], with 15 bins of equal width.
 
   Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
   """
@@ -50,17 +50,17 @@ def expected_calibration_error(
 def hierarchy_distances(
   hierarchy: Mapping[str, Any], class_names: tuple[str, ...]
 ) -> Float[np.ndarray, "classes classes"]:
-  """Height of the lowest node that two classes share, over the height of the root.
+  """Returns the height of the lowest node that two classes share, over the root's.
 
   Args:
-    hierarchy: a tree: name → subtree, or a list of class names.
-    class_names: in the order of the labels.
+    hierarchy: A tree: name → subtree, or a list of class names.
+    class_names: The names of the classes, in the order of the labels.
 
   Returns:
-    0 of a class with itself, 1 of two that share the root alone.
+    The distances: 0 of a class to itself, 1 of two that share the root alone.
 
   Raises:
-    InputError: a class that the tree lacks, has twice, or that is not a class.
+    InputError: If the tree lacks a class, has it twice, or has what is no class.
 
   Source: Bertinetto et al., "Making Better Mistakes", CVPR 2020.
   """
@@ -94,7 +94,7 @@ def hierarchy_distances(
 
 
 def _shared(one, other):
-  """How many nodes below the root two paths share."""
+  """Counts the nodes below the root that two paths share."""
   count = 0
   for a, b in zip(one, other, strict=False):
     if a != b:
@@ -108,15 +108,15 @@ def mistake_distance(
   labels: Int[np.ndarray, "examples"],
   distances: Float[np.ndarray, "classes classes"],
 ) -> float:
-  """Mean distance in a class hierarchy of the predicted from the true class.
+  """Returns the mean distance in a class hierarchy of predicted from true classes.
 
   Args:
-    scores: of the examples.
-    labels: their classes.
-    distances: of `hierarchy_distances`.
+    scores: The scores of the examples.
+    labels: The classes of the examples.
+    distances: The distances by `hierarchy_distances`.
 
   Returns:
-    Over the examples that are not right; NaN if all are.
+    The mean over the examples that are not right; NaN if all are.
   """
   predicted = scores.argmax(axis=-1)
   wrong = predicted != labels
