@@ -63,7 +63,7 @@ class Dataset:
     return tuple(self.builder.info.features[self.image_key].shape)
 
   def identity(self) -> str:
-    """A short digest of what the data set is, for a run to know it again.
+    """Returns a short digest of what the data set is, for a run to know it again.
 
     It is that of names, classes and the numbers of examples, and of what the examples
     are where hue_jax wrote them: however they are encoded, wherever they lie.

@@ -151,8 +151,8 @@ def load_network(
   Args:
     name: A published network (`published_names()`), a file of PyTorch weights
       (.safetensors, .pth, .pt, .bin), or a workdir of `main.py`.
-    model: For a file of weights, the network that they are of.
-    options: For a file of weights, what differs from ImageNet's usual: num_classes,
+    model: The network that the weights are of, for a file of weights.
+    options: What differs from ImageNet's usual, for a file of weights: num_classes,
       image_size, crop, pixel_mean, pixel_std, and options of the model.
     setting: The setting that has the name, for errors.
     model_setting: The setting that has the model.
