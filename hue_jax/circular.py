@@ -46,8 +46,8 @@ class VonMises(NamedTuple):
   """A von Mises distribution, of density exp(κ cos(α − μ)) / 2πI₀(κ).
 
   Attributes:
-    mean_direction: μ in [0, 2π).
-    concentration: κ ≥ 0; 0 is uniform, inf a single angle.
+    mean_direction: The mean direction μ in [0, 2π).
+    concentration: The concentration κ ≥ 0; 0 is uniform, inf a single angle.
   """
 
   mean_direction: Float[Array, "*batch"]
@@ -58,9 +58,9 @@ class TestResult(NamedTuple):
   """The result of a statistical test.
 
   Attributes:
-    statistic: as the test defines it.
-    p_value: probability of a statistic at least as large under the null hypothesis.
-    log_p_value: its logarithm, where the p-value itself would be 0.
+    statistic: The statistic, as the test defines it.
+    p_value: The probability of a statistic at least as large under the null hypothesis.
+    log_p_value: The logarithm of the p-value, for where that itself would be 0.
   """
 
   __test__ = False  # not a test, whatever pytest thinks of its name
@@ -76,7 +76,7 @@ class TestResult(NamedTuple):
 def resultant(
   angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
 ) -> Complex[Array, "*batch"]:
-  """Mean resultant vector Σ w exp(iα) / Σ w.
+  """Returns the mean resultant vector Σ w exp(iα) / Σ w.
 
   Example:
     >>> import numpy as np
@@ -86,15 +86,15 @@ def resultant(
     [0.966+0.168j]
 
   Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
+    angles: The angles α in radians.
+    weights: The weights w ≥ 0; 1 if None.
 
   Returns:
-    A complex number of magnitude at most 1.
+    The vector as a complex number of magnitude at most 1.
 
   Raises:
-    TypeError: angles that are not floating point.
-    InputError: weights that are negative, or do not broadcast.
+    TypeError: If the angles are not floating point.
+    InputError: If the weights are negative, or do not broadcast.
   """
   angles, weights = _checked(angles, weights)
   return _resultant(angles, weights)
@@ -103,7 +103,7 @@ def resultant(
 def mean_direction(
   angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
 ) -> Float[Array, "*batch"]:
-  """Mean direction arg Σ w exp(iα), in [0, 2π).
+  """Returns the mean direction arg Σ w exp(iα), in [0, 2π).
 
   Example:
     >>> import numpy as np
@@ -113,15 +113,15 @@ def mean_direction(
     0.173
 
   Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
+    angles: The angles α in radians.
+    weights: The weights w ≥ 0; 1 if None.
 
   Returns:
-    Radians; arbitrary where the resultant length is 0.
+    The direction in radians; arbitrary where the resultant length is 0.
 
   Raises:
-    TypeError: angles that are not floating point.
-    InputError: weights that are negative, or do not broadcast.
+    TypeError: If the angles are not floating point.
+    InputError: If the weights are negative, or do not broadcast.
   """
   return wrap_angle(jnp.angle(resultant(angles, weights)))
 
@@ -129,7 +129,7 @@ def mean_direction(
 def resultant_length(
   angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
 ) -> Float[Array, "*batch"]:
-  """Mean resultant length R = |Σ w exp(iα)| / Σ w.
+  """Returns the mean resultant length R = |Σ w exp(iα)| / Σ w.
 
   Example:
     >>> import numpy as np
@@ -139,15 +139,15 @@ def resultant_length(
     0.980
 
   Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
+    angles: The angles α in radians.
+    weights: The weights w ≥ 0; 1 if None.
 
   Returns:
-    In [0, 1]: 0 where the angles cancel out, 1 where all are the same.
+    The length in [0, 1]: 0 where the angles cancel out, 1 where all are the same.
 
   Raises:
-    TypeError: angles that are not floating point.
-    InputError: weights that are negative, or do not broadcast.
+    TypeError: If the angles are not floating point.
+    InputError: If the weights are negative, or do not broadcast.
   """
   return jnp.minimum(jnp.abs(resultant(angles, weights)), 1)
 
@@ -155,10 +155,10 @@ def resultant_length(
 def fit_von_mises(
   angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
 ) -> VonMises:
-  """The von Mises distribution of maximum likelihood.
+  """Returns the von Mises distribution of maximum likelihood.
 
-  μ is the mean direction, and κ solves I₁(κ) / I₀(κ) = R. It is not corrected for the
-  size of the sample, and is too large for small ones.
+  Its μ is the mean direction, and its κ solves I₁(κ) / I₀(κ) = R. The concentration is
+  not corrected for the size of the sample, and is too large for small ones.
 
   Example:
     >>> import numpy as np
@@ -168,15 +168,16 @@ def fit_von_mises(
     25.83
 
   Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
+    angles: The angles α in radians.
+    weights: The weights w ≥ 0; 1 if None.
 
   Returns:
-    μ and κ; κ is inf where R is 1, and very large where it is 1 but for rounding.
+    The distribution; κ is inf where R is 1, and very large where R is 1 but for
+    rounding.
 
   Raises:
-    TypeError: angles that are not floating point.
-    InputError: weights that are negative, or do not broadcast.
+    TypeError: If the angles are not floating point.
+    InputError: If the weights are negative, or do not broadcast.
   """
   mean = resultant(angles, weights)
   length = jnp.minimum(jnp.abs(mean), 1)
@@ -189,7 +190,7 @@ def fit_von_mises(
 def rayleigh_test(
   angles: Float[Arrays, "*batch_of_angles samples"], weights: Weights = None
 ) -> TestResult:
-  """Rayleigh test: are the angles uniform, or do they have a mean direction?
+  """Returns the Rayleigh test of uniform angles against those of one mean direction.
 
   The statistic is nR² with n = Σ w. The p-value is the approximation
   exp(√((1 + 2n)² − 4n²R²) − (1 + 2n)) of Wilkie, "Rayleigh test for randomness of
@@ -203,15 +204,15 @@ def rayleigh_test(
     0.041
 
   Args:
-    angles: α in radians.
-    weights: w ≥ 0; 1 if None.
+    angles: The angles α in radians.
+    weights: The weights w ≥ 0; 1 if None.
 
   Returns:
-    Statistic and p-value.
+    The statistic, the p-value and its logarithm.
 
   Raises:
-    TypeError: angles that are not floating point.
-    InputError: weights that are negative, or do not broadcast.
+    TypeError: If the angles are not floating point.
+    InputError: If the weights are negative, or do not broadcast.
   """
   angles, weights = _checked(angles, weights)
   length = jnp.minimum(jnp.abs(_resultant(angles, weights)), 1)
@@ -231,9 +232,9 @@ def circular_correlation(
   other_angles: Float[Arrays, "*batch_of_others samples"],
   weights: Weights = None,
 ) -> Float[Array, "*batch"]:
-  """Correlation of two angles, in [−1, 1].
+  """Returns the correlation of two angles, in [−1, 1].
 
-  Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) over pairs, divided by the root of Σ sin²(αᵢ − αⱼ) ·
+  It is Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) over pairs, divided by the root of Σ sin²(αᵢ − αⱼ) ·
   Σ sin²(βᵢ − βⱼ); ±1 where β = ±α + constant. It is computed from four sums instead of
   all pairs.
 
@@ -248,16 +249,16 @@ def circular_correlation(
     -1.0
 
   Args:
-    angles: α in radians.
-    other_angles: β, of the same samples.
-    weights: w ≥ 0; 1 if None.
+    angles: The angles α in radians.
+    other_angles: The angles β of the same samples, in radians.
+    weights: The weights w ≥ 0; 1 if None.
 
   Returns:
     The correlation; NaN where one of the angles does not vary.
 
   Raises:
-    TypeError: angles that are not floating point.
-    InputError: weights that are negative, or do not broadcast.
+    TypeError: If the angles are not floating point.
+    InputError: If the weights are negative, or do not broadcast.
   """
   a, weights = _checked(angles, weights)
   b, _ = _checked(other_angles, weights)
@@ -290,7 +291,7 @@ def _checked(angles, weights):
 
 
 def _broadcast(shape, other) -> bool:
-  """Whether they do, with one length of the last axis."""
+  """Tells whether two shapes broadcast, with one length of the last axis."""
   try:
     np.broadcast_shapes(shape, other)
   except ValueError:
@@ -335,7 +336,7 @@ def _fisher_lee(a, b, weights):
 
 
 def _correlation(covariance, variance, other_variance):
-  """NaN where an angle varies by no more than rounding."""
+  """Returns the correlation; NaN where an angle varies by no more than rounding."""
   least = (16 * jnp.finfo(covariance.dtype).eps) ** 2
   varies = (variance > least) & (other_variance > least)
   root = jnp.sqrt(jnp.where(varies, variance, 1)) * jnp.sqrt(
@@ -345,7 +346,7 @@ def _correlation(covariance, variance, other_variance):
 
 
 def _sine_and_cosine(angles):
-  """Of the angles from their mean direction, without weights."""
+  """Returns those of the angles from their mean direction, without weights."""
   angles = angles - jnp.angle(_resultant(angles, None))[..., None]
   return jnp.sin(angles), jnp.cos(angles)
 
@@ -356,7 +357,7 @@ def _mean(values, weights):
 
 @jax.custom_jvp
 def _concentration(length):
-  """κ of I₁(κ) / I₀(κ) = R."""
+  """Solves I₁(κ) / I₀(κ) = R for κ."""
   below = jnp.minimum(length, _NEARLY_ONE)
   # Best and Fisher 1981, for a start within a few per cent.
   kappa = jnp.where(
@@ -378,7 +379,10 @@ def _concentration(length):
 
 @_concentration.defjvp
 def _concentration_jvp(primals, tangents):
-  """dκ/dR = 1 / (1 − R² − R/κ): 2 at R = 0; at R = 1, where it is infinite, 0."""
+  """Returns κ and its change by dκ/dR = 1 / (1 − R² − R/κ).
+
+  The derivative is 2 at R = 0; at R = 1, where it is infinite, it counts as 0.
+  """
   (length,), (change,) = primals, tangents
   kappa = _concentration(length)
   over_kappa = jnp.where(kappa > 1e-3, length / jnp.maximum(kappa, 1e-3), 0.5)
@@ -392,7 +396,7 @@ def _concentration_jvp(primals, tangents):
 
 
 def _large_concentration(length):
-  """The same by 1 − I₁/I₀ = 1/2κ + 1/8κ² + 1/8κ³ + 25/128κ⁴ + …"""
+  """Solves 1 − R = 1 − I₁/I₀ = 1/2κ + 1/8κ² + 1/8κ³ + 25/128κ⁴ + … for κ."""
   rest = jnp.maximum(1 - length, 0)
   inverse = 2 * rest
   for _ in range(_NEWTON_STEPS):

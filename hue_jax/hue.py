@@ -47,7 +47,7 @@ def hue_angle(
   activations: Float[Arrays, "*leading channels"],
   plane: Float[Arrays, "channels 2"] | None = None,
 ) -> Float[Array, "*leading"]:
-  """Activation hue θ = arg z of z = a · plane, in [0, 2π).
+  """Returns the activation hue θ = arg z of z = a · plane, in [0, 2π).
 
   In the Fourier plane θ = arg Σₙ aₙ exp(2πin/N), which for N = 3 is the circular
   hue of RGB: red 0, green 2π/3, blue 4π/3. θ does not change when gray is added
@@ -61,15 +61,15 @@ def hue_angle(
     [  0.0 120.0 240.0  60.0]
 
   Args:
-    activations: vectors a along the last axis.
-    plane: hue plane; the Fourier plane if None.
+    activations: The vectors a along the last axis.
+    plane: The hue plane; the Fourier plane if None.
 
   Returns:
-    θ in radians; 0, with gradient 0, where the activation is gray.
+    The hue θ in radians; 0, with gradient 0, where the activation is gray.
 
   Raises:
-    InputError: fewer than 3 channels, or a plane of another shape.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels, or the plane has another shape.
+    TypeError: If the activations are not floating point.
   """
   z, chromatic, _, _ = chroma_vector(activations, plane)
   z = jnp.where(chromatic[..., None], z, jnp.array([1, 0], z.dtype))
@@ -80,7 +80,7 @@ def chroma(
   activations: Float[Arrays, "*leading channels"],
   plane: Float[Arrays, "channels 2"] | None = None,
 ) -> Float[Array, "*leading"]:
-  """Chroma ‖z‖, the length of z = a · plane, in the activation's own units.
+  """Returns the chroma ‖z‖, the length of z = a · plane.
 
   Example:
     >>> import numpy as np
@@ -89,15 +89,16 @@ def chroma(
     [2.449 2.449 0.0   ]
 
   Args:
-    activations: vectors a along the last axis.
-    plane: hue plane; the Fourier plane if None.
+    activations: The vectors a along the last axis.
+    plane: The hue plane; the Fourier plane if None.
 
   Returns:
-    ‖z‖ ≥ 0; 0, with gradient 0, where the activation is gray.
+    The chroma ‖z‖ ≥ 0 in the activation's own units; 0, with gradient 0, where the
+    activation is gray.
 
   Raises:
-    InputError: fewer than 3 channels, or a plane of another shape.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels, or the plane has another shape.
+    TypeError: If the activations are not floating point.
   """
   z, chromatic, _, scale = chroma_vector(activations, plane)
   return rescale(norm_where(z, chromatic), scale)
@@ -107,9 +108,9 @@ def saturation(
   activations: Float[Arrays, "*leading channels"],
   plane: Float[Arrays, "channels 2"] | None = None,
 ) -> Float[Array, "*leading"]:
-  """Saturation ‖z‖ / ‖a − mean(a)‖, in [0, 1].
+  """Returns the saturation ‖z‖ / ‖a − mean(a)‖, in [0, 1].
 
-  The share of the activation's departure from gray that lies in the hue plane.
+  It is the share of the activation's departure from gray that lies in the hue plane.
   For N = 3 the plane is all there is besides gray, and the saturation is 1.
 
   Example:
@@ -120,15 +121,15 @@ def saturation(
     [1.0    0.0    0.577]
 
   Args:
-    activations: vectors a along the last axis.
-    plane: hue plane; the Fourier plane if None.
+    activations: The vectors a along the last axis.
+    plane: The hue plane; the Fourier plane if None.
 
   Returns:
     The saturation, without unit; 0, with gradient 0, where z = 0.
 
   Raises:
-    InputError: fewer than 3 channels, or a plane of another shape.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels, or the plane has another shape.
+    TypeError: If the activations are not floating point.
   """
   z, chromatic, departure, _ = chroma_vector(activations, plane)
   length = smooth_norm(departure, 1e-18)
@@ -138,7 +139,7 @@ def saturation(
 def activation_strength(
   activations: Float[Arrays, "*leading channels"],
 ) -> Float[Array, "*leading"]:
-  """Euclidean norm ‖a‖, with gradient 0 at a = 0.
+  """Returns the Euclidean norm ‖a‖, with gradient 0 at a = 0.
 
   Example:
     >>> import numpy as np
@@ -147,13 +148,13 @@ def activation_strength(
     [5.0 0.0]
 
   Args:
-    activations: vectors a along the last axis.
+    activations: The vectors a along the last axis.
 
   Returns:
-    ‖a‖ in the activation's own units.
+    The norm ‖a‖ in the activation's own units.
 
   Raises:
-    TypeError: activations that are not floating point.
+    TypeError: If the activations are not floating point.
   """
   unit, scale = scaled(activations)
   return rescale(norm_where(unit, jnp.any(unit != 0, axis=-1)), scale)
@@ -165,7 +166,7 @@ def activation_strength(
 def hue_labels(
   labels: Integer[Arrays, "*batch"] | int, num_classes: int
 ) -> Float[Array, "*batch"]:
-  """Class hue θ* = 2πc/C of label c among C classes.
+  """Returns the class hue θ* = 2πc/C of label c among C classes.
 
   It is the hue of the one-hot label itself: θ(one_hot(c, C)) = 2πc/C.
 
@@ -176,17 +177,17 @@ def hue_labels(
     [  0.0  90.0 180.0 270.0]
 
   Args:
-    labels: class indices c in [0, C), of any integer dtype. An index out of range
+    labels: The class indices c in [0, C), of any integer dtype. An index out of range
       (−1 for "none") is taken modulo C.
-    num_classes: C.
+    num_classes: The number of classes C.
 
   Returns:
-    θ* in radians, in [0, 2π).
+    The class hue θ* in radians, in [0, 2π).
 
   Raises:
-    InputError: num_classes below 1, or integers that are one-hot labels (where
+    InputError: If num_classes is below 1, or the integers are one-hot labels (where
       their values are at hand: outside `jit`).
-    TypeError: labels that are not integers, as one-hot labels mostly are.
+    TypeError: If the labels are not integers, as one-hot labels mostly are not.
   """
   if num_classes < 1:
     raise InputError(f"num_classes is {num_classes}; it must be at least 1.")
@@ -208,7 +209,7 @@ def hue_labels(
 
 
 def _is_one_hot(labels):
-  """Whether every row holds one 1 and else 0; False where values are not at hand."""
+  """Tells whether every row holds one 1 and else 0; False where values are traced."""
   if isinstance(labels, jax.core.Tracer):
     return False
   rows = np.asarray(labels).astype(np.int64)
@@ -218,7 +219,7 @@ def _is_one_hot(labels):
 
 
 def position_hue(height: int, width: int) -> Float[Array, "{height} {width}"]:
-  """Position hue φ(x, y): the polar angle about the center of the image plane.
+  """Returns the position hue φ(x, y), the polar angle about the image plane's center.
 
   φ = arg(x + iy), with x to the right and y down, as images are stored, so that
   the right is 0, the bottom π/2, the left π and the top 3π/2.
@@ -232,21 +233,21 @@ def position_hue(height: int, width: int) -> Float[Array, "{height} {width}"]:
      [135.0  90.0  45.0]]
 
   Args:
-    height: rows of the layer.
-    width: columns of the layer.
+    height: The number of rows of the layer.
+    width: The number of columns of the layer.
 
   Returns:
-    φ in radians, in [0, 2π); 0 at the exact center, where it is undefined and
-    `position_weights` is 0.
+    The position hue φ in radians, in [0, 2π); 0 at the exact center, where it is
+    undefined and `position_weights` is 0.
 
   Raises:
-    InputError: height or width below 1.
+    InputError: If height or width is below 1.
   """
   return jnp.asarray(polar_grid(height, width)[0], dtype=float)
 
 
 def position_weights(height: int, width: int) -> Float[Array, "{height} {width}"]:
-  """1 where the position hue is defined, 0 at the exact center.
+  """Returns 1 where the position hue is defined, and 0 at the exact center.
 
   Example:
     >>> import hue_jax
@@ -256,14 +257,14 @@ def position_weights(height: int, width: int) -> Float[Array, "{height} {width}"
      [1.0 1.0 1.0]]
 
   Args:
-    height: rows of the layer.
-    width: columns of the layer.
+    height: The number of rows of the layer.
+    width: The number of columns of the layer.
 
   Returns:
-    Weights, without unit.
+    The weights, without unit.
 
   Raises:
-    InputError: height or width below 1.
+    InputError: If height or width is below 1.
   """
   return jnp.asarray(polar_grid(height, width)[1] > 0, dtype=float)
 
@@ -272,7 +273,7 @@ def position_weights(height: int, width: int) -> Float[Array, "{height} {width}"
 
 
 def fourier_plane(channels: int) -> Float[Array, "{channels} 2"]:
-  """The default hue plane: √(2/N) cos(2πn/N) and √(2/N) sin(2πn/N).
+  """Returns the default hue plane: √(2/N) cos(2πn/N) and √(2/N) sin(2πn/N).
 
   Example:
     >>> import hue_jax
@@ -282,13 +283,13 @@ def fourier_plane(channels: int) -> Float[Array, "{channels} 2"]:
      [-0.408 -0.707]]
 
   Args:
-    channels: N.
+    channels: The number of channels N.
 
   Returns:
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    InputError: fewer than 3 channels.
+    InputError: If there are fewer than 3 channels.
   """
   _check_channels(channels)
   angle = TAU * np.arange(channels) / channels
@@ -299,7 +300,7 @@ def fourier_plane(channels: int) -> Float[Array, "{channels} 2"]:
 def random_plane(
   key: Key[Array, ""] | UInt32[Array, "2"], channels: int
 ) -> Float[Array, "{channels} 2"]:
-  """A hue plane drawn uniformly among all hue planes of N channels.
+  """Returns a hue plane drawn uniformly among all hue planes of N channels.
 
   Example:
     >>> import jax
@@ -310,14 +311,14 @@ def random_plane(
     True
 
   Args:
-    key: JAX random key.
-    channels: N.
+    key: A JAX random key.
+    channels: The number of channels N.
 
   Returns:
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    InputError: fewer than 3 channels.
+    InputError: If there are fewer than 3 channels.
   """
   _check_channels(channels)
   return hue_plane(jax.random.normal(key, (channels, 2)))
@@ -327,7 +328,7 @@ def random_plane(
 def principal_plane(
   activations: Float[Arrays, "*leading channels"],
 ) -> Float[Array, "channels 2"]:
-  """The hue plane of the first two principal components, gray taken out.
+  """Returns the hue plane of the first two principal components, gray taken out.
 
   Example:
     >>> import numpy as np
@@ -338,16 +339,16 @@ def principal_plane(
     [0 3]
 
   Args:
-    activations: a sample of activations; all leading axes are the sample.
+    activations: A sample of activations; all leading axes are the sample.
 
   Returns:
     Two orthonormal columns, orthogonal to (1, …, 1), of which the first has the
     larger variance; each has its entry of largest magnitude positive.
 
   Raises:
-    InputError: fewer than 3 channels, or (outside `jit`) activations that span no
-      plane.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels, or (outside `jit`) the activations
+      span no plane.
+    TypeError: If the activations are not floating point.
   """
   _check_channels(activations.shape[-1])
   departure = _departure(scaled_together(activations))
@@ -370,7 +371,7 @@ def class_mean_plane(
   labels: Integer[Arrays, "*leading"],
   num_classes: int,
 ) -> Float[Array, "channels 2"]:
-  """The hue plane that spreads the class means most: their principal plane.
+  """Returns the hue plane that spreads the class means most: their principal plane.
 
   Example:
     >>> import numpy as np
@@ -382,17 +383,17 @@ def class_mean_plane(
     0.0
 
   Args:
-    activations: a sample of activations.
-    labels: the class of each, in [0, num_classes).
-    num_classes: C; classes without an example are left out.
+    activations: A sample of activations.
+    labels: The class of each activation, in [0, num_classes).
+    num_classes: The number of classes C; those without an example are left out.
 
   Returns:
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    InputError: fewer than 3 channels, fewer than 3 classes with examples, labels out
-      of range or of another shape, or labels that are traced.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels or fewer than 3 classes with
+      examples, or the labels are out of range, of another shape, or traced.
+    TypeError: If the activations are not floating point.
   """
   _check_channels(activations.shape[-1])
   present, counts = _present_classes(labels, activations.shape[:-1], num_classes)
@@ -401,7 +402,7 @@ def class_mean_plane(
 
 
 def _present_classes(labels, shape, num_classes):
-  """Indices of the classes with examples, and how many each class has."""
+  """Returns the indices of the classes with examples, and how many each class has."""
   if isinstance(labels, jax.core.Tracer):
     raise InputError(
       "labels are traced; which classes have examples must be known, so that "
@@ -436,9 +437,9 @@ def _sums_by_class(activations, labels, num_classes):
 
 
 def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"]:
-  """The hue plane spanned by two vectors: gray taken out, then Gram–Schmidt.
+  """Returns the hue plane that two vectors span: gray taken out, then Gram–Schmidt.
 
-  Differentiable, so that a plane can be learned.
+  It is differentiable, so that a plane can be learned.
 
   Example:
     >>> import numpy as np
@@ -451,15 +452,15 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
      [ 0.0 -1.0]]
 
   Args:
-    vectors: two columns.
+    vectors: The two vectors, as columns.
 
   Returns:
     Two orthonormal columns, orthogonal to (1, …, 1); the first keeps the
     direction of the first vector's part orthogonal to (1, …, 1).
 
   Raises:
-    InputError: fewer than 3 channels, or (outside `jit`) vectors that span no
-      plane besides gray.
+    InputError: If there are fewer than 3 channels, or (outside `jit`) the vectors span
+      no plane besides gray.
   """
   channels = jnp.shape(vectors)[0]
   _check_channels(channels)
@@ -491,7 +492,7 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
 def image_plane_phasor(
   activations: Float[Arrays, "*leading height width channels"],
 ) -> Complex[Array, "*leading channels"]:
-  """Where about the center each channel fires: Zₙ = Σ aₙ(x, y) exp(iφ(x, y)).
+  """Returns where about the center each channel fires: Zₙ = Σ aₙ(x, y) exp(iφ(x, y)).
 
   Turning the image by α multiplies Z by exp(iα); mirroring it top to bottom
   conjugates Z.
@@ -505,13 +506,13 @@ def image_plane_phasor(
     [1.+0.j 0.+1.j]
 
   Args:
-    activations: a layer.
+    activations: The activations of a layer.
 
   Returns:
-    Z, in the activation's own units; the center position does not count.
+    The phasors Z, in the activation's own units; the center position does not count.
 
   Raises:
-    TypeError: activations that are not floating point.
+    TypeError: If the activations are not floating point.
   """
   real, imaginary, factor = _phasor(activations)
   largest = jnp.finfo(real.dtype).max
@@ -521,7 +522,7 @@ def image_plane_phasor(
 
 
 def _phasor(activations):
-  """Real and imaginary part of Z times a power of two, and the power, by channel."""
+  """Returns real and imaginary part of Z · power of two, and the power, by channel."""
   activations, factor = moderate(as_float(activations), axis=(-3, -2))
   height, width = activations.shape[-3:-1]
   hue, weights = position_hue(height, width), position_weights(height, width)
@@ -535,7 +536,7 @@ def _phasor(activations):
 def image_plane_hue(
   activations: Float[Arrays, "*leading height width channels"],
 ) -> Float[Array, "*leading channels"]:
-  """Image-plane hue of every channel: arg Zₙ of `image_plane_phasor`.
+  """Returns the image-plane hue of every channel: arg Zₙ of `image_plane_phasor`.
 
   Example:
     >>> import numpy as np
@@ -546,13 +547,13 @@ def image_plane_hue(
     [ 0.0 90.0]
 
   Args:
-    activations: a layer.
+    activations: The activations of a layer.
 
   Returns:
-    Radians, in [0, 2π); 0 where Zₙ = 0.
+    The hues in radians, in [0, 2π); 0 where Zₙ = 0.
 
   Raises:
-    TypeError: activations that are not floating point.
+    TypeError: If the activations are not floating point.
   """
   real, imaginary, factor = _phasor(activations)
   # Below, the gradient 1/|Z| would overflow.
@@ -564,7 +565,7 @@ def image_plane_hue(
 
 
 def wrap_angle(angle: Float[Arrays, "*shape"] | float) -> Float[Array, "*shape"]:
-  """The angle modulo 2π, in [0, 2π).
+  """Returns the angle modulo 2π, in [0, 2π).
 
   Example:
     >>> import numpy as np
@@ -573,13 +574,14 @@ def wrap_angle(angle: Float[Arrays, "*shape"] | float) -> Float[Array, "*shape"]
     [4.7124 0.0     0.7168]
 
   Args:
-    angle: radians.
+    angle: The angle in radians.
 
   Returns:
-    Radians; never 2π itself, which rounding makes of small negative angles.
+    The angle in radians; never 2π itself, which rounding makes of small negative
+    angles.
 
   Raises:
-    TypeError: angles that are not floating point.
+    TypeError: If the angles are not floating point.
   """
   wrapped = jnp.mod(as_float(angle, "angles"), TAU)
   # A negative denormal stays negative where the processor takes it for 0. The
@@ -601,18 +603,19 @@ def chroma_vector(
   Float[Array, "*leading channels"],
   Float[Array, "*leading"],
 ]:
-  """The chroma vector z = a · plane, without overflow.
+  """Returns the chroma vector z = a · plane, without overflow.
 
   Args:
-    activations: vectors a along the last axis.
-    plane: hue plane; the Fourier plane if None.
+    activations: The vectors a along the last axis.
+    plane: The hue plane; the Fourier plane if None.
 
   Returns:
-    z / scale; whether z is more than rounding; (a − mean(a)) / scale; and scale.
+    The vector z / scale; whether z is more than rounding; (a − mean(a)) / scale; and
+    scale.
 
   Raises:
-    InputError: fewer than 3 channels, or a plane of another shape.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels, or the plane has another shape.
+    TypeError: If the activations are not floating point.
   """
   unit, scale = scaled(activations)
   plane = checked_plane(plane, unit.shape[-1]).astype(unit.dtype)
@@ -626,17 +629,17 @@ def chroma_vector(
 def checked_plane(
   plane: Float[Arrays, "rows columns"] | None, channels: int
 ) -> Float[Array, "{channels} 2"]:
-  """The plane given, or the Fourier plane for None.
+  """Returns the plane given, or the Fourier plane for None.
 
   Args:
-    plane: hue plane or None.
-    channels: N of the activations that it is for.
+    plane: The hue plane, or None.
+    channels: The number of channels N of the activations that it is for.
 
   Returns:
     The hue plane.
 
   Raises:
-    InputError: fewer than 3 channels, or a plane of another shape.
+    InputError: If there are fewer than 3 channels, or the plane has another shape.
   """
   if plane is None:
     return fourier_plane(channels)
@@ -660,7 +663,7 @@ def _check_channels(channels):
 def polar_grid(
   height: int, width: int
 ) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
-  """Polar angle in [0, 2π) and radius of every position, in NumPy's float64."""
+  """Returns polar angle in [0, 2π) and radius of every position, in NumPy's float64."""
   if height < 1 or width < 1:
     raise InputError(f"height × width is {height} × {width}; both must be at least 1.")
   y, x = np.mgrid[:height, :width].astype(np.float64)

@@ -28,17 +28,17 @@ _SMALLEST = 1e-12
 def as_float(
   values: Shaped[Arrays, "*shape"] | float, name: str = "activations"
 ) -> Float[Array, "*shape"]:
-  """The array in float32, or in float64 where it is that.
+  """Returns the array in float32, or in float64 where it is that.
 
   Args:
-    values: floating point of any precision.
-    name: names the argument in the error.
+    values: The array, floating point of any precision.
+    name: The name of the argument in the error.
 
   Returns:
     The array.
 
   Raises:
-    TypeError: values that are not floating point.
+    TypeError: If the values are not floating point.
   """
   values = jnp.asarray(values)
   if not jnp.issubdtype(values.dtype, jnp.floating):
@@ -51,21 +51,21 @@ def as_float(
 def as_labels(
   labels: Shaped[Arrays, "*batch"] | int, ndim: int | None = None
 ) -> Integer[Array, "*batch"]:
-  """Class indices in an integer dtype of at least 32 bits.
+  """Returns class indices in an integer dtype of at least 32 bits.
 
   In fewer bits the number of classes, by which indices are compared and wrapped,
   would overflow.
 
   Args:
-    labels: class indices of any integer dtype.
-    ndim: number of axes that they must have; any if None.
+    labels: The class indices, of any integer dtype.
+    ndim: The number of axes that they must have; any if None.
 
   Returns:
     The same indices.
 
   Raises:
-    TypeError: labels that are not integers, such as one-hot labels.
-    InputError: labels of another number of axes.
+    TypeError: If the labels are not integers, such as one-hot labels.
+    InputError: If the labels have another number of axes.
   """
   labels = jnp.asarray(labels)
   if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -86,7 +86,7 @@ def as_labels(
 def counting(
   labels: Integer[Array, "batch"], where: Shaped[Arrays, "batch"] | None
 ) -> Bool[Array, "batch"]:
-  """Which examples count: all if `where` is None."""
+  """Returns which examples count: all if `where` is None."""
   return jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
 
 
@@ -96,7 +96,7 @@ def one_hot_where(
   counts_here: Bool[Array, "batch"],
   dtype: jnp.dtype,
 ) -> Float[Array, "batch classes"]:
-  """One-hot labels of the examples that count, and 0 for others."""
+  """Returns one-hot labels of the examples that count, and 0 for others."""
   one_hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
   return jnp.where(counts_here[:, None], one_hot, 0)
 
@@ -107,20 +107,20 @@ def one_hot_where(
 def scaled(
   activations: Shaped[Arrays, "*leading channels"],
 ) -> tuple[Float[Array, "*leading channels"], Float[Array, "*leading"]]:
-  """Activations divided by their largest magnitude.
+  """Returns activations divided by their largest magnitude.
 
   The scale carries no gradient: what is computed from the two together does not
   depend on it.
 
   Args:
-    activations: vectors a along the last axis.
+    activations: The vectors a along the last axis.
 
   Returns:
-    a / scale, of magnitude at most 1, and scale.
+    The vectors a / scale, of magnitude at most 1, and scale.
 
   Raises:
-    InputError: an array without an axis.
-    TypeError: activations that are not floating point.
+    InputError: If the array has no axis.
+    TypeError: If the activations are not floating point.
   """
   activations = as_float(activations)
   if activations.ndim < 1:
@@ -133,16 +133,16 @@ def scaled(
 def scaled_together(
   activations: Shaped[Arrays, "*shape"],
 ) -> Float[Array, "*shape"]:
-  """Activations divided by the largest magnitude among them all.
+  """Returns activations divided by the largest magnitude among them all.
 
   Args:
-    activations: an array of any shape.
+    activations: An array of any shape.
 
   Returns:
     The array, of magnitude at most 1.
 
   Raises:
-    TypeError: activations that are not floating point.
+    TypeError: If the activations are not floating point.
   """
   activations = as_float(activations)
   peak = jnp.max(jnp.abs(activations))
@@ -154,11 +154,11 @@ def scaled_together(
 def divide_by_peak(
   values: Float[Array, "*shape"], peak: Float[Array, "..."]
 ) -> Float[Array, "*shape"]:
-  """values / peak, also where 1 / peak, by which XLA multiplies, is denormal.
+  """Returns values / peak, also where 1 / peak, by which XLA multiplies, is denormal.
 
   Args:
-    values: of magnitude at most `peak`.
-    peak: positive.
+    values: The dividend, of magnitude at most `peak`.
+    peak: The divisor, positive.
 
   Returns:
     The quotient.
@@ -170,14 +170,14 @@ def divide_by_peak(
 def moderate(
   vectors: Float[Array, "*shape"], axis: Axes = -1
 ) -> tuple[Float[Array, "*shape"], Float[Array, "..."]]:
-  """Vectors times a power of two, by which products neither overflow nor vanish.
+  """Returns vectors · a power of two, so that products neither overflow nor vanish.
 
   The power is 1, and no bit changes, unless the largest magnitude is beyond the
   fourth root of the largest number, or below its inverse.
 
   Args:
-    vectors: of any length.
-    axis: axes that have a power together.
+    vectors: The vectors, of any length.
+    axis: The axes that share a power.
 
   Returns:
     The vectors, and the power, which carries no gradient, with the axes kept.
@@ -191,15 +191,15 @@ def moderate(
 
 
 def multipliable(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-  """Values bounded so that sums of products of two of them are finite.
+  """Returns values bounded so that sums of products of two of them are finite.
 
   Magnitudes beyond 2⁵⁶ in float32 (7·10¹⁶) count as that, with gradient 0.
 
   Args:
-    values: of any magnitude.
+    values: The values, of any magnitude.
 
   Returns:
-    The values; those within the bounds to the bit.
+    The values; those within the bounds are the same to the bit.
   """
   bound = 2.0 ** (jnp.finfo(values.dtype).maxexp // 2 - 8)
   return jnp.clip(values, -bound, bound)
@@ -209,11 +209,11 @@ def multipliable(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def smooth_norm(
   vectors: Float[Array, "*leading channels"], floor: Float[Arrays, "..."] | float
 ) -> Float[Array, "*leading"]:
-  """√(‖v‖² + floor²), whose gradient v / √(‖v‖² + floor²) cannot overflow.
+  """Returns √(‖v‖² + floor²), whose gradient v / √(‖v‖² + floor²) cannot overflow.
 
   Args:
-    vectors: v along the last axis.
-    floor: positive; carries no gradient.
+    vectors: The vectors v along the last axis.
+    floor: The least norm, positive; it carries no gradient.
 
   Returns:
     The norm, at least `floor`.
@@ -231,11 +231,11 @@ def _smooth_norm_jvp(primals, tangents):
 def norm_where(
   vectors: Float[Array, "*leading channels"], where: Shaped[Array, "*leading"]
 ) -> Float[Array, "*leading"]:
-  """The Euclidean norm where `where` holds, else 0 with gradient 0.
+  """Returns the Euclidean norm where `where` holds, else 0 with gradient 0.
 
   Args:
-    vectors: v along the last axis, of moderate length.
-    where: whether v is more than rounding.
+    vectors: The vectors v along the last axis, of moderate length.
+    where: Whether v is more than rounding.
 
   Returns:
     The norm.
@@ -246,11 +246,11 @@ def norm_where(
 def rescale(
   length: Float[Array, "*shape"], scale: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-  """length · scale, or the largest finite number where that overflows.
+  """Returns length · scale, or the largest finite number where that overflows.
 
   Args:
-    length: at least 0.
-    scale: positive.
+    length: The first factor, at least 0.
+    scale: The second factor, positive.
 
   Returns:
     The product.
@@ -266,7 +266,7 @@ def rescale(
 def weighted_mean(
   values: Float[Arrays, "*leading"], weights: Float[Arrays, "*leading"], axis: Axes
 ) -> Float[Array, "..."]:
-  """Σ wv / Σ w over the axes, and 0 where all weights are 0.
+  """Returns Σ wv / Σ w over the axes, and 0 where all weights are 0.
 
   Example:
     >>> import numpy as np
@@ -276,9 +276,9 @@ def weighted_mean(
     [4.0 0.0]
 
   Args:
-    values: v.
-    weights: w, non-negative.
-    axis: axes to sum over.
+    values: The values v.
+    weights: The weights w, non-negative.
+    axis: The axes to sum over.
 
   Returns:
     The means.
@@ -292,12 +292,12 @@ def weighted_mean(
 
 
 def einsum(formula: str, *operands: Shaped[Arrays, "..."]) -> Shaped[Array, "..."]:
-  """`jnp.einsum` in full precision: TPUs and GPUs would round float32 factors."""
+  """Returns `jnp.einsum` in full precision; TPUs and GPUs round float32 factors."""
   return jnp.einsum(formula, *operands, precision="highest")
 
 
 def psum(value: Shaped[Array, "*shape"], axis_name: str | None):
-  """The sum over a mapped axis, or the value itself where there is none."""
+  """Returns the sum over a mapped axis, or the value itself where there is none."""
   return value if axis_name is None else jax.lax.psum(value, axis_name)
 
 
@@ -312,7 +312,7 @@ def sharded_like_the_batch(function: Callable) -> Callable:
 
 
 def replicated(function: Callable) -> Callable:
-  """As `sharded_like_the_batch`, of a function whose result every device has."""
+  """Does as `sharded_like_the_batch` for a function whose result every device has."""
   return _in_automatic_axes(function, spread=False)
 
 
@@ -343,7 +343,7 @@ def _in_automatic_axes(function, spread):
 
 
 def _explicit_sharding(leaf):
-  """The sharding in an array's type, where its mesh has explicit axes."""
+  """Returns the sharding in an array's type, where its mesh has explicit axes."""
   if not hasattr(jax, "typeof") or not isinstance(leaf, jax.Array):
     return None  # JAX before explicit axes, or no array that could have them
   sharding = getattr(jax.typeof(leaf), "sharding", None)

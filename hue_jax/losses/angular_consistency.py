@@ -27,10 +27,10 @@ CENTERS = ("image", "activation")
 
 
 class Prototypes(NamedTuple):
-  """What activations of each class look like at each angle, kept from batch to batch.
+  """The mean activation of each class at each angle, kept from batch to batch.
 
   Attributes:
-    means: moving average of the unit-normalized cell means, `[classes, cells,
+    means: The moving average of the unit-normalized cell means, `[classes, cells,
       channels]`.
     known: 1 for the classes that have been seen, 0 for others.
   """
@@ -55,7 +55,7 @@ def angular_consistency_loss(
   where: Bool[Arrays, "batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, "batch"]:
-  """Activations of one class agree at the same angle of the image plane.
+  """Returns how far activations of one class differ at one angle of the image plane.
 
   The plane is cut about its center into S sectors of equal angle. v(b, s) is the
   unit-normalized mean activation of image b in sector s, and P(c, s) the mean of
@@ -79,35 +79,34 @@ def angular_consistency_loss(
     [0.6 0.6 0.6 0.6]
 
   Args:
-    activations: a layer.
-    labels: the class of each image, in [0, num_classes).
-    num_classes: C.
-    sectors: S.
-    rings: cuts every sector at so many radii into rings of equal area; each of the
-      S · rings cells then has a prototype.
-    offset: angle in radians by which the sectors are turned.
-    smooth: whether a position belongs to the two nearest sectors, in proportion to
+    activations: The activations of a layer.
+    labels: The class of each image, in [0, num_classes).
+    num_classes: The number of classes C.
+    sectors: The number of sectors S.
+    rings: The number of rings of equal area into which every sector is cut; each of
+      the S · rings cells then has a prototype.
+    offset: The angle in radians by which the sectors are turned.
+    smooth: Whether a position belongs to the two nearest sectors, in proportion to
       its angle, and not to one alone.
     center: "image", or "activation" for each image's own center of activation
       strength, through which no gradient flows.
-    temperature: τ.
-    prototypes: P from earlier batches (see `update_prototypes`) in place of the
-      batch's own; then every image of a known class counts. No gradient flows
-      through them.
-    where: the images that count; all if None.
-    axis_name: the mapped axis over which the batch is spread; prototypes and
+    temperature: The temperature τ.
+    prototypes: The prototypes P from earlier batches (see `update_prototypes`) in
+      place of the batch's own; then every image of a known class counts. No gradient
+      flows through them.
+    where: The images that count; all if None.
+    axis_name: The mapped axis over which the batch is spread; prototypes and
       counts are then those of the whole batch.
 
   Returns:
-    Nats an image, scaled so that the mean over the images that count, of the whole
-    batch, is the mean over those that have another of their class in it. Images
-    without one have 0; a batch without any gives zeros.
+    The loss of each image in nats, scaled so that the mean over the images that count,
+    of the whole batch, is the mean over those that have another of their class in it.
+    Images without one have 0; a batch without any gives zeros.
 
   Raises:
-    InputError: sectors or rings below 1, a temperature that is not positive, or an
-      unknown center, or labels of more than one axis.
-    TypeError: activations that are not floating point, or labels that are not
-      integers.
+    InputError: If sectors or rings is below 1, the temperature is not positive, the
+      center is unknown, or the labels have more than one axis.
+    TypeError: If the activations are not floating point, or the labels not integers.
   """
   if isinstance(temperature, (int, float)) and not temperature > 0:
     raise InputError(f"temperature is {temperature}; it must be positive.")
@@ -140,7 +139,7 @@ def angular_consistency_loss(
 
 
 def no_prototypes(num_classes: int, cells: int, channels: int) -> Prototypes:
-  """The prototypes before the first batch: no class is known.
+  """Returns the prototypes before the first batch: no class is known.
 
   Example:
     >>> from hue_jax import losses
@@ -148,12 +147,12 @@ def no_prototypes(num_classes: int, cells: int, channels: int) -> Prototypes:
     (10, 8, 64)
 
   Args:
-    num_classes: C.
-    cells: sectors · rings.
-    channels: of the layer.
+    num_classes: The number of classes C.
+    cells: The number of cells, sectors · rings.
+    channels: The number of channels of the layer.
 
   Returns:
-    Zeros.
+    Prototypes of zeros.
   """
   return Prototypes(jnp.zeros((num_classes, cells, channels)), jnp.zeros(num_classes))
 
@@ -175,8 +174,8 @@ def update_prototypes(
 ) -> Prototypes:
   """Moves the prototypes of a batch's classes toward the batch's means.
 
-  P(c, s) ← decay · P(c, s) + (1 − decay) · mean of v(·, s) over the batch's images
-  of class c; a class seen for the first time takes the mean itself.
+  The step is P(c, s) ← decay · P(c, s) + (1 − decay) · mean of v(·, s) over the batch's
+  images of class c; a class seen for the first time takes the mean itself.
 
   Example:
     >>> import numpy as np
@@ -188,24 +187,24 @@ def update_prototypes(
     [1.0 0.0 1.0]
 
   Args:
-    prototypes: to move.
-    activations: a layer.
-    labels: the class of each image.
-    decay: share of the old prototype that stays.
-    sectors: as in `angular_consistency_loss`.
-    rings: likewise.
-    offset: likewise.
-    smooth: likewise.
-    center: likewise.
-    where: the images that count; all if None.
-    axis_name: the mapped axis over which the batch is spread.
+    prototypes: The prototypes before the batch.
+    activations: The activations of a layer.
+    labels: The class of each image.
+    decay: The share of the old prototype that stays.
+    sectors: The number of sectors S, as in `angular_consistency_loss`.
+    rings: The number of rings of equal area into which every sector is cut.
+    offset: The angle in radians by which the sectors are turned.
+    smooth: Whether a position belongs to the two nearest sectors.
+    center: "image", or "activation" for each image's own center.
+    where: The images that count; all if None.
+    axis_name: The mapped axis over which the batch is spread.
 
   Returns:
     The prototypes after the batch.
 
   Raises:
-    InputError: as in `angular_consistency_loss`.
-    TypeError: as in `angular_consistency_loss`.
+    InputError: If `angular_consistency_loss` refuses the arguments.
+    TypeError: If the activations are not floating point, or the labels not integers.
   """
   labels = as_labels(labels, 1)
   activations = _of_those(activations, where)
@@ -222,17 +221,17 @@ def update_prototypes(
 
 
 def _of_those(activations, where):
-  """The activations of images that count, and 0 for others, NaN or not."""
+  """Returns the activations of images that count, and 0 for others, NaN or not."""
   if where is None:
     return activations
   return jnp.where(jnp.asarray(where)[:, None, None, None], activations, 0)
 
 
 def _cell_means(activations, sectors, rings, offset, smooth, center):
-  """Unit-normalized mean activation by cell, and which cells hold a position.
+  """Returns unit-normalized mean activations, and which cells hold a position.
 
   Returns:
-    `[batch, cell, channels]`, and 0 or 1 by `[cell]` or `[batch, cell]`.
+    The means by `[batch, cell, channels]`, and 0 or 1 by `[cell]` or `[batch, cell]`.
   """
   for name, value in (("sectors", sectors), ("rings", rings)):
     if value < 1:
@@ -256,7 +255,7 @@ def _cell_means(activations, sectors, rings, offset, smooth, center):
 
 
 def _polar(activations, center):
-  """Angle and radius of every position; the radius is 1 in the farthest corner."""
+  """Returns angle and radius of every position, of radius 1 in the farthest corner."""
   height, width = activations.shape[1:3]
   angle, radius = polar_grid(height, width)
   if center == "activation":
@@ -270,9 +269,9 @@ def _polar(activations, center):
 
 
 def _membership(angle, radius, sectors, rings, offset, smooth):
-  """How much each position belongs to each cell, `[..., cell, height, width]`.
+  """Returns how much each position is of each cell, `[..., cell, height, width]`.
 
-  In NumPy where nothing is traced, so that the compiler sees constants.
+  It is in NumPy where nothing is traced, so that the compiler sees constants.
   """
   turned = (angle - offset) * (sectors / TAU)
   # Positions on a boundary belong to the sector after it, whatever the rounding.
@@ -291,7 +290,7 @@ def _membership(angle, radius, sectors, rings, offset, smooth):
 
 
 def _numbered_in_batch(labels, num_classes, axis_name):
-  """Classes by where they first stand in the whole batch, if it has fewer than C.
+  """Numbers classes by their first places in the whole batch, if they are fewer than C.
 
   Classes that no image has need no prototype: with many, most of the work is saved.
   Of a batch whose size is a symbol, as in an export, nothing is known.

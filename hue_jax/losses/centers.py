@@ -24,7 +24,7 @@ def center_loss(
   labels: Integer[Arrays, "batch"],
   centers: Float[Arrays, "classes channels"],
 ) -> Float[Array, "batch"]:
-  """½ ‖x − c_label‖²: features lie near the center of their class.
+  """Returns ½ ‖x − c_label‖², small where features lie near the center of their class.
 
   Example:
     >>> import numpy as np
@@ -34,17 +34,17 @@ def center_loss(
     [12.5]
 
   Args:
-    features: x.
-    labels: classes.
-    centers: c, one a class, through which no gradient flows; `update_centers` moves
-      them.
+    features: The features x.
+    labels: The class of each example.
+    centers: The centers c, one a class, through which no gradient flows;
+      `update_centers` moves them.
 
   Returns:
     The loss of each example.
 
   Raises:
-    InputError: labels of more than one axis.
-    TypeError: features that are not floating point, or labels that are not integers.
+    InputError: If the labels have more than one axis.
+    TypeError: If the features are not floating point, or the labels not integers.
 
   Source: Wen et al., "A Discriminative Feature Learning Approach for Deep Face
   Recognition", ECCV 2016.
@@ -66,7 +66,7 @@ def update_centers(
   where: Bool[Arrays, "batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, "classes channels"]:
-  """c ← c − α Σ (c − x) / (1 + n), over the n examples of a batch of that class.
+  """Moves centers by c ← c − α Σ (c − x) / (1 + n), over the n examples of the class.
 
   Example:
     >>> import numpy as np
@@ -77,19 +77,19 @@ def update_centers(
      [0.75 1.0  ]]
 
   Args:
-    centers: c.
-    features: x.
-    labels: classes.
-    rate: α.
-    where: the examples that count; all if None.
-    axis_name: the mapped axis over which the batch is spread.
+    centers: The centers c before the batch.
+    features: The features x.
+    labels: The class of each example.
+    rate: The rate α.
+    where: The examples that count; all if None.
+    axis_name: The mapped axis over which the batch is spread.
 
   Returns:
     The centers after the batch.
 
   Raises:
-    InputError: labels of more than one axis.
-    TypeError: features that are not floating point, or labels that are not integers.
+    InputError: If the labels have more than one axis.
+    TypeError: If the features are not floating point, or the labels not integers.
 
   Source: Wen et al., equation 4 (see `center_loss`).
   """

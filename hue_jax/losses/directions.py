@@ -20,7 +20,7 @@ def cosine_logits(
   features: Float[Arrays, "batch channels"],
   kernel: Float[Arrays, "channels classes"],
 ) -> Float[Array, "batch classes"]:
-  """cos θ between the features and the weights of each class.
+  """Returns cos θ between the features and the weights of each class.
 
   Example:
     >>> import numpy as np
@@ -30,14 +30,14 @@ def cosine_logits(
     [[0.6 0.8]]
 
   Args:
-    features: of the examples.
-    kernel: one column a class.
+    features: The features of the examples.
+    kernel: The weights of the classes, one column a class.
 
   Returns:
-    Cosines, in [−1, 1] but for rounding, and 0 for features of zero length.
+    The cosines, in [−1, 1] but for rounding, and 0 for features of zero length.
 
   Raises:
-    TypeError: features or a kernel that are not floating point.
+    TypeError: If the features or the kernel are not floating point.
   """
   features, power = moderate(as_float(features, "features"))
   kernel, kernel_power = moderate(as_float(kernel, "kernel"), axis=0)
@@ -56,7 +56,7 @@ def additive_angular_margin_loss(
   margin: Float[Arrays, ""] | float = 0.5,
   scale: Float[Arrays, ""] | float = 64.0,
 ) -> Float[Array, "batch"]:
-  """Cross entropy of s · cos(θ + m · [class is the label]): ArcFace.
+  """Returns the cross entropy of s · cos(θ + m · [class is the label]): ArcFace.
 
   Where θ + m passes π, the cosine goes on falling along a line, as the authors'
   implementation has it, so that a worse angle is never a smaller loss.
@@ -74,18 +74,19 @@ def additive_angular_margin_loss(
     [4.3]
 
   Args:
-    features: of the examples.
-    kernel: one column a class; lengths of both do not matter.
-    labels: classes.
-    margin: m in radians.
-    scale: s.
+    features: The features of the examples.
+    kernel: The weights of the classes, one column a class; lengths of both do not
+      matter.
+    labels: The class of each example.
+    margin: The margin m in radians.
+    scale: The scale s.
 
   Returns:
-    Nats of each example.
+    The loss of each example in nats.
 
   Raises:
-    InputError: labels of more than one axis.
-    TypeError: features that are not floating point, or labels that are not integers.
+    InputError: If the labels have more than one axis.
+    TypeError: If the features are not floating point, or the labels not integers.
 
   Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
   Recognition", CVPR 2019.
@@ -106,7 +107,7 @@ def additive_angular_margin_loss(
 
 
 def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]:
-  """Unit vectors of R^C that are as far from each other as C vectors can be.
+  """Returns unit vectors of R^C, as far from each other as C vectors can be.
 
   Any two have the cosine −1/(C − 1).
 
@@ -119,13 +120,13 @@ def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]
      [-0.5 -0.5  1.0 ]]
 
   Args:
-    num_classes: C, at least 2.
+    num_classes: The number of classes C, at least 2.
 
   Returns:
-    One vector a row: √(C/(C − 1)) (e_c − 1/C).
+    The vectors, one a row: √(C/(C − 1)) (e_c − 1/C).
 
   Raises:
-    InputError: fewer than 2 classes.
+    InputError: If there are fewer than 2 classes.
   """
   if num_classes < 2:
     raise InputError(f"num_classes is {num_classes}; prototypes need at least 2.")
@@ -139,7 +140,7 @@ def hyperspherical_prototype_loss(
   labels: Integer[Arrays, "batch"],
   prototypes: Float[Arrays, "classes dimensions"],
 ) -> Float[Array, "batch"]:
-  """(1 − cos)² of the angle between an output and the prototype of its class.
+  """Returns (1 − cos)² of the angle between an output and the prototype of its class.
 
   Example:
     >>> import numpy as np
@@ -152,16 +153,16 @@ def hyperspherical_prototype_loss(
     [0.0 4.0]
 
   Args:
-    outputs: of the network.
-    labels: classes.
-    prototypes: unit vectors, which stay as they are.
+    outputs: The outputs of the network.
+    labels: The class of each example.
+    prototypes: The unit vectors of the classes, which stay as they are.
 
   Returns:
     The loss of each example, in [0, 4].
 
   Raises:
-    InputError: labels of more than one axis.
-    TypeError: outputs that are not floating point, or labels that are not integers.
+    InputError: If the labels have more than one axis.
+    TypeError: If the outputs are not floating point, or the labels not integers.
 
   Source: Mettes et al., "Hyperspherical Prototype Networks", NeurIPS 2019.
   """

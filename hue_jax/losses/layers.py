@@ -16,7 +16,7 @@ from hue_jax.numerics import (
 def activation_l2(
   activations: Float[Arrays, "batch *positions channels"],
 ) -> Float[Array, "batch"]:
-  """Mean square of an example's activations, ⟨a²⟩ over positions and channels.
+  """Returns the mean square ⟨a²⟩ of each example over positions and channels.
 
   Example:
     >>> import numpy as np
@@ -25,13 +25,13 @@ def activation_l2(
     [6.25 1.0  ]
 
   Args:
-    activations: a layer.
+    activations: The activations of a layer.
 
   Returns:
     The penalty of each example.
 
   Raises:
-    TypeError: activations that are not floating point.
+    TypeError: If the activations are not floating point.
 
   Source: Merity et al., "Revisiting Activation Regularization for Language RNNs",
   2017.
@@ -48,7 +48,7 @@ def dense_cross_entropy(
   kernel: Float[Arrays, "channels classes"],
   bias: Float[Arrays, "classes"],
 ) -> Float[Array, "batch"]:
-  """Cross entropy of the classifier at every position, and its mean over positions.
+  """Returns the mean over positions of the classifier's cross entropy at each.
 
   Example:
     >>> import numpy as np
@@ -62,19 +62,19 @@ def dense_cross_entropy(
     [1.6094]
 
   Args:
-    activations: the layer whose mean over positions the classifier takes.
-    labels: classes.
-    kernel: of the classifier.
-    bias: of the classifier.
+    activations: The layer whose mean over positions the classifier takes.
+    labels: The class of each example.
+    kernel: The kernel of the classifier.
+    bias: The bias of the classifier.
 
   Returns:
-    Nats of each example.
+    The loss of each example in nats.
 
   Raises:
-    InputError: labels of more than one axis.
-    TypeError: activations that are not floating point, or labels that are not integers.
+    InputError: If the labels have more than one axis.
+    TypeError: If the activations are not floating point, or the labels not integers.
 
-  Source: the classifier as a convolution, as in Long et al., "Fully Convolutional
+  Source: The classifier as a convolution, as in Long et al., "Fully Convolutional
   Networks for Semantic Segmentation", CVPR 2015, with the image's label everywhere.
   """
   labels = as_labels(labels, 1)

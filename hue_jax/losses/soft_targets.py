@@ -18,7 +18,7 @@ def smoothed_labels(
   concentration: Float[Arrays, ""] | float = 0.0,
   class_hues: Float[Arrays, "classes"] | None = None,
 ) -> Float[Array, "batch classes"]:
-  """(1 − ε) one-hot + ε · a von Mises bump about the class hue of the label.
+  """Returns (1 − ε) one-hot + ε · a von Mises bump about the class hue of the label.
 
   The bump over class k is ∝ exp(κ cos(h_k − h_label)): classes whose hues lie near
   each other share more of the target. κ = 0 is label smoothing as it is known, which
@@ -38,18 +38,18 @@ def smoothed_labels(
     [[0.91 0.04 0.01 0.04]]
 
   Args:
-    labels: classes.
-    num_classes: C.
-    smoothing: ε.
-    concentration: κ.
-    class_hues: h, angles in radians; 2πc/C if None.
+    labels: The class of each example.
+    num_classes: The number of classes C.
+    smoothing: The smoothing ε.
+    concentration: The concentration κ.
+    class_hues: The class hues h in radians; 2πc/C if None.
 
   Returns:
-    Targets that sum to 1; memory is batch × C.
+    The targets, which sum to 1; memory is batch × C.
 
   Raises:
-    InputError: labels of more than one axis.
-    TypeError: labels that are not integers.
+    InputError: If the labels have more than one axis.
+    TypeError: If the labels are not integers.
 
   Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, for
   κ = 0.
@@ -67,7 +67,7 @@ def smoothed_labels(
 def confidence_penalty(
   logits: Float[Arrays, "batch classes"],
 ) -> Float[Array, "batch"]:
-  """Negative entropy of the prediction, Σ p log p.
+  """Returns the negative entropy of the prediction, Σ p log p.
 
   Example:
     >>> import numpy as np
@@ -76,10 +76,10 @@ def confidence_penalty(
     [-0.693  0.0   ]
 
   Args:
-    logits: of the classes.
+    logits: The logits of the classes.
 
   Returns:
-    Nats, from −log C (sure of nothing) to 0 (sure of one class).
+    The penalty in nats, from −log C (sure of nothing) to 0 (sure of one class).
 
   Source: Pereyra et al., "Regularizing Neural Networks by Penalizing Confident Output
   Distributions", ICLR workshop 2017.

@@ -25,9 +25,9 @@ def hue_loss(
   axis: Axes | None = None,
   epsilon: float = 1e-4,
 ) -> Float[Array, "..."]:
-  """Hue loss 1 − cos(θ − θ*) of activations against a target angle.
+  """Returns the hue loss 1 − cos(θ − θ*) of activations against a target angle.
 
-  Computed as 1 − ẑ · (cos θ*, sin θ*), with z = a · plane and the smooth
+  It is computed as 1 − ẑ · (cos θ*, sin θ*), with z = a · plane and the smooth
   direction ẑ = z / √(‖z‖² + ε²): no arctangent stands in the gradient, which is
   bounded by 1/ε and finite at z = 0, where the loss is 1.
 
@@ -40,28 +40,29 @@ def hue_loss(
     [0.0  1.5 0.0 ]
 
   Args:
-    activations: vectors a along the last axis, of any leading shape.
-    target_hue: θ* in radians; broadcasts against `activations.shape[:-1]`, as
-      NumPy does, from the last axis on. For a layer `[batch, height, width,
-      channels]`, `position_hue(height, width)` fits as it is and a class hue
-      `[batch]` is written `target_hue[:, None, None]`: one axis against several
-      could mean any of them, and is refused.
-    plane: hue plane; the Fourier plane if None.
-    weights: non-negative; broadcasts like `target_hue`. Without `axis` each loss
-      is multiplied by its weight, with `axis` they weight the mean.
-    axis: axes of `activations.shape[:-1]` over which to take the (weighted) mean,
+    activations: The vectors a along the last axis, of any leading shape.
+    target_hue: The target θ* in radians; it broadcasts against
+      `activations.shape[:-1]`, as NumPy does, from the last axis on. For a layer
+      `[batch, height, width, channels]`, `position_hue(height, width)` fits as it is
+      and a class hue `[batch]` is written `target_hue[:, None, None]`: one axis
+      against several could mean any of them, and is refused.
+    plane: The hue plane; the Fourier plane if None.
+    weights: The non-negative weights, which broadcast like `target_hue`. Without
+      `axis` each loss is multiplied by its weight, with `axis` they weight the mean.
+    axis: The axes of `activations.shape[:-1]` over which to take the (weighted) mean,
       such as (-2, -1) for the positions of a layer. A mean whose weights are all
       0 is 0.
-    epsilon: ε, in the activation's units.
+    epsilon: The length ε, in the activation's units.
 
   Returns:
     The loss, in [0, 2], 0 at θ = θ* and 2 opposite it; of the leading shape less
     the axes of `axis`.
 
   Raises:
-    InputError: fewer than 3 channels, a plane of another shape, or a target or weights
-      that do not broadcast, or have one axis where the activations have several.
-    TypeError: activations that are not floating point.
+    InputError: If there are fewer than 3 channels, the plane has another shape, or
+      target or weights do not broadcast, or have one axis where the activations have
+      several.
+    TypeError: If the activations are not floating point.
   """
   z, length, _ = _smooth_chroma_vector(activations, plane, epsilon)
   target = _broadcast("target_hue", target_hue, length)
@@ -80,9 +81,9 @@ def von_mises_loss(
   epsilon: float = 1e-4,
   concentration: float = 1.0,
 ) -> Float[Array, "..."]:
-  """Negative log-likelihood of the target under a von Mises law about the hue.
+  """Returns the negative log-likelihood of the target, von Mises about the hue.
 
-  −log p(θ*) = log 2πI₀(κ) − κ cos(θ − θ*), with κ = concentration · chroma: an
+  It is −log p(θ*) = log 2πI₀(κ) − κ cos(θ − θ*), with κ = concentration · chroma: an
   activation says by its chroma how sure it is of its hue.
 
   Example:
@@ -93,20 +94,22 @@ def von_mises_loss(
     [ 1.84 -0.06 14.64]
 
   Args:
-    activations: vectors a along the last axis, of any leading shape.
-    target_hue: θ* in radians; broadcasts against `activations.shape[:-1]`.
-    plane: hue plane; the Fourier plane if None.
-    weights: as in `hue_loss`.
-    axis: as in `hue_loss`.
-    epsilon: as in `hue_loss`.
-    concentration: κ of an activation of chroma 1.
+    activations: The vectors a along the last axis, of any leading shape.
+    target_hue: The target θ* in radians; it broadcasts against
+      `activations.shape[:-1]` as in `hue_loss`.
+    plane: The hue plane; the Fourier plane if None.
+    weights: The non-negative weights of the losses, or of the mean over `axis`.
+    axis: The axes of `activations.shape[:-1]` over which to take the (weighted) mean.
+    epsilon: The length ε of `hue_loss`, in the activation's units.
+    concentration: The κ of an activation of chroma 1.
 
   Returns:
-    Nats; log 2π for a gray activation. Of the shape that `hue_loss` gives.
+    The loss in nats, of the shape that `hue_loss` gives; log 2π for a gray activation.
 
   Raises:
-    InputError: as in `hue_loss`, or a concentration that is not positive.
-    TypeError: activations that are not floating point.
+    InputError: If `hue_loss` refuses the arguments, or the concentration is not
+      positive.
+    TypeError: If the activations are not floating point.
 
   Source: Mardia and Jupp, "Directional Statistics", 2000, section 3.5.4.
   """
