@@ -13,7 +13,7 @@ def first_of_each_class(
 
   Args:
     labels: The classes of the examples, in their order.
-    most: How many are taken of each class; all of a class that has fewer.
+    most: The number that is taken of each class; all of a class that has fewer.
   """
   by_class = np.argsort(labels, kind="stable")
   _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)

@@ -36,7 +36,7 @@ def run(call: Callable[[], Any]) -> int:
     call: The function, whose result is not used.
 
   Returns:
-    The exit status: 0, or that of what stopped it.
+    The exit status: 0, or the status that stands for what stopped it.
   """
   try:
     call()

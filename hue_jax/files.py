@@ -23,7 +23,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     The file, open for bytes.
 
   Raises:
-    OSError: The file cannot be written; it names `path`.
+    OSError: If the file cannot be written; it names `path`.
   """
   path = path if hasattr(path, "with_name") else Path(path)
   unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")

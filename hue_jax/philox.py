@@ -3,7 +3,7 @@
 Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011):
 ten rounds turn a counter of four 32-bit words and a key of two into four random
 words. There is no state, so any number of any stream costs the same.
-NumPy's own Philox is that of 64-bit words, whose numbers are others.
+NumPy's own Philox is that of 64-bit words and gives other numbers.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
   """Draws `count` numbers at each position of the stream of a seed.
 
   Args:
-    seed: From 0 to 2**64 - 1.
-    positions: Integers from 0 to 2**64 - 1, [num_positions].
-    count: Numbers for each position.
+    seed: The seed, from 0 to 2**64 - 1.
+    positions: The positions, integers from 0 to 2**64 - 1, [num_positions].
+    count: The number of random numbers for each position.
 
   Returns:
-    float32 [num_positions, count], multiples of 2**-24 in [0, 1).
+    The numbers, float32 [num_positions, count], multiples of 2**-24 in [0, 1).
   """
   positions = np.asarray(positions).astype(np.uint64)[:, np.newaxis]
   blocks = np.arange(-(-count // 4), dtype=np.uint64)
@@ -46,7 +46,7 @@ class NamedUniforms:
   """Random numbers of each position, by name.
 
   Attributes:
-    counts: How many there are of each name. Their order is that of the stream: a name
+    counts: Name → how many numbers it has. Their order is that of the stream: a name
       before others moves these, one after them does not.
   """
 

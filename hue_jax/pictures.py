@@ -1,4 +1,4 @@
-"""Picture files to arrays: what a picture shows is what a network sees.
+"""Arrays of picture files: what a picture shows is what a network sees.
 
 `decode` is the definition, for `prepare`, training, evaluation, `observe` and `color`
 alike: upright (EXIF), transparent parts on a ground that is said, every bit depth and
@@ -53,10 +53,10 @@ def decode(
     max_pixels: Pictures of more pixels are refused before they are decoded.
 
   Returns:
-    Gray, [height, width, 1], or RGB, [height, width, 3].
+    The picture in gray, [height, width, 1], or in RGB, [height, width, 3].
 
   Raises:
-    PictureError: For a picture that is damaged, too large, or in no such format.
+    PictureError: If the picture is damaged, too large, or in no such format.
   """
   try:
     with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
@@ -82,11 +82,11 @@ def flatten(
   """Puts what is transparent on a ground.
 
   Args:
-    pixels: Gray, gray and alpha, RGB, or RGB and alpha, along the last axis.
+    pixels: The pixels, whose last axis is gray, gray and alpha, RGB, or RGB and alpha.
     background: The ground, red, green and blue from 0 to 255.
 
   Returns:
-    Gray or RGB; gray with alpha on a colored ground becomes RGB.
+    The pixels in gray or RGB; gray with alpha on a colored ground becomes RGB.
   """
   if pixels.shape[-1] in (1, 3):
     return pixels
@@ -101,10 +101,10 @@ def ground_color(text: str, name: str = "--background") -> tuple[int, int, int]:
 
   Args:
     text: The color, in the words of CSS.
-    name: What the user set, for the error.
+    name: The name of the setting, for the error.
 
   Raises:
-    InputError: For what is no opaque color.
+    InputError: If the text is no opaque color.
   """
   try:
     red, green, blue = ImageColor.getrgb(text)
@@ -164,7 +164,7 @@ def _is_plain_jpeg(contents):
 
 
 def _is_upright(metadata):
-  """Whether the data of an APP1 segment surely say nothing of a turn."""
+  """Tells whether the data of an APP1 segment surely say nothing of a turn."""
   if not metadata.startswith(b"Exif\0\0"):
     return b"Orientation" not in metadata
   exif = Image.Exif()
@@ -199,7 +199,7 @@ def _is_plain_png(contents):
 
 
 def _channels(image, contents):
-  """Gray, gray and alpha, RGB, or RGB and alpha: uint8 [height, width, channels]."""
+  """Returns gray or RGB, with alpha or without: uint8 [height, width, channels]."""
   mode, key = image.mode, image.info.get("transparency")
   if mode.startswith("I;16"):
     values = np.asarray(image).astype(np.uint16)
@@ -228,7 +228,7 @@ def _channels(image, contents):
 
 
 def _with_alpha(pixels, key, values):
-  """Alpha 0 where the values of a pixel are the key, 255 elsewhere."""
+  """Adds alpha: 0 where the values of a pixel are the key, 255 elsewhere."""
   if key is None:
     return pixels
   is_key = (values == np.array(key)).all(axis=-1, keepdims=True)
@@ -236,7 +236,7 @@ def _with_alpha(pixels, key, values):
 
 
 def _low_bytes(contents):
-  """The lower 8 of the 16 bits of a PNG in RGB, of which Pillow gives the higher."""
+  """Returns the lower 8 of the 16 bits of a PNG in RGB; Pillow gives the higher."""
   with Image.open(io.BytesIO(contents), formats=("PNG",)) as image:
     # PNG's highest byte comes first: read the other way round, its last is the highest.
     image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
@@ -267,7 +267,10 @@ def _tiff_bits(image):
 
 
 def _inverted_if_so(image, gray):
-  """Of a TIFF whose 0 is white. Pillow sees to it where a pixel has 8 bits or less."""
+  """Inverts a TIFF whose 0 is white.
+
+  Pillow sees to it where a pixel has 8 bits or less.
+  """
   is_so = image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
   return 255 - gray if is_so else gray
 

@@ -29,9 +29,9 @@ class Pixels:
   """The numbers that images are made of.
 
   Attributes:
-    channels: Of the images, 1 or 3; 0 where the data set says it.
-    pixel_mean: Of pixels in [0, 1]: one value a channel, or one.
-    pixel_std: Likewise.
+    channels: The channels of the images, 1 or 3; 0 where the data set says it.
+    pixel_mean: The mean of pixels in [0, 1]: one value a channel, or one.
+    pixel_std: The standard deviation of pixels in [0, 1]: one value a channel, or one.
   """
 
   channels: int = choice(REQUIRED, (0, 1, 3))
@@ -53,9 +53,9 @@ class RandAugment:
   """Operations on training images, which `randaugment.augment` carries out.
 
   Attributes:
-    num_ops: Operations for each image; 0 for none.
-    magnitude: Their strength, 0 to 10.
-    magnitude_std: Standard deviation of the normal noise that is added to it.
+    num_ops: The number of operations for each image; 0 for none.
+    magnitude: The strength of the operations, 0 to 10.
+    magnitude_std: The standard deviation of the normal noise that is added to it.
   """
 
   num_ops: int = integer(0, at_least=0)
@@ -67,7 +67,7 @@ class RandAugment:
 
   @property
   def num_uniforms(self) -> int:
-    """How many random numbers an image takes."""
+    """The number of random numbers that an image takes."""
     return self.num_ops * UNIFORMS_PER_OPERATION
 
 
@@ -76,12 +76,12 @@ class Augmentation:
   """What is done to training images, and what of it evaluation must know.
 
   Attributes:
-    crop: "random_resized", "pad" or "none".
-    padding: Pixels on each side, for "pad".
+    crop: The crop: "random_resized", "pad" or "none".
+    padding: The pixels on each side, for "pad".
     flip: Whether half of the images are mirrored.
-    repeats: Times that an image stands in the stream, augmented anew.
-    randaugment: Operations on each image.
-    eval_crop_ratio: Of "random_resized": the side of the central crop over the shorter
+    repeats: The number of times that an image stands in the stream, augmented anew.
+    randaugment: The operations on each image.
+    eval_crop_ratio: The side of the central crop of "random_resized" over the shorter
       side of the image.
   """
 

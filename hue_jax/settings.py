@@ -47,7 +47,7 @@ MAX_SEED = 2**32 - 1
 
 
 class Accepts:
-  """What a setting accepts. To accept something else is to write another of these."""
+  """What a setting accepts; to accept something else is to write another subclass."""
 
   static = True
 
@@ -59,12 +59,12 @@ class Accepts:
       value: The value that the user gives.
 
     Raises:
-      InputError: The value is not accepted.
+      InputError: If the value is not accepted.
     """
     raise NotImplementedError
 
   def __str__(self) -> str:
-    """The end of the sentence "it must be …"."""
+    """Returns the end of the sentence "it must be …"."""
     raise NotImplementedError
 
 
@@ -88,7 +88,7 @@ class Number(Accepts):
     return float(number)
 
   def __str__(self):
-    """As in "a finite number above 0"."""
+    """Returns words such as "a finite number above 0"."""
     return bounded("a finite number", **dataclasses.asdict(self))
 
 
@@ -110,7 +110,7 @@ class Integer(Accepts):
     return number
 
   def __str__(self):
-    """As in "an integer of at least 1"."""
+    """Returns words such as "an integer of at least 1"."""
     return bounded("an integer", **dataclasses.asdict(self))
 
 
@@ -135,7 +135,7 @@ class Choice(Accepts):
     raise InputError(f"{name} is {shown(value)}; it must be {self}.{near}")
 
   def __str__(self):
-    """As in "one of pmap, shard_map"."""
+    """Returns words such as "one of pmap, shard_map"."""
     return one_of(self._values())
 
   def _values(self):
@@ -154,7 +154,7 @@ class Flag(Accepts):
     return bool(value)
 
   def __str__(self):
-    """As it is typed."""
+    """Returns the words as they are typed."""
     return "true or false"
 
 
@@ -172,7 +172,7 @@ class Text(Accepts):
     return text
 
   def __str__(self):
-    """A text, with the exception."""
+    """Returns the words for a text, with the exception."""
     return "a text" if self.empty else "a text that is not empty"
 
 
@@ -200,7 +200,7 @@ class Several(Accepts):
     return tuple(self.member(f"{name}[{i}]", one) for i, one in enumerate(members))
 
   def __str__(self):
-    """As in "a sequence of 1 or 3 values, each a finite number"."""
+    """Returns words such as "a sequence of 1 or 3 values, each a finite number"."""
     count = ""
     if self.lengths is not None:
       lengths = sorted(set(self.lengths))
@@ -218,7 +218,7 @@ class Options(Accepts):
     return _named(name, value, str(self))
 
   def __str__(self):
-    """Without the names, which depend on other settings."""
+    """Returns words without the names, which depend on other settings."""
     return "settings by name"
 
 
@@ -233,7 +233,7 @@ class Group(Accepts):
     return value if isinstance(value, self.cls) else create(self.cls, value, name)
 
   def __str__(self):
-    """The group's names."""
+    """Returns the names of the group's settings."""
     return f"a group of settings ({', '.join(fields_of(self.cls))})"
 
 
@@ -255,7 +255,7 @@ class Kind(Accepts):
     return create_kind(self.kinds, value, name, default=self.default)
 
   def __str__(self):
-    """The kinds."""
+    """Returns the names of the kinds."""
     return f"a group of settings whose kind is {one_of(self.kinds)}"
 
 
@@ -271,7 +271,7 @@ class Named(Accepts):
     return {key: self.member(f"{name}.{key}", one) for key, one in values.items()}
 
   def __str__(self):
-    """With the members."""
+    """Returns words that say what members are accepted."""
     return f"names, and for each {self.member}"
 
 
@@ -377,9 +377,9 @@ def create(cls: type[T], values: Any, name: str = "") -> T:
     The object, every value checked and of the right type.
 
   Raises:
-    InputError: A name that is no setting, a value that is not accepted, or a setting
-      without a default that is not there. It names the setting and its value, and
-      says what is accepted.
+    InputError: If a name is no setting, a value is not accepted, or a setting without
+      a default is not there. It names the setting and its value, and says what is
+      accepted.
   """
   made = checked(cls, values, name)
   for field in dataclasses.fields(cls):
@@ -417,7 +417,7 @@ def checked(
     Field → value, of those that are given.
 
   Raises:
-    InputError: A name that is no setting, or a value that is not accepted.
+    InputError: If a name is no setting, or a value is not accepted.
   """
   own = {key: one for key, one in fields_of(cls).items() if key not in set(without)}
   others = {key: one for other in also for key, one in fields_of(other).items()}
@@ -446,7 +446,7 @@ def create_kind(
 
   Args:
     kinds: Name → dataclass of settings.
-    values: `kind`, and the settings of that kind.
+    values: The mapping of `kind`, and of the settings of that kind.
     name: What the errors call the group.
     default: The kind where none is named.
 
@@ -454,7 +454,7 @@ def create_kind(
     The object.
 
   Raises:
-    InputError: As of `create`, or an unknown kind.
+    InputError: If the kind is unknown, or `create` refuses its settings.
   """
   values = _mapping(name, values, str(Kind(kinds)))
   kind = Choice(kinds)(_join(name, "kind"), values.pop("kind", default))
@@ -524,7 +524,7 @@ def _count(number):
 
 
 def _read_number(value):
-  """A Python number, also of one written as text; None if it is no number."""
+  """Returns a Python number, also of one written as text; None if it is no number."""
   if isinstance(value, str):
     for read in (int, float):
       try:

@@ -12,10 +12,10 @@ def tree_digest(tree: Any, about: str = "") -> str:
 
   Args:
     tree: A tree of arrays, on the host or on devices.
-    about: Text that enters the digest before the arrays.
+    about: A text that enters the digest before the arrays.
 
   Returns:
-    64 hexadecimal digits, equal for equal trees.
+    The digest in 64 hexadecimal digits, equal for equal trees.
   """
   sha = hashlib.sha256(about.encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

@@ -70,18 +70,18 @@ def color_layers(
   plane: str,
   labels: Int[np.ndarray, "images"] | None = None,
 ) -> dict[str, Float[Array, "images ..."]]:
-  """Colors of every layer, each in its own plane and scale.
+  """Returns colors of every layer, each in its own plane and scale.
 
   Args:
-    layers: tap → layer of all images.
-    plane: name of the hue plane, as `plane_of` takes it.
-    labels: class of every image, for class means.
+    layers: Tap → layer of all images.
+    plane: The name of the hue plane, as `plane_of` takes it.
+    labels: The class of every image, for class means.
 
   Returns:
     Tap → colors.
 
   Raises:
-    InputError: a layer that has too few channels, or spans no plane.
+    InputError: If a layer has too few channels, or spans no plane.
   """
   num_classes = None if labels is None else int(labels.max()) + 1
   colored = {}
@@ -154,7 +154,7 @@ def _check_images(paths: Sequence[str]) -> None:
 
 
 def _classes(paths: Sequence[str]) -> np.ndarray:
-  """The class of each image: that of its folder."""
+  """Returns the class of each image, which is that of its folder."""
   folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
   names, labels = np.unique(folders, return_inverse=True)
   if len(names) < 3:

@@ -1,4 +1,4 @@
-"""Activations to colors: pure functions of arrays.
+"""Colors of activations, by pure functions of arrays.
 
 A color is three numbers of an activation: its hue θ, its saturation and its magnitude
 ‖a‖. They become RGB on the *circle* of hues and not on the usual hexagon, so that the
@@ -41,7 +41,7 @@ def color_layer(
   *,
   scale: Float[Arrays, ""] | float | None = None,
 ) -> Float[Array, "*leading 3"]:
-  """Colors of activations: hue θ, their saturation, and value min(‖a‖ / scale, 1).
+  """Returns colors of hue θ, the activation's saturation, and value min(‖a‖/scale, 1).
 
   The hue is kept: `hue_angle` of the colors is θ, wherever they are not gray.
 
@@ -50,17 +50,17 @@ def color_layer(
   at most 1, so that a picture in RGB keeps both hue and saturation.
 
   Args:
-    activations: vectors a along the last axis; a layer [..., height, width, channels]
-      becomes a picture, a pooled feature [..., channels] a single color.
-    plane: hue plane; the Fourier plane if None.
-    scale: magnitude that has full value; `robust_scale(activations)` if None.
+    activations: The vectors a along the last axis; a layer [..., height, width,
+      channels] becomes a picture, a pooled feature [..., channels] a single color.
+    plane: The hue plane; the Fourier plane if None.
+    scale: The magnitude that has full value; `robust_scale(activations)` if None.
 
   Returns:
-    RGB in [0, 1]; black where the activation or the scale is zero.
+    The colors, RGB in [0, 1]; black where the activation or the scale is zero.
 
   Raises:
-    ValueError: fewer than 3 channels, or a plane of another shape.
-    TypeError: activations that are not floating point.
+    ValueError: If there are fewer than 3 channels, or the plane has another shape.
+    TypeError: If the activations are not floating point.
   """
   strength = activation_strength(activations)
   if scale is None:
@@ -78,17 +78,17 @@ def color_layer(
 def robust_scale(
   activations: Float[Arrays, "*leading channels"],
 ) -> Float[Array, ""]:
-  """The magnitude that has full value: the 99th percentile of ‖a‖.
+  """Returns the magnitude that has full value: the 99th percentile of ‖a‖.
 
   Args:
-    activations: of one layer, all that are to be compared.
+    activations: The activations of one layer, all that are to be compared.
 
   Returns:
     The percentile, in the activation's own units; where that is 0, because nearly
     all of the layer is dead, the largest ‖a‖; 0 where all is.
 
   Raises:
-    TypeError: activations that are not floating point.
+    TypeError: If the activations are not floating point.
   """
   strength = activation_strength(activations)
   full = jnp.percentile(strength, _FULL_PERCENTILE)
@@ -100,7 +100,7 @@ def hue_to_rgb(
   saturation: Float[Arrays, "*#shape"] | float,
   value: Float[Arrays, "*#shape"] | float,
 ) -> Float[Array, "*shape 3"]:
-  """The color of a hue on the circle, as HSV is that of a hue on the hexagon.
+  """Returns the color of a hue on the circle; HSV has that of a hue on the hexagon.
 
   RGB is value · (1 − saturation · (M − xₙ) / (M − m)), with xₙ = cos(θ − 2πn/3) and M
   and m the largest and smallest of the three. So its largest channel is the value, its
@@ -108,12 +108,12 @@ def hue_to_rgb(
   `hue_angle` of it is θ.
 
   Args:
-    hue: θ in radians.
-    saturation: in [0, 1].
-    value: in [0, 1].
+    hue: The hue θ in radians.
+    saturation: The saturation in [0, 1].
+    value: The value in [0, 1].
 
   Returns:
-    RGB in [0, 1].
+    The color, RGB in [0, 1].
   """
   hue, saturation, value = jnp.broadcast_arrays(
     *(_as_float(number) for number in (hue, saturation, value))
@@ -127,18 +127,18 @@ def hue_to_rgb(
 
 
 def color_wheel(size: int) -> Float[Array, "{size} {size} 4"]:
-  """The legend: hue by the angle about the center, saturation by the radius.
+  """Returns the legend: hue by the angle about the center, saturation by the radius.
 
   Angles are those of the position hue: the right is 0, the bottom π/2.
 
   Args:
-    size: side of the picture in pixels.
+    size: The side of the picture in pixels.
 
   Returns:
-    RGB and opacity in [0, 1]; transparent outside of the wheel.
+    The picture, RGB and opacity in [0, 1]; transparent outside of the wheel.
 
   Raises:
-    ValueError: size below 1.
+    ValueError: If size is below 1.
   """
   angle, radius = polar_grid(size, size)
   inside = np.clip(size / 2 - radius, 0, 1)  # the rim is a pixel wide
@@ -152,22 +152,23 @@ def plane_of(
   labels: Int[Arrays, "batch"] | None = None,
   num_classes: int | None = None,
 ) -> Float[Array, "channels 2"]:
-  """The hue plane of a layer, by name.
+  """Returns the hue plane of a layer, by name.
 
   Args:
     name: "fourier", "principal" (of the activations' principal components) or
       "class_means" (that spreads the means of the classes most).
-    activations: of the layer.
-    labels: for "class_means", the class of each image.
-    num_classes: for "class_means", how many classes there are.
+    activations: The activations of the layer.
+    labels: The class of each image, which "class_means" needs.
+    num_classes: The number of classes, which "class_means" needs.
 
   Returns:
     Two orthonormal columns, orthogonal to (1, …, 1).
 
   Raises:
-    InputError: an unknown name, or class means without labels.
-    ValueError: fewer than 3 channels, or activations or classes that span no plane.
-    TypeError: activations that are not floating point.
+    InputError: If the name is unknown, or class means come without labels.
+    ValueError: If there are fewer than 3 channels, or the activations or classes span
+      no plane.
+    TypeError: If the activations are not floating point.
   """
   check_one_of("plane", name, PLANES)
   if name == "fourier":
@@ -182,7 +183,10 @@ def plane_of(
 
 
 def _saturation_of_rgb(colors):
-  """(max − min) / max|aₙ|, at most 1: the usual saturation where none is negative."""
+  """Returns (max − min) / max|aₙ|, at most 1.
+
+  It is the usual saturation where no channel is negative.
+  """
   unit, _ = scaled(colors)
   return jnp.minimum(unit.max(axis=-1) - unit.min(axis=-1), 1)
 

@@ -31,17 +31,18 @@ def contact_sheet(
   black.
 
   Args:
-    images: gray or RGB.
-    colored: tap → colors in [0, 1] of `color_layer`, [images, height, width, 3], in the
+    images: The images, gray or RGB.
+    colored: Tap → colors in [0, 1] of `color_layer`, [images, height, width, 3], in the
       order of the columns; a pooled layer, [images, 3], is drawn as one pixel.
-    titles: of the images, elided where they are too long; no text if None.
-    captions: tap → text under its name.
+    titles: The titles of the images, elided where they are too long; no text if None.
+    captions: Tap → text under its name.
 
   Returns:
     The sheet, in RGB.
 
   Raises:
-    InputError: no image, or layers or titles of another number of images.
+    InputError: If there is no image, or layers or titles are of another number of
+      images.
   """
   _check(images, colored, titles)
   page = _Page(images.shape, len(colored), titled=titles is not None)
@@ -127,15 +128,15 @@ _DEGREES = (
 
 
 def elided(text: str, fits, ellipsis: str = "...") -> str:
-  """The text, or its beginning and end where it does not fit.
+  """Returns the text, or its beginning and end where it does not fit.
 
   Args:
-    text: to be shown; what is not printable ASCII is escaped.
-    fits: whether a text fits.
-    ellipsis: in place of what is left out.
+    text: The text to be shown; what is not printable ASCII is escaped.
+    fits: A function that tells whether a text fits.
+    ellipsis: The text in place of what is left out.
 
   Returns:
-    The text.
+    The text that fits.
   """
   text = text.encode("unicode_escape").decode("ascii")
   if fits(text):
@@ -161,7 +162,7 @@ def _check(images, colored, titles):
 
 
 def _cell_size(shape):
-  """A multiple of the image's side, so that layers of halved sides fit evenly."""
+  """Returns a multiple of the image's side: layers of halved sides fit evenly."""
   side = max(shape)
   return min(side * math.ceil(_SMALLEST_CELL / side), _LARGEST_CELL)
 
@@ -174,7 +175,7 @@ def _to_uint8(colors):
 
 
 def _resized(pixels, cell):
-  """The picture, with its own proportions, as large as the cell."""
+  """Returns the picture, with its own proportions, as large as the cell."""
   height, width = pixels.shape[:2]
   factor = cell / max(height, width)
   size = max(round(width * factor), 1), max(round(height * factor), 1)

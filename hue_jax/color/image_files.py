@@ -1,4 +1,4 @@
-"""Image files to arrays, as evaluation makes them of a data set's examples."""
+"""Arrays of image files, as evaluation makes them of a data set's examples."""
 
 import os
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def read_image_files(
     The images, in the order of the paths.
 
   Raises:
-    InputError: For no path, or a file that cannot be read or is no such image.
+    InputError: If there is no path, or a file cannot be read or is no such image.
   """
   if not paths:
     raise InputError("no image is given; at least one file is needed.")
