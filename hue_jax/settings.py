@@ -370,7 +370,7 @@ def create(cls: type[T], values: Any, name: str = "") -> T:
     cls: A dataclass of settings.
     values: Setting → value, a mapping or a `ConfigDict`; what is not among them has
       its default.
-    name: What the errors call the group, before the setting: "mixing" makes
+    name: The name of the group in errors, before the setting: "mixing" makes
       "mixing.mixup".
 
   Returns:
@@ -408,7 +408,7 @@ def checked(
   Args:
     cls: A dataclass of settings.
     values: Setting → value.
-    name: What the errors call the group.
+    name: The name of the group in errors.
     without: Settings that are not the user's to give.
     beside: Settings that the caller reads; the errors name them, too.
     also: Other kinds, whose settings may be there: they are checked and left out.
@@ -447,7 +447,7 @@ def create_kind(
   Args:
     kinds: Name → dataclass of settings.
     values: The mapping of `kind`, and of the settings of that kind.
-    name: What the errors call the group.
+    name: The name of the group in errors.
     default: The kind where none is named.
 
   Returns:
@@ -473,7 +473,7 @@ def check(settings: Any, name: str = "") -> None:
 
   Args:
     settings: An object of a dataclass of settings.
-    name: What the errors call it.
+    name: The name of the object in errors.
   """
   for key, field in fields_of(type(settings)).items():
     _accepted(field, _join(name, key), getattr(settings, field.name))

@@ -23,11 +23,11 @@ def batch_statistics(
 
   Args:
     model: The network.
-    variables: Its `params` and `batch_stats`.
+    variables: The `params` and `batch_stats` of the network.
     pixels: The batch, as the network takes it.
 
   Returns:
-    The `batch_stats`.
+    The new `batch_stats`.
   """
   of_zeros, of_ones = (
     _updated(model, dict(variables), pixels, value) for value in (0.0, 1.0)

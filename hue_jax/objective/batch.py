@@ -1,4 +1,4 @@
-"""What an objective looks at, and what it gives for it."""
+"""What an objective looks at, and what it measures of it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class Batch:
   Attributes:
     logits: The outputs of the network's head.
     taps: The layers that the network hands out, tap name → layer.
-    labels: The classes.
+    labels: The class of each example.
     mask: 1 for examples, 0 for padding.
     step: The step of the training, at which λ is taken.
     head: `kernel` and `bias` of the network's head.
@@ -67,17 +67,18 @@ class Batch:
 
   @property
   def num_classes(self) -> int:
-    """C."""
+    """The number of classes C."""
     return self.logits.shape[-1]
 
   def over_labels(self, loss: Callable[["Batch"], Any]) -> Float[Array, "batch"]:
     """Returns a loss against the labels: against both, where images are mixed.
 
     Args:
-      loss: Gives the loss of each example of a batch, and may look at its labels.
+      loss: A function that gives the loss of each example of a batch, and may look at
+        its labels.
 
     Returns:
-      s · the loss against the own label + (1 − s) · the loss against the other.
+      The sum s · the loss against the own label + (1 − s) · that against the other.
     """
     own = loss(self)
     if self.mixed is None:

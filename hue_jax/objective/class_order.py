@@ -32,9 +32,9 @@ def check_class_order(here: str, order: Sequence[int], num_classes: int) -> None
   """Raises an InputError unless an order is empty or names every class once.
 
   Args:
-    here: What the error calls that which has the setting `class_order`.
-    order: The classes.
-    num_classes: C.
+    here: The name in the error of that which has the setting `class_order`.
+    order: The classes in their order.
+    num_classes: The number of classes C.
   """
   order = tuple(order)
   if order and sorted(order) != list(range(num_classes)):

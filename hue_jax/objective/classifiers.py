@@ -1,7 +1,7 @@
 """How logits or features become a decision, and the loss that trains it.
 
 A classifier is one class under the decorator `register_classifier`. Its fields are its
-settings, as of a term.
+settings, as those of a term are.
 """
 
 import dataclasses
@@ -53,8 +53,8 @@ class Classifier:
     """Raises an InputError unless the classifier fits the classes.
 
     Args:
-      here: What the error calls the classifier.
-      num_classes: C.
+      here: The name of the classifier in the error.
+      num_classes: The number of classes C.
     """
 
   def scores(self, batch: Batch) -> Float[Array, "batch classes"]:
@@ -77,10 +77,10 @@ class Softmax(Classifier):
   Its fields are settings of the objective, beside the classifier.
 
   Attributes:
-    label_smoothing: ε, the share of the target that is spread over classes.
-    smoothing_concentration: κ of the von Mises bump over which it is spread; 0 for
+    label_smoothing: The share ε of the target that is spread over classes.
+    smoothing_concentration: The κ of the von Mises bump over which it is spread; 0 for
       all classes alike.
-    class_hues: The angle of each class for it; 2πc/C if None.
+    class_hues: The angle of each class for the bump; 2πc/C if None.
   """
 
   kind = "softmax"
@@ -104,7 +104,7 @@ class Softmax(Classifier):
     return batch.over_labels(loss_of)
 
   def describe(self):
-    """Returns the words, as in `cross_entropy(smoothing 0.1)`."""
+    """Returns words such as `cross_entropy(smoothing 0.1)`."""
     if not self.label_smoothing:
       return "cross_entropy"
     bump = self.smoothing_concentration
@@ -117,7 +117,7 @@ class Softmax(Classifier):
 class Sigmoid(Classifier):
   """Every class by itself: binary cross entropy, the mean over classes.
 
-  Of an image that is mixed both classes are there, each with the target 1.
+  Both classes of an image that is mixed are there, each with the target 1.
 
   Source: Wightman et al., "ResNet strikes back", 2021.
 
@@ -147,8 +147,8 @@ class AdditiveAngularMargin(Classifier):
   """ArcFace on the features and the head's kernel; the head's bias has no part.
 
   Attributes:
-    margin: m in radians.
-    scale: s.
+    margin: The margin m in radians.
+    scale: The scale s.
   """
 
   kind = "additive_angular_margin"
@@ -174,7 +174,7 @@ class AdditiveAngularMargin(Classifier):
     )
 
   def describe(self):
-    """Returns the words, as in `additive_angular_margin(0.5, 64)`."""
+    """Returns words such as `additive_angular_margin(0.5, 64)`."""
     return f"{self.kind}({self.margin:g}, {self.scale:g})"
 
 

@@ -23,7 +23,7 @@ from hue_jax.settings import Kind, Named, create, number, setting
 
 
 def _structure(default=dataclasses.MISSING):
-  """A field that is no number: another value is another compilation."""
+  """Declares a field that is no number: another value is another compilation."""
   return dataclasses.field(default=default, metadata={"static": True})
 
 
@@ -36,9 +36,9 @@ class Objective:
   alone can share one compilation of a step that takes the objective as an argument.
 
   Attributes:
-    num_classes: C.
+    num_classes: The number of classes C.
     terms: The terms; none for the one-hot twin.
-    classifier: What the terms are added to.
+    classifier: The classifier, to whose loss the terms are added.
     num_train_steps: The length of the schedules that decay.
     warmup_steps: The length of the schedule that rises.
   """
@@ -56,7 +56,7 @@ class Objective:
     the means over a split do not depend on how it is cut into batches.
 
     Args:
-      batch: What the network gives, and what is known of the examples.
+      batch: The batch: what the network gives, and what is known of the examples.
 
     Returns:
       The loss, its parts and the errors.
@@ -95,7 +95,7 @@ class Objective:
     return {name: memory for name, memory in kept.items() if memory is not None}
 
   def describe(self) -> str:
-    """Returns it on one line, as in `cross_entropy + 0.1 position_hue(stage3)`."""
+    """Returns one line such as `cross_entropy + 0.1 position_hue(stage3)`."""
     parts = [self.classifier.describe(), *(term.describe() for term in self.terms)]
     return " + ".join(parts)
 
@@ -109,7 +109,7 @@ class Objective:
 
 
 def _in_top(scores, labels, k):
-  """1 where the label is among the k largest scores; ties go to the lower class."""
+  """Returns 1 where the label is among the k best scores; ties go to lower classes."""
   own = jnp.take_along_axis(scores, labels[:, None], axis=-1)
   classes = jnp.arange(scores.shape[-1])
   ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
@@ -125,10 +125,10 @@ class ObjectiveSettings:
   """What an objective is made of, as users say it.
 
   Attributes:
-    classifier: What the terms are added to: `kind`, and the settings of that kind.
-    label_smoothing: ε, the share of the target that is spread over classes, of a
-      softmax.
-    smoothing_concentration: κ of the bump over which it is spread.
+    classifier: The classifier, to whose loss the terms are added: `kind`, and the
+      settings of that kind.
+    label_smoothing: The share ε of a softmax's target that is spread over classes.
+    smoothing_concentration: The κ of the bump over which it is spread.
     class_order: The classes in the order of their hues, for that bump; their own order
       if None.
     terms: Term name → `kind`, and the settings of that kind.
@@ -145,9 +145,9 @@ class ObjectiveSettings:
 
     Args:
       tap_shapes: Tap name → the shape of one example's layer.
-      num_classes: C.
-      here: What the errors call the objective, as in "objectives.smoothing"; nothing
-        if empty.
+      num_classes: The number of classes C.
+      here: The name of the objective in errors, such as "objectives.smoothing"; it is
+        not named if empty.
     """
     path = f"{here}." if here else ""
     smoothed = {field.name for field in dataclasses.fields(self.classifier)}
@@ -176,8 +176,8 @@ def check_terms(
   Args:
     terms: Term name → settings: `kind`, and the fields of that kind.
     tap_shapes: Tap name → the shape of one example's layer.
-    num_classes: C.
-    setting: What the errors call the terms.
+    num_classes: The number of classes C.
+    setting: The name of the terms in errors.
   """
   for name, term in Named(Kind(TERMS))(setting, terms).items():
     term.check(f"{setting}.{name}", tap_shapes, num_classes)
@@ -197,18 +197,18 @@ def create_objective(
   """Returns the objective of its settings.
 
   Args:
-    num_classes: C.
+    num_classes: The number of classes C.
     terms: Term name → `kind`, and the settings of that kind; what is not set has its
       default.
     tap_shapes: Tap name → the shape of one example's layer.
     num_train_steps: The length of the schedules that decay.
     warmup_steps: The length of the schedule that rises.
     seed: The seed of random planes.
-    here: What the errors call the objective.
-    **settings: The others of `ObjectiveSettings`.
+    here: The name of the objective in errors.
+    **settings: The other settings of `ObjectiveSettings`.
 
   Raises:
-    InputError: A setting that cannot be used.
+    InputError: If a setting cannot be used.
   """
   given = create(ObjectiveSettings, {"terms": terms, **settings}, here)
   given.check(tap_shapes, num_classes=num_classes, here=here)

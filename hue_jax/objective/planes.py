@@ -12,7 +12,7 @@ PLANES = ("fourier", "random", "learned")
 
 
 class Plane(Accepts):
-  """The name of a plane, or the path of a file. An array in a JAX tree, when ready."""
+  """The name of a plane, or the path of a file; an array in a JAX tree, when ready."""
 
   static = False
 
@@ -23,7 +23,7 @@ class Plane(Accepts):
     return str(value)
 
   def __str__(self):
-    """The names."""
+    """Returns the names of planes, and that a file will do."""
     return (
       f"one of {', '.join(PLANES)}, or the path of an .npy file that holds two vectors "
       "[channels, 2]"
@@ -36,13 +36,13 @@ def plane_of(
   """Returns a plane by name or from a file; None for one that is learned.
 
   Args:
-    here: What errors call that which has the setting `plane`.
+    here: The name in errors of that which has the setting `plane`.
     name: One of `PLANES`, or the path of an .npy file.
-    channels: N.
+    channels: The number of channels N.
     seed: The seed of a random plane.
 
   Raises:
-    InputError: The file cannot be used.
+    InputError: If the file cannot be used.
   """
   if name == "learned":
     return None

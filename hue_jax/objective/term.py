@@ -52,7 +52,7 @@ def register_term(cls: type[T]) -> type[T]:
     The class.
 
   Raises:
-    ValueError: Another class has that kind.
+    ValueError: If another class has that kind.
   """
   known = TERMS.get(cls.kind)
   if known and (known.__module__, known.__qualname__) != (
@@ -73,10 +73,11 @@ class Term:
 
   Attributes:
     kind: The name of the kind in settings.
-    family: What its metric is called before its name: "hue" where it looks at an angle.
-    tap: The layer that it looks at; None of a term that looks at the logits.
+    family: The word before the term's name in its metric: "hue" where the term looks
+      at an angle.
+    tap: The layer that the term looks at; None where it looks at the logits.
     name: The name of the term, in metrics.
-    weight: λ, the largest of the schedule.
+    weight: The weight λ, the largest of the schedule.
     schedule: The course of λ from step to step.
   """
 
@@ -106,16 +107,16 @@ class Term:
     """Raises an InputError unless the term fits the network and the classes.
 
     Args:
-      here: What the error calls the term, as in "hue.terms.sectors".
+      here: The name of the term in the error, such as "hue.terms.sectors".
       tap_shapes: Tap name → the shape of one example's layer.
-      num_classes: C.
+      num_classes: The number of classes C.
     """
 
   def ready(self: T, tap_shapes: TapShapes, *, seed: int) -> T:
     """Returns the term with arrays in place of the settings that name them.
 
     Args:
-      tap_shapes: As of `check`, which has passed.
+      tap_shapes: Tap name → the shape of one example's layer, which `check` has passed.
       seed: The seed of what is random.
     """
     del tap_shapes, seed
@@ -126,7 +127,7 @@ class Term:
 
     Args:
       tap_shapes: Tap name → the shape of one example's layer.
-      num_classes: C.
+      num_classes: The number of classes C.
     """
     del tap_shapes, num_classes
     return None
@@ -139,12 +140,12 @@ class Term:
     """Returns what is reported of what the term measures.
 
     Args:
-      value: What `measure` gives.
-      batch: Of that batch.
+      value: The value that `measure` gives.
+      batch: The batch that was measured.
 
     Returns:
-      `hue/NAME` or `term/NAME`, the loss without λ, and where there is a target angle
-      `hue_error_degrees/NAME`.
+      The metrics: `hue/NAME` or `term/NAME`, the loss without λ, and where there is a
+      target angle `hue_error_degrees/NAME`.
     """
     loss = Measured(value.loss, batch.mask if value.weights is None else value.weights)
     # In version 0.1 every term was called hue/NAME; that key stays for one more.
@@ -154,15 +155,15 @@ class Term:
     return found
 
   def describe(self) -> str:
-    """Returns the term in words, as in `0.1 position_hue(stage3)`."""
+    """Returns words such as `0.1 position_hue(stage3)`."""
     return f"{self.weight:g} {self.kind}({self.tap or 'logits'})"
 
 
 class _Tap(Text):
-  """The name of a layer. Which there are, the network says: see `LayerTerm.check`."""
+  """The name of a layer; the network says which there are, see `LayerTerm.check`."""
 
   def __str__(self):
-    """With examples."""
+    """Returns the words, with examples of names."""
     return "a layer: stem, stage1 … stage4, features"
 
 
@@ -176,7 +177,7 @@ class LayerTerm(Term):
   """A term that looks at a layer.
 
   Attributes:
-    tap: The layer.
+    tap: The name of the layer.
   """
 
   tap: str | None = tap()
@@ -191,7 +192,7 @@ def check_positions(here: str, term: LayerTerm, tap_shapes: TapShapes) -> None:
   """Raises an InputError unless a term's layer has several positions.
 
   Args:
-    here: What the error calls the term.
+    here: The name of the term in the error.
     term: The term.
     tap_shapes: Tap name → the shape of one example's layer.
   """
@@ -211,8 +212,7 @@ def of_members(loss: Float[Array, "batch"], batch: Batch) -> Float[Array, "batch
 
   Args:
     loss: The loss of each image against its own label.
-    batch: The images.
-  """
+    batch: The batch of the images."""
   if batch.mixed is None:
     return loss
   return (2 * batch.mixed.shares - 1) * loss

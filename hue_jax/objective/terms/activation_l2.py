@@ -6,7 +6,7 @@ from hue_jax.objective.term import LayerTerm, TermValue, register_term
 
 @register_term
 class ActivationL2(LayerTerm):
-  """Mean square of a layer's activations."""
+  """The mean square of a layer's activations."""
 
   kind = "activation_l2"
 

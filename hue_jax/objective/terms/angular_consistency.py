@@ -23,15 +23,15 @@ class AngularConsistency(LayerTerm):
   """The angular consistency loss, against prototypes of the batch or of earlier ones.
 
   Attributes:
-    temperature: τ.
+    temperature: The temperature τ.
     decay: The decay of prototypes that are kept from batch to batch.
-    sectors: S, the number of sectors into which the image plane is cut.
+    sectors: The number S of sectors into which the image plane is cut.
     rings: The number of rings into which each sector is cut.
     smooth: Whether positions belong to the two nearest sectors in proportion.
-    center: What the plane is cut about: "image", or "activation" for the center of each
-      image's activation.
+    center: The point about which the plane is cut: "image", or "activation" for the
+      center of each image's activation.
     random_turn: Whether the sectors are turned by another angle at each step.
-    prototypes: One of `PROTOTYPES`: of the batch, or a moving average of batches.
+    prototypes: One of `PROTOTYPES`: means of the batch, or moving averages of batches.
   """
 
   kind = "angular_consistency"
@@ -101,6 +101,6 @@ class AngularConsistency(LayerTerm):
     return TermValue(loss * counted / jnp.maximum(size, 1), weights=counts)
 
   def _turn(self, step):
-    """An angle that the step determines, within one sector."""
+    """Returns an angle that the step determines, within one sector."""
     key = jax.random.fold_in(jax.random.key(0), step)
     return jax.random.uniform(key, (), maxval=hue.TAU / self.sectors)

@@ -12,10 +12,10 @@ from hue_jax.settings import number
 
 @register_term
 class CenterLoss(LayerTerm):
-  """Features lie near the center of their class.
+  """The center loss: features lie near the center of their class.
 
   Attributes:
-    rate: α, how fast centers move.
+    rate: The rate α at which centers move.
   """
 
   kind = "center_loss"

@@ -13,7 +13,7 @@ from hue_jax.objective.term import register_term
 
 @register_term
 class ClassHue(TargetHue):
-  """Hue loss against the class hue of the example's label.
+  """The hue loss against the class hue of the example's label.
 
   Attributes:
     class_hues: The angle of each class; 2πc/C if None. Until the term is `ready`, the

@@ -6,7 +6,7 @@ from hue_jax.objective.term import Term, TermValue, register_term
 
 @register_term
 class ConfidencePenalty(Term):
-  """Negative entropy of the prediction."""
+  """The negative entropy of the prediction."""
 
   kind = "confidence_penalty"
 

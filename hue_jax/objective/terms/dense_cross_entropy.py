@@ -7,7 +7,7 @@ from hue_jax.objective.term import LayerTerm, TermValue, register_term
 
 @register_term
 class DenseCrossEntropy(LayerTerm):
-  """Cross entropy of the classifier at every position of the last layer."""
+  """The cross entropy of the classifier at every position of the last layer."""
 
   kind = "dense_cross_entropy"
 

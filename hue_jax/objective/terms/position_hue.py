@@ -7,7 +7,7 @@ from hue_jax.objective.term import check_positions, register_term
 
 @register_term
 class PositionHue(TargetHue):
-  """Hue loss against the polar angle φ of each position."""
+  """The hue loss against the polar angle φ of each position."""
 
   kind = "position_hue"
 
