@@ -20,7 +20,7 @@ _kernel_init = nn.initializers.truncated_normal(0.02)
 
 
 class Block(nn.Module):
-  """Depthwise 7×7 convolution and two dense layers beside a shortcut."""
+  """A depthwise 7×7 convolution and two dense layers beside a shortcut."""
 
   drop_path_rate: float
   layer_scale: float
@@ -57,17 +57,17 @@ class ConvNeXt(nn.Module):
   `features` is the mean over the positions of stage4 after a layer norm.
 
   Attributes:
-    num_classes: Outputs of the head.
-    stage_sizes: Blocks a stage.
-    width: Channels of the first stage; doubled at every stage.
-    patch_size: Side of the squares of pixels that the stem makes positions of; 1 or 2
-      for small images.
-    layer_scale: Initial factor of each block's channels.
-    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / (n − 1),
-      in training.
-    dtype: Type of the computation (bfloat16 for half precision); parameters and logits
-      are float32.
-    axis_name: It has no effect: there is no batch norm.
+    num_classes: The outputs of the head.
+    stage_sizes: The number of blocks of each stage.
+    width: The channels of the first stage; doubled at every stage.
+    patch_size: The side of the squares of pixels that the stem makes positions of; 1
+      or 2 for small images.
+    layer_scale: The initial factor of each block's channels.
+    drop_path_rate: The largest rate at which blocks are left out, in training: block
+      i = 0, 1, … of n is left out at this rate times i / (n − 1).
+    dtype: The type of the computation (bfloat16 for half precision); parameters and
+      logits are float32.
+    axis_name: A name without effect, for there is no batch norm.
   """
 
   num_classes: int
@@ -87,7 +87,7 @@ class ConvNeXt(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32."""
+    """Returns float32 logits of the images."""
     patch, num_stages = self.patch_size, len(self.stage_sizes)
     check_image_size("ConvNeXt", images.shape, at_least=patch * 2 ** (num_stages - 1))
     norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)

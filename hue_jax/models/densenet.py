@@ -25,7 +25,7 @@ _BOTTLENECK = 4  # channels between the convolutions of a layer, over the growth
 
 
 class DenseLayer(nn.Module):
-  """1×1 and 3×3 convolutions, whose result is put beside what came in."""
+  """A 1×1 and a 3×3 convolution, whose result is put beside what came in."""
 
   growth_rate: int
   dropout_rate: float
@@ -43,21 +43,21 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(nn.Module):
-  """Densely connected network with the taps stem, stage1 … stage4 and features.
+  """A densely connected network with the taps stem, stage1 … stage4 and features.
 
   A stage is a dense block; the last is handed out after the final batch norm and ReLU,
   so that `features` is its mean.
 
   Attributes:
-    num_classes: Outputs of the head.
-    stage_sizes: Layers a dense block.
-    growth_rate: Channels that a layer adds; the stem has twice as many.
-    stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride 2), or
-      "small" (3×3 convolution of stride 1).
+    num_classes: The outputs of the head.
+    stage_sizes: The number of layers of each dense block.
+    growth_rate: The channels that a layer adds; the stem has twice as many.
+    stem: The stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride
+      2), or "small" (3×3 convolution of stride 1).
     dropout_rate: The dropout of what each layer adds, in training.
-    dtype: Type of the computation (bfloat16 for half precision); parameters,
+    dtype: The type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: Mapped axis over which batch norm takes its statistics; None for each
+    axis_name: The mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 
@@ -77,7 +77,7 @@ class DenseNet(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32; `train` takes the batch's own statistics."""
+    """Returns float32 logits of images; `train` takes the batch's own statistics."""
     halvings = len(self.stage_sizes) - 1
     least = 2**halvings if self.stem == "small" else 2 ** (halvings + 2) - 3
     check_image_size("DenseNet", images.shape, at_least=least)

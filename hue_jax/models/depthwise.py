@@ -19,7 +19,7 @@ def depthwise_conv(
 
   y[b, i, j, c] = Σ x[b, i·s + m, j·s + n, c] · kernel[m, n, 0, c].
 
-  For `flax.linen.Conv`'s argument of the name `conv_general_dilated`. On a CPU, where
+  It is for `flax.linen.Conv`'s argument `conv_general_dilated`. On a CPU, where
   XLA's convolutions of grouped channels take long, it is a sum over the kernel's
   positions of shifted layers; elsewhere it is XLA's.
 
@@ -28,8 +28,8 @@ def depthwise_conv(
     kernel: The kernel, one filter a channel.
     window_strides: The strides, down and right.
     padding: "SAME", "VALID", or pairs of pixels before and after.
-    **settings: Those of `jax.lax.conv_general_dilated`: not dilated, one group a
-      channel.
+    **settings: The other settings of `jax.lax.conv_general_dilated`: not dilated, one
+      group a channel.
 
   Returns:
     The layer convolved, in the inputs' type.

@@ -124,19 +124,19 @@ class EfficientNet(nn.Module):
   `top` is the last 1×1 convolution, of which `features` is the mean.
 
   Attributes:
-    num_classes: Outputs of the head.
-    width: Factor of the channels, rounded to multiples of 8.
-    depth: Factor of the blocks of the stages, rounded up.
-    lite: Whether it is of the Lite variants.
-    padding: "same" as TensorFlow has it, or "symmetric" as PyTorch.
+    num_classes: The outputs of the head.
+    width: The factor of the channels, rounded to multiples of 8.
+    depth: The factor of the blocks of the stages, rounded up.
+    lite: Whether the network is of the Lite variants.
+    padding: The padding: "same" as TensorFlow has it, or "symmetric" as PyTorch has it.
     epsilon: The ε of batch norm; PyTorch's own trainings have 1e-5.
     stem_strides: The strides of the stem; 1 keeps the resolution of small images.
     dropout_rate: The dropout of the features, in training.
-    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / n, in
-      training.
-    dtype: Type of the computation (bfloat16 for half precision); parameters,
+    drop_path_rate: The bound of the rates at which blocks are left out, in training:
+      block i = 0, 1, … of n is left out at this rate times i / n.
+    dtype: The type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: Mapped axis over which batch norm takes its statistics; None for each
+    axis_name: The mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 
@@ -160,7 +160,7 @@ class EfficientNet(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32; `train` takes the batch's own statistics."""
+    """Returns float32 logits of images; `train` takes the batch's own statistics."""
     conv = partial(
       _symmetric_conv if self.padding == "symmetric" else nn.Conv,
       use_bias=False,
@@ -209,7 +209,7 @@ class EfficientNet(nn.Module):
 
   @property
   def stage_sizes(self) -> tuple[int, ...]:
-    """Blocks of each stage."""
+    """The number of blocks of each stage."""
     fixed = (0, len(STAGES) - 1) if self.lite else ()
     return tuple(
       stage.repeats if place in fixed else math.ceil(stage.repeats * self.depth)
@@ -227,7 +227,7 @@ def _symmetric_conv(features, kernel_size, strides=1, **kwargs):
 
 
 def _rounded(features: float) -> int:
-  """To a multiple of 8, and down by no more than a tenth."""
+  """Rounds to a multiple of 8, and down by no more than a tenth."""
   rounded = max(8, int(features + 4) // 8 * 8)
   return rounded if rounded >= 0.9 * features else rounded + 8
 

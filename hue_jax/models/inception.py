@@ -1,6 +1,6 @@
 """Inception-v3, without its auxiliary head.
 
-The layout is torchvision's. Of a published state dict, the auxiliary head, which only
+The layout is torchvision's. The auxiliary head of a published state dict, which only
 training looks at, is passed over.
 
 Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
@@ -25,7 +25,7 @@ _LEAST_IMAGE_SIZE = 75
 
 
 class ConvNorm(nn.Module):
-  """Convolution, batch norm, ReLU."""
+  """A convolution, batch norm and ReLU."""
 
   features: int
   kernel_size: tuple[int, int]
@@ -52,13 +52,13 @@ class Block(nn.Module):
   average: Callable
 
   def chain(self, x, name, *layers, first=1):
-    """Layers (features, height, width of the kernel) one after the other."""
+    """Applies layers (features, height, width of the kernel) one after the other."""
     for index, (features, *kernel_size) in enumerate(layers, start=first):
       x = self.layer(features, tuple(kernel_size), name=f"{name}_{index}")(x)
     return x
 
   def single(self, x, name, features):
-    """One 1×1 convolution."""
+    """Applies one 1×1 convolution."""
     return self.layer(features, (1, 1), name=name)(x)
 
 
@@ -157,13 +157,13 @@ class InceptionV3(nn.Module):
   and stage3 8 × 8.
 
   Attributes:
-    num_classes: Outputs of the head.
+    num_classes: The outputs of the head.
     count_padding: Whether zeros beyond the edge count in the blocks' average pooling,
       as in PyTorch; TensorFlow leaves them out.
     dropout_rate: The dropout of the features, in training.
-    dtype: Type of the computation (bfloat16 for half precision); parameters,
+    dtype: The type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: Mapped axis over which batch norm takes its statistics; None for each
+    axis_name: The mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 
@@ -181,7 +181,7 @@ class InceptionV3(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32; `train` takes the batch's own statistics."""
+    """Returns float32 logits of images; `train` takes the batch's own statistics."""
     check_image_size("inception_v3", images.shape, at_least=_LEAST_IMAGE_SIZE)
     norm = partial(
       nn.BatchNorm,

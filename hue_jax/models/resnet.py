@@ -48,7 +48,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """1×1, 3×3 and 1×1 convolutions beside a shortcut."""
+  """A 1×1, a 3×3 and a 1×1 convolution beside a shortcut."""
 
   features: int
   strides: int
@@ -72,7 +72,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(block, residual, shape):
-  """The residual, projected where the block changes its shape."""
+  """Returns the residual, projected where the block changes its shape."""
   if residual.shape == shape:
     return residual
   residual = block.conv(shape[-1], (1, 1), block.strides, name="conv_shortcut")(
@@ -82,22 +82,22 @@ def _shortcut(block, residual, shape):
 
 
 class ResNet(nn.Module):
-  """Residual network with the taps stem, stage1 … stage4 (or 3) and features.
+  """A residual network with the taps stem, stage1 … stage4 (or 3) and features.
 
   Attributes:
-    num_classes: Outputs of the head.
-    block: `BasicBlock` or `Bottleneck`.
-    stage_sizes: Blocks a stage.
-    stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride 2), or
-      "small" (3×3 convolution of stride 1) for images of 8 to 64 pixels.
+    num_classes: The outputs of the head.
+    block: The kind of block, `BasicBlock` or `Bottleneck`.
+    stage_sizes: The number of blocks of each stage.
+    stem: The stem: "imagenet" (7×7 convolution of stride 2 and max pooling of stride
+      2), or "small" (3×3 convolution of stride 1) for images of 8 to 64 pixels.
     stride_in_1x1: Whether the first convolution of a bottleneck carries the stride, as
       in the paper and in Keras.
-    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / (n − 1),
-      in training.
-    width: Channels of the first stage's 3×3 convolutions; doubled at every stage.
-    dtype: Type of the computation (bfloat16 for half precision); parameters,
+    drop_path_rate: The largest rate at which blocks are left out, in training: block
+      i = 0, 1, … of n is left out at this rate times i / (n − 1).
+    width: The channels of the first stage's 3×3 convolutions; doubled at every stage.
+    dtype: The type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: Mapped axis over which batch norm takes its statistics, so that the
+    axis_name: The mapped axis over which batch norm takes its statistics, so that the
       numbers do not depend on the number of devices; None for each device's own.
   """
 
@@ -121,7 +121,7 @@ class ResNet(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32; `train` takes the batch's own statistics."""
+    """Returns float32 logits of images; `train` takes the batch's own statistics."""
     conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
     norm = partial(
       nn.BatchNorm,
@@ -163,7 +163,7 @@ class ResNet(nn.Module):
 
 
 def _drop_path(rate, train):
-  """Stochastic depth: the branch of an image is left out whole."""
+  """Applies stochastic depth: the branch of an image is left out whole."""
   return lambda x: nn.Dropout(rate, broadcast_dims=(1, 2, 3))(
     x, deterministic=not train
   )

@@ -12,7 +12,7 @@ def sow_tap(
   Args:
     module: The module that computes the layer.
     tap: The name of the tap.
-    layer: Any array.
+    layer: The layer, any array.
 
   Returns:
     The layer.

@@ -1,4 +1,4 @@
-"""PyTorch state dicts into Flax variables and back, each name and shape checked.
+"""PyTorch state dicts to Flax variables and back, each name and shape checked.
 
     variables = import_state_dict(create_model("resnet50", num_classes=1000),
                                   read_state_dict("resnet50.safetensors"))
@@ -39,10 +39,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
     path: The file: `.safetensors`, or another, which is read with `weights_only=True`.
 
   Returns:
-    Name → array. The prefix that `DataParallel` adds is taken off.
+    Name → array, without the prefix that `DataParallel` adds.
 
   Raises:
-    InputError: No such file, or one that does not hold named arrays alone.
+    InputError: If there is no such file, or it does not hold named arrays alone.
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
@@ -70,10 +70,11 @@ def import_state_dict(
     source: The file of the weights, for errors.
 
   Returns:
-    `{"params": …, "batch_stats": …}`, float32; the latter where there is batch norm.
+    The variables, `{"params": …, "batch_stats": …}`, float32; `batch_stats` where
+    there is batch norm.
 
   Raises:
-    InputError: A network whose names in PyTorch are not known, or weights that do not
+    InputError: If the network's names in PyTorch are not known, or the weights do not
       fit: all that is missing, left over, or of another shape is named.
   """
   ignored = getattr(names_of(module), "IGNORED", ())
@@ -108,16 +109,16 @@ def export_state_dict(
 
   Args:
     module: A network of `create_model`.
-    variables: `{"params": …, "batch_stats": …}`.
-    library: The library whose names they get: "torchvision", "timm", …; if None, the
-      first that has the network.
+    variables: The variables, `{"params": …, "batch_stats": …}`.
+    library: The library whose names the weights get: "torchvision", "timm", …; if
+      None, the first that has the network.
     image_size: The side of the images that the network is for.
 
   Returns:
     Name → float32 array.
 
   Raises:
-    InputError: A network whose names in PyTorch are not known.
+    InputError: If the network's names in PyTorch are not known.
   """
   libraries = _libraries(module)
   check_one_of("library", library or libraries[0], libraries)
@@ -166,7 +167,7 @@ def _read_torch(path):
 
 
 def _unwrapped(loaded):
-  """The state dict in what a training script has saved."""
+  """Returns the state dict in what a training script has saved."""
   for key in _WRAPPERS:
     if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
       loaded = loaded[key]
@@ -211,7 +212,7 @@ def _libraries(module):
 
 
 def _flax_arrays(module, image_size):
-  """Path → shape and type of all arrays of a network, in its order."""
+  """Returns path → shape and type of all arrays of a network, in its order."""
   images = jnp.zeros((1, image_size, image_size, 3))
   variables = jax.eval_shape(
     lambda: module.clone(axis_name=None).init(jax.random.key(0), images, train=False)
@@ -221,7 +222,7 @@ def _flax_arrays(module, image_size):
 
 
 def _entries(module, arrays, library) -> list[_Entry]:
-  """All arrays of a network by the names of a library."""
+  """Returns all arrays of a network by the names of a library."""
   naming = names_of(module).LIBRARIES[library](module)
   return [
     _Entry(path, *_in_pytorch(naming, path, x.shape)) for path, x in arrays.items()

@@ -33,16 +33,16 @@ class VGG(nn.Module):
   convolutions: stage1 at that of the image, stage5 at a sixteenth of it.
 
   Attributes:
-    num_classes: Outputs of the head.
-    stage_sizes: Convolutions a stage.
-    batch_norm: Whether each of these is normalized.
-    width: Channels of the first stage; doubled at every stage up to eight times.
-    hidden: Width of the two dense layers before the head; 0: the head looks at the mean
-      over positions instead, as is usual for small images.
+    num_classes: The outputs of the head.
+    stage_sizes: The number of convolutions of each stage.
+    batch_norm: Whether each convolution is normalized.
+    width: The channels of the first stage; doubled at every stage up to eight times.
+    hidden: The width of the two dense layers before the head; with 0 the head looks at
+      the mean over positions instead, as is usual for small images.
     dropout_rate: The dropout of these two layers, in training.
-    dtype: Type of the computation (bfloat16 for half precision); parameters,
+    dtype: The type of the computation (bfloat16 for half precision); parameters,
       batch statistics and logits are float32.
-    axis_name: Mapped axis over which batch norm takes its statistics; None for each
+    axis_name: The mapped axis over which batch norm takes its statistics; None for each
       device's own.
   """
 
@@ -63,7 +63,7 @@ class VGG(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32; `train` takes the batch's own statistics."""
+    """Returns float32 logits of images; `train` takes the batch's own statistics."""
     check_image_size("VGG", images.shape, at_least=2 ** len(self.stage_sizes))
     norm = partial(
       nn.BatchNorm,
@@ -122,8 +122,8 @@ def adaptive_average_pool(
   where n does not divide the length, and repeat where it is larger.
 
   Args:
-    x: A layer.
-    side: Rows and columns of the result.
+    x: The layer.
+    side: The rows and columns of the result.
 
   Returns:
     The means.
@@ -135,7 +135,7 @@ def adaptive_average_pool(
 
 
 def _window_means(length, count):
-  """[count, length]: row i has the mean over window i."""
+  """Returns a matrix [count, length] whose row i takes the mean over window i."""
   steps = np.arange(count)
   starts = steps * length // count
   ends = -(-(steps + 1) * length // count)

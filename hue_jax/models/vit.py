@@ -64,29 +64,29 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-  """Vision transformer with the taps stem, stage1 … stage4 and features.
+  """A vision transformer with the taps stem, stage1 … stage4 and features.
 
   Tokens are handed out as a grid `[batch, height / patch_size, width / patch_size,
   width]`, without the class token: stem is what the first block sees, a stage is the
   result of each quarter of the blocks.
 
   Attributes:
-    num_classes: Outputs of the head.
-    width: Channels of a token.
+    num_classes: The outputs of the head.
+    width: The channels of a token.
     depth: The number of blocks.
     num_heads: The heads of the attention.
-    patch_size: Side of the square of pixels that makes a token.
-    mlp_ratio: Channels between the dense layers of a block, over the width.
-    pooling: "token", the features are those of the class token; "mean", the mean of
-      all tokens, and there is no class token.
-    position_embedding: "learned", for the number of tokens at initialization; or
-      "sincos2d", which takes any.
+    patch_size: The side of the square of pixels that makes a token.
+    mlp_ratio: The channels between the dense layers of a block, over the width.
+    pooling: The source of the features: "token", the class token; or "mean", the mean
+      of all tokens, and there is no class token.
+    position_embedding: The embedding: "learned", for the number of tokens at
+      initialization; or "sincos2d", which takes any.
     dropout_rate: The dropout in the blocks, in training.
-    drop_path_rate: Block i = 0, 1, … of n is left out at this rate times i / (n − 1),
-      in training.
-    dtype: Type of the computation (bfloat16 for half precision); parameters and logits
-      are float32.
-    axis_name: It has no effect: there is no batch norm.
+    drop_path_rate: The largest rate at which blocks are left out, in training: block
+      i = 0, 1, … of n is left out at this rate times i / (n − 1).
+    dtype: The type of the computation (bfloat16 for half precision); parameters and
+      logits are float32.
+    axis_name: A name without effect, for there is no batch norm.
   """
 
   num_classes: int
@@ -114,7 +114,7 @@ class ViT(nn.Module):
   def __call__(
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
-    """Logits of the images, in float32."""
+    """Returns float32 logits of the images."""
     patch = self.patch_size
     check_image_size("ViT", images.shape, at_least=patch, multiple_of=patch)
     x = jnp.asarray(images, self.dtype)
@@ -156,11 +156,11 @@ class ViT(nn.Module):
 
   @property
   def stage_sizes(self) -> tuple[int, ...]:
-    """Blocks of each quarter."""
+    """The number of blocks of each quarter."""
     return tuple(len(part) for part in np.array_split(range(self.depth), _NUM_STAGES))
 
   def _with_positions(self, x, grid):
-    """The tokens, that of the class before them where there is one, placed."""
+    """Returns the tokens, that of the class before them where there is one, placed."""
     has_token = self.pooling == "token"
     if has_token:
       token = self.param("class_token", nn.initializers.zeros, (1, 1, self.width))
@@ -186,7 +186,7 @@ class ViT(nn.Module):
 
 
 def _sincos2d(height, width, features):
-  """[height · width, features]: sines and cosines of x, and of y, by frequency."""
+  """Returns sines and cosines of x and y by frequency, [height · width, features]."""
   rows, columns = np.mgrid[:height, :width]
   quarter = features // 4
   powers = np.arange(quarter) / max(quarter - 1, 1)

@@ -44,10 +44,10 @@ def names_of(module: nn.Module) -> ModuleType:
     module: A network of `create_model`.
 
   Returns:
-    One of the files beside this.
+    The module of the names, one of the files beside this.
 
   Raises:
-    InputError: The architecture is not in PyTorch's libraries.
+    InputError: If the architecture is not in PyTorch's libraries.
   """
   if type(module) not in _TABLES:
     known = ", ".join(kind.__name__ for kind in _TABLES)

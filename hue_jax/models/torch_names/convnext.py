@@ -7,7 +7,7 @@ from hue_jax.models.torch_names.naming import Naming, TorchArray
 
 
 def torchvision(module: ConvNeXt) -> Naming:
-  """`features.1.0.block.0`, …."""
+  """Returns names such as `features.1.0.block.0`."""
   parts = {"depthwise_conv": 0, "norm": 2, "hidden1": 3, "hidden2": 5}
   outside = {
     "stem_conv": "features.0.0",
@@ -33,7 +33,7 @@ def torchvision(module: ConvNeXt) -> Naming:
 
 
 def timm(module: ConvNeXt) -> Naming:
-  """`stages.0.blocks.0.conv_dw`, …."""
+  """Returns names such as `stages.0.blocks.0.conv_dw`."""
   del module
   parts = {
     "depthwise_conv": "conv_dw",
@@ -62,7 +62,7 @@ def timm(module: ConvNeXt) -> Naming:
 
 
 def _block(path):
-  """Stage and block, from 1 on, and the part of the block; zeros outside of blocks."""
+  """Returns stage, block (from 1 on) and part of the block; zeros outside of blocks."""
   match = re.fullmatch(r"stage(\d+)_block(\d+)/(.+)", path)
   return (int(match[1]), int(match[2]), match[3]) if match else (0, 0, "")
 

@@ -7,7 +7,10 @@ from hue_jax.models.torch_names.naming import Naming
 
 
 def torchvision(module: DenseNet) -> Naming:
-  """`features.denseblock1.denselayer1.conv1`, …; timm's DenseNets have the same."""
+  """Returns names such as `features.denseblock1.denselayer1.conv1`.
+
+  The DenseNets of timm have the same.
+  """
   outside = {
     "stem_conv": "features.conv0",
     "stem_norm": "features.norm0",

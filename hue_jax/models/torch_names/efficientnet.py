@@ -9,7 +9,10 @@ from hue_jax.models.torch_names.naming import Naming
 
 
 def lukemelas(module: EfficientNet) -> Naming:
-  """`_blocks.0._depthwise_conv`, …, of the package with the published Lite weights."""
+  """Returns names such as `_blocks.0._depthwise_conv`.
+
+  They are those of the package with the published Lite weights.
+  """
   first_block = np.cumsum([0, *module.stage_sizes])
   parts = {
     "expand_conv": "_expand_conv",
@@ -40,7 +43,10 @@ def lukemelas(module: EfficientNet) -> Naming:
 
 
 def torchvision(module: EfficientNet) -> Naming:
-  """`features.1.0.block.0.0`, …; its convolutions are padded symmetrically."""
+  """Returns names such as `features.1.0.block.0.0`.
+
+  The convolutions of torchvision are padded symmetrically.
+  """
   outside = {
     "stem_conv": "features.0.0",
     "stem_norm": "features.0.1",
@@ -70,7 +76,10 @@ _TORCHVISION_LEAVES = {"conv": "0", "norm": "1", "/reduce": "fc1", "/expand": "f
 
 
 def timm(module: EfficientNet) -> Naming:
-  """`blocks.0.0.conv_dw`, …, of `efficientnet_*` and `tf_efficientnet_*`."""
+  """Returns names such as `blocks.0.0.conv_dw`.
+
+  They are those of `efficientnet_*` and `tf_efficientnet_*`.
+  """
   del module
   with_expansion = {
     "expand_conv": "conv_pw",
@@ -109,7 +118,7 @@ def timm(module: EfficientNet) -> Naming:
 
 
 def _block(path):
-  """Stage and block, from 1 on, and the part of the block; None outside of blocks."""
+  """Returns stage, block (from 1 on) and part of the block; None outside of blocks."""
   match = re.fullmatch(r"stage(\d+)_block(\d+)/(.+)", path)
   return match and (int(match[1]), int(match[2]), match[3])
 

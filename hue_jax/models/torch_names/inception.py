@@ -15,7 +15,7 @@ _BLOCKS = {
 
 
 def torchvision(module: InceptionV3) -> Naming:
-  """`Mixed_5b.branch1x1.conv`, …."""
+  """Returns names such as `Mixed_5b.branch1x1.conv`."""
   del module
   return _name
 

@@ -8,9 +8,9 @@ class TorchArray(NamedTuple):
   """An array whose shape in PyTorch is not the permuted one of Flax.
 
   Attributes:
-    name: In PyTorch.
-    shape: In PyTorch.
-    unpacked: To which it is reshaped before its axes are permuted.
+    name: The name in PyTorch.
+    shape: The shape in PyTorch.
+    unpacked: The shape to which it is reshaped before its axes are permuted.
     axes: PyTorch's axes, unpacked, in the order of Flax; the result is then reshaped
       to the shape in Flax.
   """

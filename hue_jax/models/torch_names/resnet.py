@@ -7,7 +7,7 @@ from hue_jax.models.torch_names.naming import Naming
 
 
 def torchvision(module: ResNet) -> Naming:
-  """`layer1.0.conv1`, …; timm's ResNets have the same names."""
+  """Returns names such as `layer1.0.conv1`; timm's ResNets have the same."""
   del module
   return _name
 

@@ -7,7 +7,7 @@ from hue_jax.models.vgg import VGG
 
 
 def torchvision(module: VGG) -> Naming:
-  """`features.0`, …, `classifier.0`, `.3` and `.6`."""
+  """Returns names such as `features.0`, and `classifier.0`, `.3` and `.6`."""
   places, place = {}, 0
   for stage, size in enumerate(module.stage_sizes, start=1):
     for index in range(1, size + 1):

@@ -9,7 +9,7 @@ from hue_jax.models.vit import ViT
 
 
 def timm(module: ViT) -> Naming:
-  """`blocks.0.attn.qkv`, … of `vit_*_patch16_224`."""
+  """Returns names such as `blocks.0.attn.qkv` of `vit_*_patch16_224`."""
   parts = {
     "norm1": "norm1",
     "qkv": "attn.qkv",
@@ -36,7 +36,10 @@ def timm(module: ViT) -> Naming:
 
 
 def torchvision(module: ViT) -> Naming:
-  """`encoder.layers.encoder_layer_0.self_attention`, … of `vit_b_16`."""
+  """Returns names such as `encoder.layers.encoder_layer_0.self_attention`.
+
+  They are those of `vit_b_16`.
+  """
   width = module.width
   parts = {
     "norm1": "ln_1",
@@ -70,7 +73,7 @@ def torchvision(module: ViT) -> Naming:
 
 
 def _block(module, path):
-  """The number of a block from 0 on, and its part; None outside of blocks."""
+  """Returns the number of a block from 0 on, and its part; None outside of blocks."""
   match = re.fullmatch(r"stage(\d+)_block(\d+)/(.+)", path)
   if not match:
     return None, None
