@@ -63,7 +63,7 @@ class Progress:
     return self
 
   def __exit__(self, *_) -> None:
-    """As `close` does."""
+    """Ends the bar as `close` does."""
     self.close()
 
   def close(self) -> None:

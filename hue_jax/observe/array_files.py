@@ -14,10 +14,10 @@ def read_array(path: Path, shape: tuple[int, ...], **options) -> np.ndarray:
   Args:
     path: The file.
     shape: The shape that it must have.
-    **options: Those of `np.load`.
+    **options: The options of `np.load`.
 
   Raises:
-    InputError: A file that is missing, damaged, or of another shape.
+    InputError: If the file is missing, damaged, or of another shape.
   """
   try:
     array = np.load(path, **options)
@@ -62,11 +62,11 @@ def write_rows(path: Path, first_row: int, rows: np.ndarray) -> None:
 
   Args:
     path: The file.
-    first_row: The place of the first of them.
-    rows: Of the type of the file, [rows, columns].
+    first_row: The place of the first row.
+    rows: The rows, of the type of the file, [rows, columns].
 
   Raises:
-    OSError: The disk is full, or cannot be written; it names the file.
+    OSError: If the disk is full, or cannot be written; it names the file.
   """
   with naming(path), open(path, "r+b") as file:
     start = _header_size(file) + first_row * rows[0].nbytes

@@ -1,4 +1,4 @@
-"""From images to activation vectors on disk, in batches on all devices."""
+"""Activation vectors of images, written to disk in batches on all devices."""
 
 import dataclasses
 import os
@@ -109,7 +109,7 @@ def capture(
     taps: The layers; all if none is given.
     positions_per_image: The positions that are sampled without replacement from each
       layer, by the seed; 0, or more than a layer has, takes all.
-    dtype: "float16" or "float32".
+    dtype: The type of the vectors, "float16" or "float32".
     batch_size: The images of a batch, over all devices.
     seed: The seed of the positions.
 
@@ -117,8 +117,8 @@ def capture(
     The store, complete.
 
   Raises:
-    InputError: A tap that the network lacks, an argument out of its range, a store of
-      something else in the folder, or activations that cannot be kept.
+    InputError: If the network lacks a tap, an argument is out of its range, the folder
+      has a store of something else, or activations cannot be kept.
   """
   check_one_of("dtype", dtype, DTYPES)
   check_integer("positions_per_image", positions_per_image, at_least=0)
@@ -151,7 +151,7 @@ def check_batch_size(batch_size: int) -> None:
 
 
 def _as_layer(shape: tuple[int, ...]) -> tuple[int, int, int]:
-  """A pooled layer is one of a single position."""
+  """Returns a layer's shape; a pooled layer is one of a single position."""
   return shape if len(shape) == 3 else (1, 1, *shape)
 
 
@@ -190,7 +190,11 @@ def _fill(store: Store, network: Network, sample: Sample, batch_size: int):
 
 
 def _gather_vectors(network: Network, taps):
-  """variables, images, positions of each tap → vectors [batch, positions, channels]."""
+  """Returns a function that computes the vectors of a batch at some positions.
+
+  It maps variables, images and the positions of each tap to the vectors of each tap,
+  [batch, positions, channels].
+  """
 
   @jax.jit
   def vectors_of(variables, images, positions):
@@ -207,14 +211,14 @@ def _gather_vectors(network: Network, taps):
 
 
 def _local_rows(batch_size: int, count: int) -> tuple[int, int]:
-  """Rows of a batch that are this process's, of the `count` that it has."""
+  """Returns the rows of a batch that are this process's, of the `count` that it has."""
   local = batch_size // jax.process_count()
   start = min(jax.process_index() * local, count)
   return start, min(start + local, count)
 
 
 def _padded(positions, rows: slice, length: int):
-  """Positions of some images at each tap, and zeros after them."""
+  """Returns positions of some images at each tap, and zeros after them."""
   padded = {}
   for tap, of_tap in positions.items():
     padded[tap] = np.zeros((length, of_tap.shape[1]), np.int32)
@@ -223,7 +227,7 @@ def _padded(positions, rows: slice, length: int):
 
 
 def _mark(store: Store, num_done: int):
-  """Every process's writes reach the disk before the manifest counts them."""
+  """Counts images in the manifest once every process's writes have reached the disk."""
   store.flush()
   _wait_for_all("vectors are written")
   if jax.process_index() == 0:

@@ -27,7 +27,7 @@ class Drawn:
     name: The name of its files.
     observation: The name of the observation that it belongs to.
     tap: The layer of a detail; "" for an overview.
-    description: What it shows, for those who cannot see it.
+    description: What the figure shows, for those who cannot see it.
     draw: Theme → figure.
   """
 
@@ -42,7 +42,7 @@ def figures(results: Results) -> Iterator[Drawn]:
   """Lists the figures of a report, those of one observation together.
 
   Args:
-    results: What the report says.
+    results: The results that the report shows.
 
   Yields:
     The figures, not drawn yet.
@@ -264,7 +264,7 @@ def _draw_in_space(observation, tap, results, theme):
 
 
 def _rows_of_hue(axis, density, highest, theme):
-  """Each row a density of θ: its hue is the hue, and it is strong where many are."""
+  """Draws each row as a density of θ: by its hue, and strong where many are."""
   bins = density.shape[1]
   hue = np.broadcast_to((np.arange(bins) + 0.5) / bins, density.shape)
   strength = np.nan_to_num(density) / highest
@@ -289,7 +289,7 @@ def _highest(density) -> float:
 
 
 def _largest_classes(curves):
-  """Those whose hues agree most, where there are too many for a figure."""
+  """Returns the classes whose hues agree most, where a figure cannot hold all."""
   agreement = np.nan_to_num(curves["resultant_length"])
   shown = np.argsort(-agreement, kind="stable")[:_MOST_CLASSES]
   return np.sort(shown)

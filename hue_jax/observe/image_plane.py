@@ -13,12 +13,12 @@ def direction(
 
   Args:
     x: The columns of the positions.
-    y: Their rows.
+    y: The rows of the positions.
     height: The rows of the layer.
     width: The columns of the layer.
 
   Returns:
-    Unit complex numbers, or 0.
+    The unit complex numbers, or 0.
   """
   angle, radius = polar_grid(height, width)
   return np.where(radius > 0, np.exp(1j * angle), 0)[y, x]
@@ -33,7 +33,7 @@ def radius(
 
   Args:
     x: The columns of the positions.
-    y: Their rows.
+    y: The rows of the positions.
     height: The rows of the layer.
     width: The columns of the layer.
 
@@ -59,13 +59,13 @@ def signed_root_of_pairs(
   concentration, however few the phasors. R has the sign of R².
 
   Args:
-    phasors: Σ s.
-    squares: Σ |s|².
-    counts: Σ n.
-    count_squares: Σ n².
+    phasors: The sum of phasors Σ s.
+    squares: The sum of squares Σ |s|².
+    counts: The sum of counts Σ n.
+    count_squares: The sum of squared counts Σ n².
 
   Returns:
-    R; NaN where there is no pair.
+    The length R; NaN where there is no pair.
   """
   pairs = counts**2 - count_squares
   mean = np.full(pairs.shape, np.nan)

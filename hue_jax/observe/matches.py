@@ -38,7 +38,7 @@ class Matches:
     return self.layer.shape[:2] == (1, 1)
 
   def vectors(self) -> Float[np.ndarray, "vectors channels"]:
-    """The vectors that were searched for, float32, in memory."""
+    """Returns the vectors that were searched for, float32, in memory."""
     return np.asarray(self.layer.vectors[self.rows.ravel()], np.float32)
 
 
@@ -51,8 +51,8 @@ class Votes:
   Attributes:
     matches: The neighbors.
     correct: Whether the vote is right, [images, positions].
-    shuffled: Likewise for each labeling that was shuffled over images, [shuffles,
-      images, positions].
+    shuffled: Whether the vote is right for each labeling that was shuffled over images,
+      [shuffles, images, positions].
   """
 
   matches: Matches
@@ -99,7 +99,7 @@ def find_matches(
     The neighbors.
 
   Raises:
-    InputError: There are fewer than k vectors in other images.
+    InputError: If there are fewer than k vectors in other images.
   """
   per_image = len(layer.image) // (layer.image[-1] + 1)
   rows = images[:, None] * per_image + np.arange(per_image)

@@ -32,8 +32,8 @@ def write_report(results: Results, viewer: Viewer, folder: str | os.PathLike[str
   """Writes report.html, figures/*.png and *.svg, results.json and results.csv.
 
   Args:
-    results: What the report says.
-    viewer: What it can show.
+    results: The results that the report shows.
+    viewer: The layers and images that its viewer can show.
     folder: The folder of the files; those of an earlier report are replaced.
   """
   folder = Path(folder)
@@ -54,7 +54,7 @@ def write_report(results: Results, viewer: Viewer, folder: str | os.PathLike[str
 
 
 def _csv(results: Results) -> str:
-  """One line for each observation, statistic, tap and series."""
+  """Returns one line for each observation, statistic, tap and series."""
   text = io.StringIO()
   columns = ["observation", "statistic", "tap", "series", "value", "low", "high"]
   writer = csv.writer(text, lineterminator="\n")
@@ -122,7 +122,7 @@ def _hash(script: str) -> str:
 
 
 def _safe_json(value: Any) -> str:
-  """JSON that no text in it can turn into markup."""
+  """Returns JSON that no text in it can turn into markup."""
   text = json_text(value, separators=(",", ":"))
   for character in "<>&\u2028\u2029":
     text = text.replace(character, f"\\u{ord(character):04x}")
@@ -146,7 +146,7 @@ def _classes_shown(results: Results, viewer: Viewer) -> list[tuple[int, str]]:
 
 
 def _viewer_data(results: Results, viewer: Viewer) -> dict[str, Any]:
-  """All that the script needs; arrays are base64 of little-endian numbers."""
+  """Returns all that the script needs; arrays are base64 of little-endian numbers."""
   classes = {int(c): results.class_names[c] for c in np.unique(viewer.labels)}
   return {
     "classes": classes,
@@ -176,7 +176,7 @@ def _layer_data(layer: ViewerLayer) -> dict[str, Any]:
 
 
 def _sprite(images: np.ndarray, file_format: str) -> str:
-  """All images in one, row by row."""
+  """Returns all images in one, row by row."""
   count, height, width, channels = images.shape
   if not count:
     return ""

@@ -51,7 +51,7 @@ def resample(
     num_images: The number of images that are searched for, and drawn from.
     num_bootstrap: The draws of images with replacement.
     num_shuffles: The permutations of the labels.
-    seed: The seed of both.
+    seed: The seed of draws and permutations.
 
   Returns:
     The resamples.
@@ -73,9 +73,9 @@ def measure(
 
   Args:
     trained: The statistic of the trained network.
-    shuffled: Its values with labels shuffled.
+    shuffled: The values of the statistic with labels shuffled.
     untrained: The statistic of the untrained network.
-    resamples: Those of the images.
+    resamples: The resamples of the images.
 
   Returns:
     The values and their 95 % intervals; NaN where a statistic is not defined.
@@ -97,7 +97,7 @@ def bootstrap(statistic: WeightedStatistic, resamples: Resamples) -> Estimate:
 
   Args:
     statistic: A function of weights of the images.
-    resamples: Those of the images.
+    resamples: The resamples of the images.
 
   Returns:
     The value and its 95 % percentile interval.
@@ -114,7 +114,7 @@ def of_all(statistic: Callable[[np.ndarray], np.ndarray], num_images: int):
     num_images: The number of images.
 
   Returns:
-    Its value.
+    The value of the statistic.
   """
   return statistic(np.ones((1, num_images)))[0]
 
@@ -125,8 +125,8 @@ def bands(
   """Computes a vector of all images, with its bootstrap intervals.
 
   Args:
-    statistic: Weights [draws, images] → [draws, bins].
-    resamples: Those of the images.
+    statistic: A function of weights, [draws, images] → [draws, bins].
+    resamples: The resamples of the images.
 
   Returns:
     The values, the low ends and the high ends, [bins]; NaN where a bin is empty.

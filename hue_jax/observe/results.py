@@ -30,10 +30,10 @@ class ControlledEstimate:
   """One statistic at one tap, beside its controls.
 
   Attributes:
-    trained: That of the network, with the interval of a bootstrap over images.
-    shuffled: Its mean when labels are shuffled over images, with 95 % of the shuffles.
-    p_value: (1 + shuffles that reach the trained value) / (1 + shuffles).
-    untrained: That of the untrained network, with its bootstrap interval.
+    trained: The statistic of the network, with its bootstrap interval over images.
+    shuffled: The mean when labels are shuffled over images, with 95 % of the shuffles.
+    p_value: The p-value (1 + shuffles that reach the trained value) / (1 + shuffles).
+    untrained: The statistic of the untrained network, with its bootstrap interval.
   """
 
   trained: Estimate
@@ -71,7 +71,7 @@ class Observation:
     holds: Tap → whether the claim holds there: above both controls.
     verdict: What was found, in plain words.
     numbers: Single numbers without an interval, such as p-values: name → tap → value.
-    curves: What its figure draws: name → tap → arrays by name. Of "by_position":
+    curves: The curves of its figure: name → tap → arrays by name. Of "by_position":
       "map" (trained, untrained [height, width], NaN where nothing was sampled),
       "by_angle" and "by_radius" (edges [bins + 1]; trained, trained_low, trained_high,
       shuffled, untrained [bins]). Of "matches_in_plane": "hue_difference" and
@@ -98,7 +98,7 @@ class LayerFacts:
   """What a layer's sample of vectors is made of.
 
   Attributes:
-    shape: (height, width, channels); height and width are 1 for a pooled layer.
+    shape: The shape (height, width, channels); height and width are 1 if it is pooled.
     num_vectors: The vectors in the sample.
     num_queries: The vectors that were searched for neighbors.
     dead_channels: The channels that are constant over the whole sample.
@@ -144,14 +144,16 @@ class ViewerLayer:
   """A layer of the viewer's images, and the neighbors of its positions.
 
   Attributes:
-    colors: Uint8 [images, height, width, 3], by hue, saturation and magnitude.
+    colors: The colors by hue, saturation and magnitude, uint8 [images, height, width,
+      3].
     rows: The rows of the grid of positions that can be picked, [rows].
     columns: The columns of that grid, [columns].
     neighbor_image: The place in `Viewer.images` of each neighbor's image,
       [images, rows, columns, k].
-    neighbor_x: The column of the neighbor's position in its layer, likewise.
-    neighbor_y: Its row, likewise.
-    neighbor_distance: Its distance, likewise.
+    neighbor_x: The column of each neighbor's position in its layer,
+      [images, rows, columns, k].
+    neighbor_y: The row of that position, [images, rows, columns, k].
+    neighbor_distance: The distance of each neighbor, [images, rows, columns, k].
   """
 
   colors: np.ndarray
@@ -168,10 +170,10 @@ class Viewer:
   """What the report's viewer can show.
 
   Attributes:
-    images: Uint8 [n, size, size, channels]: those of the viewer first, then those
-      that hold neighbors.
-    labels: The class of each.
-    ids: The index of each in its split.
+    images: The images, uint8 [n, size, size, channels]: those of the viewer first, then
+      those that hold neighbors.
+    labels: The class of each image.
+    ids: The index of each image in its split.
     num_shown: The number of images that can be picked.
     layers: Tap → layer.
   """

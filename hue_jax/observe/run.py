@@ -45,10 +45,10 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
     workdir: The folder of activations and report.
 
   Returns:
-    Where the report is, and at which layers each observation holds.
+    The place of the report, and the layers at which each observation holds.
 
   Raises:
-    InputError: A setting that cannot be used. Nothing has been captured then.
+    InputError: If a setting cannot be used. Nothing has been captured then.
   """
   start = time.perf_counter()
   settings = create(Settings, config)
@@ -90,7 +90,7 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
 
 
 def _summary(results: Results, folder: Path) -> dict[str, Any]:
-  """The result that the command prints."""
+  """Returns the result that the command prints."""
   return {
     "report": str(folder / "report.html"),
     "network": results.network,
@@ -153,7 +153,7 @@ def _check_sample(settings: Settings, network: Network, sample: Sample) -> None:
 def _capture(
   settings: Settings, network: Network, sample: Sample, folder: Path
 ) -> dict[str, Store]:
-  """The activations of the network, "trained", and of its control, "untrained"."""
+  """Captures activations of the network, "trained", and its control, "untrained"."""
   some = sample.pictures(network, _spread(len(sample.labels), 64))
   networks = {
     "trained": network,
@@ -187,7 +187,7 @@ def _viewer_maker(settings: Settings, network: Network, sample: Sample) -> Viewe
 
 
 def _spread(length: int, count: int) -> np.ndarray:
-  """At most so many of 0 … length − 1, evenly spread."""
+  """Returns at most so many of 0 … length − 1, evenly spread."""
   count = min(length, count)
   return np.arange(count) * length // count
 
@@ -202,7 +202,7 @@ def _search(
   resamples: Resamples,
   maker: ViewerMaker,
 ) -> tuple[dict[str, dict[str, Votes]], dict[str, dict[str, LayerFacts]]]:
-  """Network → tap → votes and facts; the viewer is filled on the way."""
+  """Finds network → tap → votes and facts; the viewer is filled on the way."""
   votes, facts = {}, {}
   for name, store in captured.items():
     votes[name], facts[name] = {}, {}

@@ -42,7 +42,7 @@ class Layer:
 
   Attributes:
     tap: The name of the layer.
-    shape: (height, width, channels); height and width are 1 for a pooled layer.
+    shape: The shape (height, width, channels); height and width are 1 if it is pooled.
     vectors: The vectors, [vectors, channels], on disk.
     image: The place in the sample of each vector's image, [vectors].
     label: The class of that image, [vectors].
@@ -118,7 +118,7 @@ class Store:
       The layer.
 
     Raises:
-      InputError: The layer is not kept, or the capture is not complete.
+      InputError: If the layer is not kept, or the capture is not complete.
     """
     if tap not in self.taps:
       raise InputError(
@@ -150,11 +150,11 @@ class Store:
 
     Args:
       tap: The layer.
-      first_image: The place in the sample of the first of them.
+      first_image: The place in the sample of the first image.
       vectors: The vectors, finite float32 [images, positions, channels].
 
     Raises:
-      InputError: The store's type cannot hold the vectors.
+      InputError: If the store's type cannot hold the vectors.
     """
     with np.errstate(over="ignore"):
       rows = vectors.astype(self.identity.dtype)
@@ -194,7 +194,7 @@ class Store:
     return self.folder / tap / "vectors.npy"
 
   def positions_path(self, tap: str) -> Path:
-    """Returns the path of their positions."""
+    """Returns the path of the positions of a layer's vectors."""
     return self.folder / tap / "positions.npy"
 
 
@@ -208,7 +208,7 @@ def open_store(folder: str | os.PathLike[str]) -> Store:
     The store.
 
   Raises:
-    InputError: There is no store, or it was cut short or damaged.
+    InputError: If there is no store, or it was cut short or damaged.
   """
   folder = Path(folder)
   manifest = _read_manifest(folder)
@@ -245,8 +245,8 @@ def create_store(
     The store.
 
   Raises:
-    InputError: There are no vectors to keep, or the folder holds a store of something
-      else.
+    InputError: If there are no vectors to keep, or the folder holds a store of
+      something else.
   """
   folder = Path(folder)
   if not len(images) or not identity.taps:
@@ -287,7 +287,7 @@ def sample_positions(
     count: The positions of an image, at most height · width.
 
   Returns:
-    Row · width + column, rising, int32 [images, count].
+    The positions row · width + column, rising, int32 [images, count].
   """
   num_positions = height * width
   if count == num_positions:
@@ -316,7 +316,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _is_manifest(found: Any) -> bool:
-  """Whether it has all that `advance` writes."""
+  """Tells whether a manifest has all that `advance` writes."""
   if not isinstance(found, dict) or found.get("version") != _VERSION:
     return False
   identity = found.get("identity")

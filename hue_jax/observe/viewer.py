@@ -39,10 +39,10 @@ class ViewerMaker:
   Args:
     network: The network whose layers are shown.
     sample: All images.
-    shown: The places in the sample of those shown.
-    grid: The rows and columns of a layer that can be picked, at most.
+    shown: The places in the sample of the images that are shown.
+    grid: The most rows, and columns, of a layer that can be picked.
     num_neighbors: The neighbors of each position.
-    thumbnail_size: The side of the images in pixels, at most.
+    thumbnail_size: The largest side of the images in pixels.
   """
 
   def __init__(
@@ -113,7 +113,7 @@ class ViewerMaker:
 
 
 def _grid_lines(length: int, most: int) -> np.ndarray:
-  """At most so many of 0 … length − 1, evenly spread and in the middle."""
+  """Returns at most so many of 0 … length − 1, evenly spread and in the middle."""
   count = min(length, most)
   return ((np.arange(count) + 0.5) * length / count).astype(int)
 

@@ -75,7 +75,7 @@ def create_engine(
   """Returns an engine of the vectors of a space.
 
   Args:
-    engine: "faiss" or "jax", as `check_engine` returns it.
+    engine: The engine, "faiss" or "jax", as `check_engine` returns it.
     space: The distinct vectors.
     structure: The structure of the FAISS engine.
     devices: The devices of the JAX engine; all of them if None.
@@ -98,7 +98,7 @@ def check_engine(engine: str, structure: str = "flat") -> str:
     structure: One of `STRUCTURES`.
 
   Raises:
-    InputError: An engine that lacks the structure, or that is not installed.
+    InputError: If the engine lacks the structure, or is not installed.
   """
   check_one_of("engine", engine, ENGINES)
   check_one_of("structure", structure, STRUCTURES)

@@ -73,7 +73,7 @@ class EqualRows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Members:
-  """Rows of each distinct vector, rising.
+  """The rows of each distinct vector, rising.
 
   Attributes:
     rows: The rows of the first vector, then those of the second, and so on.
@@ -97,7 +97,7 @@ class Members:
 
 
 def _is_wanted(distinct, rows, groups, k) -> np.ndarray:
-  """The first k of each vector; if a group is left out, those of the others as well."""
+  """Marks the first k of each vector; if a group is left out, of the others as well."""
   if groups is None:
     return _rank((distinct,)) < k
   # Of one group k are enough, and without it so are k of the others.
@@ -107,7 +107,7 @@ def _is_wanted(distinct, rows, groups, k) -> np.ndarray:
 
 
 def _rank(keys: Sequence[np.ndarray]) -> np.ndarray:
-  """How many elements with the same keys stand before each."""
+  """Counts the elements with the same keys that stand before each."""
   order = np.lexsort(keys[::-1])
   same = np.ones(len(order) - 1, bool)
   for key in keys:
@@ -121,7 +121,7 @@ def _rank(keys: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _hash(block) -> np.ndarray:
-  """64 bits of each row, equal for equal rows; by chance equal once in 2**64 pairs."""
+  """Hashes rows to 64 bits; unequal rows share them by chance once in 2**64 pairs."""
   bits = np.ascontiguousarray((block + np.float32(0)).T).view(np.uint32)  # −0 is 0
   words = np.random.default_rng(0).integers(2**64, size=(2, len(bits)), dtype=np.uint64)
   hashes = np.zeros(bits.shape[1], np.uint64)

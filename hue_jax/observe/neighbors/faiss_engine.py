@@ -16,7 +16,7 @@ class FaissEngine:
 
   Args:
     space: The vectors.
-    structure: How they are kept.
+    structure: The structure that keeps them.
   """
 
   def __init__(self, space: Space, structure: Flat | InvertedLists | Graph):
@@ -54,6 +54,6 @@ def _empty_index(structure, space):
 
 
 def _training_sample(space, num_lists):
-  """Vectors evenly spread over the rows, enough for the lists."""
+  """Returns vectors evenly spread over the rows, enough for the lists."""
   count = min(2 * _VECTORS_A_LIST * num_lists, len(space))
   return space.prepared(space.take(np.arange(count) * len(space) // count))

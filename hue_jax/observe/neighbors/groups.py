@@ -18,7 +18,7 @@ class Groups:
     sizes: The rows of each group, [groups].
 
   Raises:
-    InputError: The groups are no such integers, or not one for each row.
+    InputError: If the groups are no such integers, or not one for each row.
   """
 
   def __init__(self, groups: Int[np.ndarray, "rows"], num_rows: int):
@@ -35,7 +35,7 @@ class Groups:
     """Returns the numbers of the groups of queries, −1 for groups without a row.
 
     Raises:
-      InputError: They are no integers, or not one for each query.
+      InputError: If they are no integers, or not one for each query.
     """
     names = _checked("query_groups", query_groups, num_queries)
     number = np.searchsorted(self._names, names).clip(max=len(self._names) - 1)

@@ -35,7 +35,7 @@ class Neighbors(NamedTuple):
 
   Attributes:
     ids: The rows of the index.
-    distances: 1 − cos for "cosine", ‖a − b‖ for "euclidean".
+    distances: The distances, 1 − cos for "cosine", ‖a − b‖ for "euclidean".
   """
 
   ids: Int[np.ndarray, "queries k"]
@@ -60,11 +60,11 @@ def create_index(
     vectors: The vectors: finite float16 or float32, in memory or memory-mapped. The
       index reads them when it is searched, so that they must not change.
     groups: An integer of at least 0 for each vector, such as its image.
-    metric: "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
-    engine: "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and FAISS is
-      installed.
-    structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are approximate and
-      faster: `recall` measures how much they miss.
+    metric: The metric, "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
+    engine: The engine, "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and
+      FAISS is installed.
+    structure: The structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are
+      approximate and faster: `recall` measures how much they miss.
     options: The settings of the structure: those of `engines.InvertedLists` for "ivf",
       of `engines.Graph` for "hnsw".
     devices: The devices over which the JAX engine spreads the vectors; all of them, of
@@ -75,7 +75,7 @@ def create_index(
     The index.
 
   Raises:
-    InputError: An argument is not accepted, vectors are not finite, or FAISS is not
+    InputError: If an argument is not accepted, vectors are not finite, or FAISS is not
       installed.
   """
   check_one_of("metric", metric, METRICS)
@@ -126,11 +126,11 @@ class Index:
       query_groups: The group of each query; vectors of its own group are no neighbors.
 
     Returns:
-      Rows and distances; of distances that are equal in float32 the lower row comes
+      The rows and distances; of distances that are equal in float32 the lower row comes
       first. Approximate structures may miss some.
 
     Raises:
-      InputError: K is larger than the number of vectors of other groups, or queries
+      InputError: If k is larger than the number of vectors of other groups, or queries
         are not finite or of another length.
     """
     queries = self._checked_queries(queries)
@@ -170,7 +170,7 @@ class Index:
     return found
 
   def _by_engine(self, queries, k, own, count):
-    """The k nearest of some candidates, and of which queries these are certain."""
+    """Returns the k nearest candidates, and for which queries these are certain."""
     count = min(count, len(self._space))
     candidates = self._engine.candidates(queries, count)
     distances = self._space.distances(queries, candidates)
@@ -186,7 +186,7 @@ class Index:
     return near, settled & (candidates.min(axis=1) >= 0)
 
   def _by_comparison(self, queries, k, own) -> Neighbors:
-    """The k nearest of all vectors, where many are equally near but for rounding."""
+    """Finds the k nearest of all vectors, where many tie but for rounding."""
     found = _empty_neighbors(len(queries), k)
     left_out = functools.lru_cache(maxsize=1)(
       lambda group: self._rows.only_in(self._groups.rows_of(group))
@@ -206,7 +206,7 @@ class Index:
     return found
 
   def _nearest_zero(self, num_queries, k, own) -> Neighbors:
-    """Of zero vectors, which are at the distance 1 from all: the lowest rows."""
+    """Returns the lowest rows for zero vectors, whose distance from all is 1."""
     found = _empty_neighbors(num_queries, k)
     if num_queries:
       lowest = self._rows.lowest(k, None if own is None else self._groups.of_row)
@@ -218,7 +218,7 @@ class Index:
     return found
 
   def _expand(self, candidates, distances, own, k) -> Neighbors:
-    """The first k rows that equal the candidates, less those of one's own group."""
+    """Returns the first k rows equal to the candidates, less those of the own group."""
     members = self._members_for(k, own is None)
     rows = members.of(candidates)
     if rows.shape[2] > 1:
@@ -241,7 +241,7 @@ class Index:
     )
 
   def _members_for(self, k, any_group):
-    """Kept for the next search, which is often for the same k."""
+    """Returns the members, kept for the next search, which is often for the same k."""
     if (k, any_group) not in self._members:
       groups = None if any_group else self._groups.of_row
       self._members = {(k, any_group): self._rows.members(k, groups)}
@@ -289,13 +289,13 @@ def recall(found: Neighbors, exact: Neighbors) -> float:
 
   Args:
     found: The neighbors of an approximate index.
-    exact: Those of a flat one, for the same queries and k.
+    exact: The neighbors of a flat index, for the same queries and k.
 
   Returns:
     The share, from 0 to 1.
 
   Raises:
-    InputError: They are of different queries or k.
+    InputError: If they are of different queries or k.
   """
   if found.ids.shape != exact.ids.shape or not exact.ids.size:
     raise InputError(

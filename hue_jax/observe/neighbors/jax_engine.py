@@ -55,7 +55,7 @@ class JaxEngine:
     return np.concatenate(found)
 
   def _placed(self, per_device):
-    """The vectors, of which each process reads those of its devices."""
+    """Places the vectors, of which each process reads those of its devices."""
     shape = (per_device * self._mesh.size, self._space.channels)
 
     def rows(index):
@@ -86,12 +86,12 @@ def _jitted_search(mesh, block, count, metric):
 
 
 def _search_part(queries, num_vectors, vectors, *, block, count, metric):
-  """The nearest rows of all parts; every device ends with the same."""
+  """Finds the nearest rows of all parts; every device ends with the same."""
   per_device, channels = vectors.shape
   first = jax.lax.axis_index("part") * per_device
 
   def merge(best, step):
-    """The best of those before and of a block."""
+    """Returns the best of those before and of a block."""
     start, rows = step
     likeness = _likeness(queries, rows, metric)
     ids = first + start + jnp.arange(block)
@@ -115,7 +115,7 @@ def _search_part(queries, num_vectors, vectors, *, block, count, metric):
 
 
 def _likeness(queries, vectors, metric):
-  """Larger for nearer vectors."""
+  """Returns a number that is larger for nearer vectors."""
   products = jnp.matmul(queries, vectors.T, precision="highest")
   if metric == "cosine":
     return products

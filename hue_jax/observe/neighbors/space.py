@@ -47,7 +47,7 @@ class Space:
 
   @property
   def channels(self) -> int:
-    """Numbers in a vector."""
+    """The number of channels of a vector."""
     return self._vectors.shape[1]
 
   def take(
@@ -111,7 +111,7 @@ class Space:
       left_out: The place of a query → the vectors that do not count for it.
 
     Yields:
-      Of each query the vectors: k, and those whose distance cannot be told from the
+      The vectors of each query: k, and those whose distance cannot be told from the
       farthest's.
     """
     size = max(_NUMBERS_AT_ONCE // len(self), 1)
@@ -127,7 +127,7 @@ class Space:
         yield np.flatnonzero(farness <= farthest + slack)
 
   def _farness(self, queries, numbered):
-    """Cosine distance, or squared Euclidean: in float64, by one matrix product."""
+    """Returns cosine or squared Euclidean distances, float64, by one matrix product."""
     start, block = numbered
     block = block.astype(np.float64)
     if self.metric == "cosine":
@@ -188,7 +188,7 @@ def check_finite(name: str, array: np.ndarray, first_row: int = 0) -> None:
 
 
 def _unit(vectors):
-  """Vectors divided by their length; zero vectors stay zero. Nothing overflows."""
+  """Returns vectors divided by their length, without overflow; zero ones stay zero."""
   peak = np.abs(vectors).max(axis=1, keepdims=True)
   unit = np.divide(vectors, peak, out=np.zeros_like(vectors), where=peak > 0)
   length = np.linalg.norm(unit, axis=1, keepdims=True)
@@ -196,20 +196,20 @@ def _unit(vectors):
 
 
 def _lengths(vectors):
-  """‖v‖, in float64."""
+  """Returns ‖v‖, in float64."""
   vectors = vectors.astype(np.float64)
   return np.sqrt(np.einsum("vc,vc->v", vectors, vectors))
 
 
 def _cosine_distances(products, lengths):
-  """1 − cos, and 1 where a vector is zero."""
+  """Returns 1 − cos, and 1 where a vector is zero."""
   cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
   # Of parallel vectors of different length the cosine is 1 but for float64's rounding.
   return np.round(1 - np.clip(cosines, -1, 1), 12)
 
 
 def _center_and_scale(blocks, count):
-  """Mean of the vectors, and a power of 2 that takes their numbers below 1."""
+  """Returns the vectors' mean, and a power of 2 that takes their numbers below 1."""
   total, peak = 0.0, 0.0
   for block in blocks:
     total = total + block.sum(axis=0, dtype=np.float64)

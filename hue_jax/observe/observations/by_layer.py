@@ -24,7 +24,7 @@ def observe(
   Args:
     trained: Tap → votes of the trained network.
     untrained: Tap → votes of the untrained network.
-    resamples: Those of the images that were searched for.
+    resamples: The resamples of the images that were searched for.
 
   Returns:
     The observation.
@@ -58,7 +58,7 @@ def observe(
 
 
 def _accuracy(correct: Bool[np.ndarray, "images positions"]):
-  """Mean over vectors, of weights of their images."""
+  """Returns the mean over vectors, by weights of their images."""
   right = correct.sum(axis=1)
   count = np.full(len(correct), correct.shape[1])
   return lambda weights: ratio(weights @ right, weights @ count)

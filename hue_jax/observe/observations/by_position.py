@@ -26,7 +26,7 @@ def observe(
   Args:
     trained: Tap → votes of the trained network; pooled layers are passed over.
     untrained: Tap → votes of the untrained network.
-    resamples: Those of the images that were searched for.
+    resamples: The resamples of the images that were searched for.
 
   Returns:
     The observation.
@@ -53,7 +53,7 @@ def observe(
 
 
 def _statistics(taps, trained, untrained, resamples) -> tuple[Statistic, ...]:
-  """What is measured at each tap; the first decides the verdict."""
+  """Returns what is measured at each tap; the first decides the verdict."""
   return tuple(
     Statistic(
       name,
@@ -134,7 +134,7 @@ def _center_gain(matches, correct):
 
 
 def _positions(matches):
-  """Column and row of each vector, [images, positions], and the layer's sides."""
+  """Returns vectors' columns and rows, [images, positions], and the layer's sides."""
   height, width, _ = matches.layer.shape
   rows = matches.rows
   return matches.layer.x[rows], matches.layer.y[rows], height, width
@@ -175,7 +175,7 @@ def _curves(bins_of, trained, untrained, resamples):
 
 
 def _binned(place, correct, num_bins):
-  """Accuracy by bin, of weights of images; a vector in bin −1 does not count."""
+  """Returns accuracy by bin, of weights of images; vectors in bin −1 do not count."""
   images = np.arange(len(place))[:, None] * num_bins + place
   inside = place >= 0
   length = len(place) * num_bins
@@ -187,7 +187,7 @@ def _binned(place, correct, num_bins):
 
 
 def _angle_bins(matches):
-  """Edges in radians, and the bin of each vector; −1 at the exact center."""
+  """Returns edges in radians, and the bin of each vector; −1 at the exact center."""
   x, y, height, width = _positions(matches)
   num_bins = 16 if min(height, width) >= _MAP_SIDE else 8
   angle, distance = polar_grid(height, width)
@@ -199,7 +199,7 @@ def _angle_bins(matches):
 
 
 def _radius_bins(matches):
-  """Edges in half-sides, and the bin of each vector."""
+  """Returns edges in half-sides, and the bin of each vector."""
   edges = np.linspace(0, np.sqrt(2), _RADIUS_BINS + 1)
   place = np.digitize(radius(*_positions(matches)), edges[1:-1])
   return edges, place

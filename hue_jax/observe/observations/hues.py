@@ -27,10 +27,10 @@ class Hues:
 
   Attributes:
     matches: The vectors.
-    hue: θ, [images, positions].
-    has_hue: Whether the vector is more than gray, likewise.
-    position_hue: φ, likewise.
-    has_position: Whether the vector is away from the center, likewise.
+    hue: The activation hue θ, [images, positions].
+    has_hue: Whether the vector is more than gray, [images, positions].
+    position_hue: The position hue φ, [images, positions].
+    has_position: Whether the vector is away from the center, [images, positions].
   """
 
   matches: Matches
@@ -134,7 +134,7 @@ def correlations_of_shuffled_positions(
 
 
 def _blocks(draws, vectors):
-  """Parts of the draws, so that the weights of all vectors fit in memory."""
+  """Returns parts of the draws, so that the weights of all vectors fit in memory."""
   size = max(_WEIGHTS_AT_ONCE // vectors, 1)
   return (draws[start : start + size] for start in range(0, len(draws), size))
 
@@ -195,7 +195,7 @@ def _edges():
 
 
 def _density(hues, images):
-  """Of the hue of the vectors of some images, in 1/radian."""
+  """Returns the density of the hue of the vectors of some images, in 1/radian."""
   return histogram_density(hues.hue[images][hues.has_hue[images]], _edges())
 
 

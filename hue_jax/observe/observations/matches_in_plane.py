@@ -27,7 +27,7 @@ def observe(
   Args:
     trained: Tap → matches of the trained network; pooled layers are passed over.
     untrained: Tap → matches of the untrained network.
-    resamples: Those of the images that were searched for.
+    resamples: The resamples of the images that were searched for.
 
   Returns:
     The observation.
@@ -81,7 +81,7 @@ def observe(
 
 
 class _Displacements:
-  """Of each vector and neighbor, [images, positions · k]: exp(iΔφ), |Δr|, images."""
+  """exp(iΔφ), |Δr| and images of each vector and neighbor, [images, positions · k]."""
 
   def __init__(self, matches: Matches):
     layer = matches.layer
@@ -96,7 +96,7 @@ class _Displacements:
     self.neighbor_image = layer.image[neighbors].reshape(shape)
 
   def same(self, labels):
-    """Whether the neighbor's image is of the vector's class."""
+    """Tells whether the neighbor's image is of the vector's class."""
     return labels[self.neighbor_image] == labels[self.image]
 
 
@@ -152,7 +152,7 @@ def _radius_gain(displacements, same):
 
 
 def _numbers(ours, controls, resamples):
-  """R of each kind, and tests of Δφ that count an image as one observation."""
+  """Returns R of each kind, and tests of Δφ that count an image as one observation."""
   numbers = {}
   for network, displacements in (("trained", ours), ("untrained", controls)):
     for tap, of_tap in displacements.items():

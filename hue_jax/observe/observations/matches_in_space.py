@@ -36,7 +36,7 @@ def observe(
   Args:
     trained: Tap → matches of the trained network.
     untrained: Tap → matches of the untrained network.
-    resamples: Those of the images that were searched for.
+    resamples: The resamples of the images that were searched for.
     planes: The hue planes, "fourier" or "principal"; the first decides the verdict.
 
   Returns:
@@ -122,7 +122,7 @@ def _hue_by_position(
   controls: Mapping[str, Hues],
   resamples: Resamples,
 ) -> Statistic:
-  """The correlation of θ and φ, whose first control moves positions."""
+  """Measures the correlation of θ and φ, whose first control moves positions."""
   taps = {
     tap: measure(
       correlation(hues),

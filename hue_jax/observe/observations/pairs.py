@@ -27,7 +27,7 @@ class Pairs:
     images: The places of the images in the sample, [images].
     cosines: The sum of the cosines over the vectors of one image and of another,
       [images, images].
-    counts: The number of such pairs, likewise; the diagonals are 0.
+    counts: The number of such pairs, [images, images]; the diagonals are 0.
   """
 
   images: Int[np.ndarray, "images"]
@@ -45,7 +45,7 @@ def pairs_of(
   Args:
     images: The places of the images in the sample.
     sums: The sum of the unit vectors of each image.
-    counts: The number of its vectors.
+    counts: The number of vectors of each image.
   """
   cosines, pairs = sums @ sums.T, np.outer(counts, counts)
   np.fill_diagonal(cosines, 0)
@@ -81,11 +81,11 @@ def within_classes(
 
   Args:
     name: The name of the statistic.
-    label: What a figure's axis says.
+    label: The label of a figure's axis.
     definition: A sentence, with the formula.
     ours: Tap → pairs of the trained network.
     controls: Tap → pairs of the untrained network.
-    resamples: Those of the images that were searched for.
+    resamples: The resamples of the images that were searched for.
 
   Returns:
     The statistic at each tap.
@@ -131,7 +131,7 @@ def within_minus_between(
 
 
 def _quadratic(weights, matrix):
-  """wᵀ M w of each draw."""
+  """Returns wᵀ M w of each draw."""
   if len(weights) == 1 and (weights == 1).all():
     return np.array([matrix.sum()])
   return np.einsum("bi,bi->b", weights @ matrix, weights)

@@ -24,11 +24,11 @@ def conclude(
   Args:
     name: The name of the observation.
     title: The title of its section.
-    claim: What the source says.
+    claim: The claim of the source.
     statistics: The statistics, of which the first decides.
     what: The claim as a clause without capital letter.
-    numbers: Those of `Observation.numbers`.
-    curves: Those of `Observation.curves`.
+    numbers: The numbers of `Observation.numbers`.
+    curves: The curves of `Observation.curves`.
 
   Returns:
     The observation.
