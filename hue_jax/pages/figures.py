@@ -19,13 +19,13 @@ from hue_jax.pages.files import data_uri
 
 @dataclasses.dataclass(frozen=True)
 class Theme:
-  """Colors of a page.
+  """The colors of a page.
 
   Attributes:
     ink: The color of text and axes.
-    faint: That of the grid and of what is shown for comparison alone.
-    paper: That behind the figure.
-    series: Those of what is shown, in order.
+    faint: The color of the grid and of what is shown for comparison alone.
+    paper: The color behind the figure.
+    series: The colors of what is shown, in order.
   """
 
   ink: str

@@ -53,7 +53,7 @@ def mix(
 
   Args:
     images: An even number of images.
-    labels: Their classes.
+    labels: The class of each image.
     mixing: How they are mixed.
     key: The key of the seed and the step.
     first: The place of the first image in the whole batch, an even number.

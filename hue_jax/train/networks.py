@@ -91,7 +91,7 @@ class Network:
     """Computes logits and taps of images as stored: a pure function, to be jitted.
 
     Args:
-      variables: Those of the network, or their copies on devices.
+      variables: The variables of the network, or their copies on devices.
       images: Pixels in [0, 255].
 
     Returns:
