@@ -382,6 +382,9 @@ def class_mean_plane(
     >>> print(np.abs(plane[3:]).max())
     0.0
 
+  Its gradient is exact. JAX has no second derivative of it, for the directions that no
+  class mean has are alike.
+
   Args:
     activations: A sample of activations.
     labels: The class of each activation, in [0, num_classes).

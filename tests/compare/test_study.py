@@ -543,7 +543,7 @@ def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
     ({"pixel_mean": (0.1, 0.2)}, "pixel_mean is .*for channels is 1"),
     ({"pixel_std": (0.0,)}, r"pixel_std\[0\] is 0.0"),
     ({"model": "resnet9"}, "model is 'resnet9'.*Did you mean"),
-    ({"model_options": {"x": 1}}, "has no option 'x'.*width"),
+    ({"model_options": {"x": 1}}, "model_options.x is not a setting.*width"),
     ({"hierarchy": {"a": ["0"]}}, "hierarchy lacks the classes 1, 2"),
     ({"hierarchy": {"a": ["x"]}}, "hierarchy has 'x', which is not a class"),
     (

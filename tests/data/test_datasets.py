@@ -92,7 +92,7 @@ def test_unknown_split(digits, split):
   assert str(caught.value) == (
     f"digits has no split {split!r}; it has 'train' (1437 examples), 'test' (360 "
     "examples), and parts and sums of them are written like 'train', 'train[:90%]', "
-    "'train[90%:]', 'train[:500]+test[5:10]'"
+    "'train[90%:]', 'train[:500]+test[5:10]'."
   )
   with pytest.raises(InputError):
     digits.num_examples(split)

@@ -91,7 +91,7 @@ def test_damaged_record_is_named(copied, where, reason):
     RecordSource(opened(), "train[7:]").read(np.array([3, 14, 5]))
   assert str(caught.value) == (
     "digits split 'train[7:]' index 14 (file digits-train.tfrecord-00000-of-00001, "
-    f"record 21): the checksum of {reason} is wrong"
+    f"record 21): the checksum of {reason} is wrong."
   )
 
 

@@ -23,6 +23,7 @@ from hue_jax.models.torch_weights import SUFFIXES, export_state_dict
 from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.networks import kind_of_source, load_network
+from hue_jax.train.workdir import holding, record_config
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {"num_classes": 7, "width": 4, "stem": "small", "image_size": 16}
@@ -221,7 +222,6 @@ for name in ("tensorflow", "tensorflow_datasets", "clu"):
 import hue_jax.color
 from hue_jax.train.networks import load_network
 from hue_jax.train.transfer import transfer
-from hue_jax.train.workdir import holding, record_config
 
 workdir, file, options = json.loads(sys.argv[1])
 networks = [load_network(workdir), load_network("efficientnet_lite0")]
