@@ -10,6 +10,7 @@ checkpoints (`Evaluations`), and chooses the best of them.
 """
 
 import contextlib
+import logging as std_logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,17 @@ from hue_jax.trees import tree_digest
 _NOT_EVALUATED = -1.0
 
 WEIGHTS = ("step", "params", "batch_stats", "ema")
+
+
+_LOGGERS_OF_ERRORS = ("absl", "asyncio", "concurrent.futures")
+
+
+def _is_no_error_that_is_raised(record: std_logging.LogRecord) -> bool:
+  """Returns False for the traceback that Orbax logs of what it raises besides."""
+  if not record.exc_info:
+    return True
+  is_of_a_closed_loop = "Event loop is closed" in str(record.exc_info[1])
+  return not is_of_a_closed_loop and "orbax" not in record.pathname
 
 
 class NotSaved(Stopped):
@@ -73,6 +85,8 @@ class Checkpoints:
       read_only: Whether the run is another's: nothing is written or put aside.
     """
     self._keep, self._metric, self._read_only = keep, metric, read_only
+    for logger in _LOGGERS_OF_ERRORS:
+      std_logging.getLogger(logger).addFilter(_is_no_error_that_is_raised)
     self._evaluations = Evaluations(workdir)
     self._manager = ocp.CheckpointManager(
       workdir / CHECKPOINTS,

@@ -99,7 +99,11 @@ def test_the_sheet_shows_images_and_colored_layers(run, network, files, tmp_path
 
   # The first image, and its stage2 from the definitions, enlarged.
   image = np.asarray(Image.open(files[0]))
-  others = [np.asarray(Image.open(f).convert("RGB")) for f in files[1:3]]
+  gray = np.asarray(Image.open(files[1]).convert("RGB"))
+  pixels_and_alpha = np.asarray(Image.open(files[2])).astype(np.int64)
+  alpha = pixels_and_alpha[..., 3:]
+  on_white = (pixels_and_alpha[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+  others = [gray, on_white.astype(np.uint8)]
   assert _stands_in(pixels, image.repeat(8, 0).repeat(8, 1), left=8)
   assert _stands_in(pixels, others[0].repeat(8, 0).repeat(8, 1), left=8)
   assert _stands_in(pixels, others[1].repeat(8, 0).repeat(8, 1), left=8)
