@@ -45,7 +45,7 @@ from hue_jax.data.arrays import read_npz
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import train_batches
-from hue_jax.data.randaugment import RandAugment
+from hue_jax.data.randaugment import augment
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -112,7 +112,8 @@ def plain_batches(dataset, settings, antialias):
       image = _pad_crop(example["image"], size, settings["padding"])
     if randaugment.num_ops:
       image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-      image = randaugment(image, tf.random.uniform([randaugment.num_uniforms]))
+      uniforms = tf.random.uniform([randaugment.num_uniforms])
+      image = augment(randaugment, image, uniforms)
     if settings["flip"]:
       image = tf.image.random_flip_left_right(image)
     image = (tf.cast(image, tf.float32) - mean) / std

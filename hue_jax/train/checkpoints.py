@@ -12,6 +12,7 @@ checkpoints (`Evaluations`), and chooses the best of them.
 import contextlib
 import logging as std_logging
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,15 +34,37 @@ _NOT_EVALUATED = -1.0
 WEIGHTS = ("step", "params", "batch_stats", "ema")
 
 
-_LOGGERS_OF_ERRORS = ("absl", "asyncio", "concurrent.futures")
+def _tell_errors_once():
+  """Keeps tracebacks of what is raised besides off the terminal.
+
+  Orbax logs them, and the arrays that were still being written when the first failed
+  report, each from a thread of the storage, to an event loop that is gone.
+  """
+  for logger in ("absl", "asyncio", "concurrent.futures"):
+    std_logging.getLogger(logger).addFilter(_is_no_error_that_is_raised)
+  if not isinstance(sys.unraisablehook, _UnlessOfAClosedLoop):
+    sys.unraisablehook = _UnlessOfAClosedLoop(sys.unraisablehook)
 
 
 def _is_no_error_that_is_raised(record: std_logging.LogRecord) -> bool:
-  """Returns False for the traceback that Orbax logs of what it raises besides."""
   if not record.exc_info:
     return True
-  is_of_a_closed_loop = "Event loop is closed" in str(record.exc_info[1])
-  return not is_of_a_closed_loop and "orbax" not in record.pathname
+  return not _is_of_a_closed_loop(record.exc_info[1]) and "orbax" not in record.pathname
+
+
+def _is_of_a_closed_loop(error):
+  return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+
+class _UnlessOfAClosedLoop:
+  """Python's hook for errors that nothing can catch, without those of a closed loop."""
+
+  def __init__(self, hook):
+    self._hook = hook
+
+  def __call__(self, unraisable):
+    if not _is_of_a_closed_loop(unraisable.exc_value):
+      self._hook(unraisable)
 
 
 class NotSaved(Stopped):
@@ -85,8 +108,7 @@ class Checkpoints:
       read_only: Whether the run is another's: nothing is written or put aside.
     """
     self._keep, self._metric, self._read_only = keep, metric, read_only
-    for logger in _LOGGERS_OF_ERRORS:
-      std_logging.getLogger(logger).addFilter(_is_no_error_that_is_raised)
+    _tell_errors_once()
     self._evaluations = Evaluations(workdir)
     self._manager = ocp.CheckpointManager(
       workdir / CHECKPOINTS,
