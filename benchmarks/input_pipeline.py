@@ -46,6 +46,7 @@ from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import train_batches
 from hue_jax.data.randaugment import augment
+from hue_jax.preprocessing import RandAugment
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
