@@ -57,6 +57,25 @@ def test_confidence_penalty_is_negative_entropy():
   )
 
 
+def test_max_suppression_is_the_largest_logit_above_the_mean():
+  logits = 3 * _random((6, 5))
+  exact = logits.astype(np.float64)
+  np.testing.assert_allclose(
+    losses.max_suppression(logits), exact.max(axis=1) - exact.mean(axis=1), rtol=1e-5
+  )
+  # With the cross entropy of one-hot labels, it is label smoothing where the label has
+  # the largest logit.
+  labels = logits.argmax(axis=1)
+  log_p = exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))
+  targets = losses.smoothed_labels(labels, 5, smoothing=0.2)
+  one_hot = -log_p[np.arange(6), labels]
+  np.testing.assert_allclose(
+    one_hot + 0.2 * losses.max_suppression(logits),
+    -np.sum(targets * log_p, axis=1),
+    rtol=1e-5,
+  )
+
+
 def test_activation_l2_is_a_mean_square_of_layers_and_of_features():
   layer = _random((6, 3, 4, 5))
   np.testing.assert_allclose(

@@ -26,7 +26,11 @@ from hue_jax.losses.directions import (
   simplex_prototypes,
 )
 from hue_jax.losses.layers import activation_l2, dense_cross_entropy
-from hue_jax.losses.soft_targets import confidence_penalty, smoothed_labels
+from hue_jax.losses.soft_targets import (
+  confidence_penalty,
+  max_suppression,
+  smoothed_labels,
+)
 from hue_jax.losses.target_hue import hue_loss, von_mises_loss
 from hue_jax.numerics import Axes, weighted_mean
 
@@ -43,6 +47,7 @@ __all__ = [
   "dense_cross_entropy",
   "hue_loss",
   "hyperspherical_prototype_loss",
+  "max_suppression",
   "no_prototypes",
   "simplex_prototypes",
   "smoothed_labels",

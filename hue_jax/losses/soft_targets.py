@@ -6,7 +6,14 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from hue_jax.hue import hue_labels
-from hue_jax.numerics import Arrays, as_float, as_labels, sharded_like_the_batch
+from hue_jax.numerics import (
+  Arrays,
+  as_float,
+  as_labels,
+  rescale,
+  scaled,
+  sharded_like_the_batch,
+)
 
 
 @sharded_like_the_batch
@@ -88,3 +95,37 @@ def confidence_penalty(
   # −inf of logits that are very far from each other: 0 · log 0 is 0.
   log_p = jnp.maximum(log_p, jnp.finfo(log_p.dtype).min)
   return jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def max_suppression(
+  logits: Float[Arrays, "batch classes"],
+) -> Float[Array, "batch"]:
+  """Returns how far the largest logit is above their mean, max z − mean z.
+
+  Label smoothing asks, beside the cross entropy, that the logit of the label be near
+  the mean; where another class has the largest, that makes the error larger. This asks
+  it of the largest logit, whose class ever it is.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> print(losses.max_suppression(np.float32([[3, 0, 0], [1, 1, 1]])))
+    [2.0 0.0]
+
+  Args:
+    logits: The logits z of the classes.
+
+  Returns:
+    The penalty of each example, at least 0; the largest finite number where it is
+    beyond that.
+
+  Raises:
+    TypeError: If the logits are not floating point.
+
+  Source: Zhou et al., "MaxSup: Overcoming Representation Collapse in Label Smoothing",
+  NeurIPS 2025.
+  """
+  logits, scale = scaled(as_float(logits, "logits"))
+  excess = jnp.max(logits, axis=-1) - jnp.mean(logits, axis=-1)
+  # Rounding alone makes it negative, where all are alike.
+  return rescale(jnp.maximum(excess, 0), scale)

@@ -116,6 +116,7 @@ CASES = {
   "confidence_penalty": Case(
     losses.confidence_penalty, (_random(BATCH, CLASSES),), low=-1.3863, high=0
   ),
+  "max_suppression": Case(losses.max_suppression, (_random(BATCH, CLASSES),), low=0),
   "center_loss": Case(
     lambda x, y: losses.center_loss(x, y, _KERNEL.T), (_FEATURES, _LABELS), low=0
   ),

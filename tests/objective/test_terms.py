@@ -17,7 +17,7 @@ from hue_jax.objective import (
   check_terms,
   create_objective,
 )
-from hue_jax.settings import create
+from hue_jax.settings import create, fields_of
 from hue_jax.train.parallel import AXIS, create_parallel
 from hue_jax.train.step import make_eval_step, make_train_step
 from tests.helpers.small_training import (
@@ -75,6 +75,7 @@ def test_terms_are_the_library_functions(outputs):
     ),
     "activation_l2": losses.activation_l2(layer),
     "confidence_penalty": losses.confidence_penalty(outputs["logits"]),
+    "max_suppression": losses.max_suppression(outputs["logits"]),
     "center_loss": 0.5 * jnp.sum(features**2, axis=-1),  # the centers begin at 0
   }
   taps = {"dense_cross_entropy": "stage2", "activation_l2": "stage2"}
@@ -309,5 +310,5 @@ def test_every_kind_describes_itself():
   for kind in TERMS:
     term = {"kind": kind, "tap": "stage2", "weight": 0.25}
     described = _objective({"t": term}).describe()
-    where = "logits" if kind == "confidence_penalty" else "stage2"
+    where = "stage2" if "tap" in fields_of(TERMS[kind]) else "logits"
     assert described == f"cross_entropy + 0.25 {kind}({where})"
