@@ -50,6 +50,22 @@ def get_config() -> ConfigDict:
   # terms, as of main.py. Those that differ in numbers alone share a compilation.
   config.objectives = ConfigDict({"one_hot": {}})
   config.baseline = "one_hot"
+
+  # Tuning (--mode=tune): of each objective, all points with num_seeds, and the best of
+  # them, the finalists, with more_seeds besides. What is tuned are settings of the
+  # objective: of all objectives (shared), or of one by its name (own).
+  config.tuning = ConfigDict()
+  config.tuning.points = 16
+  config.tuning.num_seeds = 1
+  config.tuning.finalists = 4
+  config.tuning.more_seeds = 4
+  config.tuning.first_seed = 3000
+  config.tuning.shared = ConfigDict()  # setting → (low, high), in subtrees
+  config.tuning.own = ConfigDict()  # objective → the same
+
+  # The tuned.json that a tuning wrote: an objective is then {"tuned": NAME}, or takes
+  # the rates of another, {"optimization": {"tuned": NAME}}, beside its own settings.
+  config.tuned = ""
   config.contrasts = ()  # further pairs (objective, reference) that are compared
   config.first_seed = 0
   config.num_seeds = 20

@@ -1,6 +1,8 @@
-"""Runs a study of objectives, reports studies, or times what objectives cost.
+"""Tunes objectives, runs a study of them, reports studies, or times what they cost.
 
 python -m hue_jax.compare --config=configs/compare.py:fashion_50 --workdir=runs/fashion
+python -m hue_jax.compare --mode=tune --config=configs/compare_tuned.py:fashion_50 \
+    --workdir=runs/fashion_tuning
 python -m hue_jax.compare --mode=cost --config=configs/compare.py:fashion_50 \
     --workdir=runs/fashion
 python -m hue_jax.compare --mode=report --studies=runs/fashion,runs/digits \
@@ -20,8 +22,9 @@ _WORKDIR = flags.define_workdir(
   "Folder of the study or report: runs that are there are not run."
 )
 _MODE = flags.define_mode(
-  ("run", "cost", "report"),
-  "run: what is missing of the study, and its report; cost: times a training step of "
+  ("run", "tune", "cost", "report"),
+  "run: what is missing of the study, and its report; tune: chooses the settings of "
+  "its objectives on the validation split, into tuned.json; cost: times a training step of "
   "each objective; report: of the workdirs that --studies names.",
 )
 _STUDIES = DEFINE_list("studies", [], "Workdirs of studies, for --mode=report.")
@@ -53,12 +56,17 @@ def _study():
   settings = checked_settings(_CONFIG.value.to_dict())
   if _MODE.value == "cost":
     return {"objectives": len(measure_costs(settings, _WORKDIR.value))}
+  workers = settings["workers"] or default_workers()
+  if _MODE.value == "tune":
+    from hue_jax.compare.tuning import tune
+
+    tuned = tune(settings, _WORKDIR.value, workers=workers)
+    return {"objectives": tuned["objectives"]}
   if settings["num_seeds"] < 2:
     raise InputError(
       f"num_seeds is {settings['num_seeds']}; it must be at least 2, for the report "
       "has intervals."
     )
-  workers = settings["workers"] or default_workers()
   runs = run_study(settings, _WORKDIR.value, workers=workers)
   return {"runs": len(runs)} | _report([_WORKDIR.value])
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.statistics import median_interval
+from hue_jax.compare.trainer import OPTIMIZATION
 from hue_jax.errors import InputError
 from hue_jax.files import write_text
 from hue_jax.models import create_model, tap_shapes
@@ -150,8 +151,8 @@ class _Step:
       cost["model"], num_classes=num_classes, **cost["model_options"]
     )
     shapes = tap_shapes(model, shape)
-    # A class order is one of the task's classes: here any will do.
-    objective_settings = _without_class_orders(objective_settings)
+    # Of another task: class orders and rates.
+    objective_settings = _without(objective_settings, ("class_order", OPTIMIZATION))
     objective = create_objective(
       num_classes=num_classes,
       tap_shapes=shapes,
@@ -197,11 +198,9 @@ class _Step:
     )
 
 
-def _without_class_orders(value):
+def _without(value, names):
   if isinstance(value, Mapping):
     return {
-      name: _without_class_orders(item)
-      for name, item in value.items()
-      if name != "class_order"
+      name: _without(item, names) for name, item in value.items() if name not in names
     }
   return value

@@ -23,6 +23,8 @@ _NOT_OF_A_RUN = (
   "num_seeds",
   "objectives",
   "title",
+  "tuned",
+  "tuning",
   "workers",
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hue_jax.compare.measures.predictions import hierarchy_distances
 from hue_jax.compare.task import ArrayTask
-from hue_jax.compare.trainer import num_train_steps
+from hue_jax.compare.trainer import OPTIMIZATION, num_train_steps
 from hue_jax.errors import InputError, check_one_of, refuse
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import ObjectiveSettings
@@ -23,7 +23,9 @@ from hue_jax.settings import (
   Text,
   create,
   flag,
+  group,
   integer,
+  number,
   options,
   seed,
   setting,
@@ -73,6 +75,44 @@ class CostOf:
   repeats: int = integer(at_least=6)  # an interval of the median needs so many
 
 
+class Ranges(Accepts):
+  """A tree of settings, of which the leaves are the ranges in which they are tuned."""
+
+  def __call__(self, name, value):
+    """Returns the tree, its leaves as pairs (low, high)."""
+    if hasattr(value, "items"):
+      return {key: self(f"{name}.{key}", child) for key, child in value.items()}
+    low, high = Several(Number(above=0), lengths=(2,))(name, value)
+    if low > high:
+      refuse(name, value, "a range whose first end is at most its second")
+    return low, high
+
+  def __str__(self):
+    """Returns what is accepted, as errors say it."""
+    return "a tree: name → subtree or (low, high)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+  """How objectives are tuned on the validation split; see `tuning.py`."""
+
+  points: int = integer(16, at_least=1, at_most=4096)
+  num_seeds: int = integer(1, at_least=1)
+  finalists: int = integer(4, at_least=1)
+  more_seeds: int = integer(4, at_least=0)
+  first_seed: int = seed(3000)
+  shared: Mapping[str, Any] = setting({}, Ranges())
+  own: Mapping[str, Any] = setting({}, Named(Ranges()))
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnRates:
+  """What an objective may have of its own of the optimization."""
+
+  learning_rate: int | float | None = number(None, above=0)
+  weight_decay: int | float | None = number(None, at_least=0)
+
+
 @dataclasses.dataclass(frozen=True)
 class StudySettings(Pixels, Optimization):
   """The settings of a study."""
@@ -98,6 +138,8 @@ class StudySettings(Pixels, Optimization):
   curve_images: int = integer(at_least=1)
 
   objectives: Mapping[str, Any] = setting(REQUIRED, Named(Options()))
+  tuned: str = text("")
+  tuning: Tuning = group(Tuning)
   baseline: str = text()
   contrasts: tuple[tuple[str, ...], ...] = several(
     REQUIRED, Several(Text(), lengths=(2,))
@@ -112,9 +154,11 @@ class StudySettings(Pixels, Optimization):
   def __post_init__(self):
     super().__post_init__()
     check_one_of("baseline", self.baseline, self.objectives)
-    for number, pair in enumerate(self.contrasts):
+    for name in self.tuning.own:
+      check_one_of("a name in tuning.own", name, self.objectives)
+    for index, pair in enumerate(self.contrasts):
       for name in pair:
-        check_one_of(f"contrasts[{number}]", name, self.objectives)
+        check_one_of(f"contrasts[{index}]", name, self.objectives)
     if self.first_seed + self.num_seeds - 1 > MAX_SEED:
       raise InputError(
         f"num_seeds is {self.num_seeds}; it must be at most "
@@ -161,6 +205,8 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
     )
   for name, objective in settings["objectives"].items():
     here = f"objectives.{name}"
-    create(ObjectiveSettings, objective, here).check(
+    own = {key: one for key, one in objective.items() if key != OPTIMIZATION}
+    create(OwnRates, objective.get(OPTIMIZATION, {}), f"{here}.{OPTIMIZATION}")
+    create(ObjectiveSettings, own, here).check(
       shapes, num_classes=task.num_classes, here=here
     )

@@ -11,6 +11,7 @@ from hue_jax.compare.class_order import with_class_orders
 from hue_jax.compare.run_records import Job
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import load_task
+from hue_jax.compare.tuned import with_tuned
 from hue_jax.compare.workers import run_jobs
 from hue_jax.files import write_text
 from hue_jax.pages.files import json_text
@@ -44,7 +45,7 @@ def run_study(
       worker process ended before its time.
     OSError: If the workdir cannot be written.
   """
-  settings = checked_settings(settings)
+  settings = with_tuned(checked_settings(settings))
   workdir = Path(workdir).expanduser()
   workdir.mkdir(parents=True, exist_ok=True)
   task = load_task(settings, workdir)

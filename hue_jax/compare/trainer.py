@@ -6,7 +6,7 @@ same order, augmented alike.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,6 +26,9 @@ from hue_jax.train.step import make_train_step, normalize
 
 EVAL_BATCH = 250
 
+# The setting of an objective that holds its own `Rates`.
+OPTIMIZATION = "optimization"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
@@ -40,6 +43,18 @@ class Curve:
   step: list[int]
   accuracy: list[float]
   train_loss: list[float]
+
+
+class Rates(NamedTuple):
+  """What an objective may have of its own of the optimization.
+
+  Attributes:
+    learning_rate: The learning rate at the end of the warm-up, of batch size 256.
+    weight_decay: The decay of kernels.
+  """
+
+  learning_rate: float
+  weight_decay: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,17 +92,8 @@ class Trainer:
     size = len(task.training_set(settings["train_per_class"], seed=0))
     self.num_train_steps = num_train_steps(settings, size)
     self.warmup_steps = int(settings["warmup_epochs"] * size / settings["batch_size"])
-    self._optimizer = create_optimizer(
-      settings["optimizer"],
-      learning_rate_schedule(
-        peak=settings["learning_rate"] * settings["batch_size"] / 256,
-        num_train_steps=self.num_train_steps,
-        warmup_steps=min(self.warmup_steps, self.num_train_steps),
-      ),
-      weight_decay=settings["weight_decay"],
-      momentum=settings["momentum"],
-      gradient_clip_norm=settings["gradient_clip_norm"],
-    )
+    self._rates = Rates(settings["learning_rate"], settings["weight_decay"])
+    self._optimizer = self._create_optimizer(self._rates)
     self._pixels = {name: tuple(settings[name]) for name in ("pixel_mean", "pixel_std")}
     self._init = jax.jit(
       lambda seed: self.model.init(
@@ -95,12 +101,13 @@ class Trainer:
       ),
       compiler_options=quick_to_compile(),
     )
-    self._step = jax.jit(self._train_step, donate_argnums=1)
+    self._step = jax.jit(self._train_step, donate_argnums=2)
     self.forward = jax.jit(self._forward)
     self._scores = jax.jit(_scores)
 
   def objective(self, settings: Mapping[str, Any]) -> Objective:
     """Returns the objective of its settings; see `create_objective`."""
+    settings = {name: one for name, one in settings.items() if name != OPTIMIZATION}
     return create_objective(
       num_classes=self.task.num_classes,
       tap_shapes=self.tap_shapes,
@@ -109,6 +116,10 @@ class Trainer:
       seed=0,
       **{"terms": {}, **settings},
     )
+
+  def rates(self, settings: Mapping[str, Any]) -> Rates:
+    """Returns an objective's own rates of its settings, or the study's."""
+    return self._rates._replace(**settings.get(OPTIMIZATION, {}))
 
   def initial_state(
     self, objective: Objective, seed: int
@@ -128,24 +139,27 @@ class Trainer:
       "batch_stats": variables.get("batch_stats", {}),
     }
 
-  def train(self, objective: Objective, seed: int) -> Training:
+  def train(
+    self, objective: Objective, seed: int, rates: Rates | None = None
+  ) -> Training:
     """Trains a network.
 
     Args:
       objective: The objective to minimize.
       seed: The seed of the initial weights, the training set, its order and its
         augmentation.
+      rates: The rates of the optimization; those of the study if None.
 
     Returns:
       The network, and how it went.
     """
-    settings = self.settings
+    settings, rates = self.settings, rates or self._rates
     state, initial = self.initial_state(objective, seed)
     evaluations = _evaluation_steps(self.num_train_steps, settings["num_evaluations"])
     curve, losses = Curve([], [], []), []
     batches = self.batches(seed)
     for step in range(1, self.num_train_steps + 1):
-      state, loss = self._step(objective, state, next(batches), traceable(seed))
+      state, loss = self._step(objective, rates, state, next(batches), traceable(seed))
       losses.append(loss)
       if step in evaluations:
         curve.step.append(step)
@@ -196,11 +210,26 @@ class Trainer:
       self._pixels["pixel_std"],
     )
 
-  def _train_step(self, objective, state, batch, seed):
+  def _train_step(self, objective, rates, state, batch, seed):
+    """Takes a step; rates are traced, so that points of a search share a program."""
     step = make_train_step(objective, seed=seed, **self._pixels)
-    state, sums = step(state, batch)
+    after, sums = step(state.replace(tx=self._create_optimizer(rates)), batch)
     total, count = sums["loss"]
-    return state, total / count
+    return after.replace(tx=state.tx), total / count
+
+  def _create_optimizer(self, rates):
+    settings = self.settings
+    return create_optimizer(
+      settings["optimizer"],
+      learning_rate_schedule(
+        peak=rates.learning_rate * settings["batch_size"] / 256,
+        num_train_steps=self.num_train_steps,
+        warmup_steps=min(self.warmup_steps, self.num_train_steps),
+      ),
+      weight_decay=rates.weight_decay,
+      momentum=settings["momentum"],
+      gradient_clip_norm=settings["gradient_clip_norm"],
+    )
 
   def apply(self, params, batch_stats, pixels):
     """Computes logits and taps of normalized pixels."""

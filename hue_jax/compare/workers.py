@@ -77,7 +77,8 @@ class Worker:
     """Trains and measures a network, and returns the record of the run."""
     start = time.perf_counter()
     objective = self._trainer.objective(job.settings)
-    trained = self._trainer.train(objective, job.seed)
+    rates = self._trainer.rates(job.settings)
+    trained = self._trainer.train(objective, job.seed, rates)
     train_seconds = time.perf_counter() - start
     record = {
       "objective": job.objective,

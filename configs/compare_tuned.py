@@ -1,0 +1,37 @@
+"""The objectives as `compare_tuning.py` tuned them, on the test split of a task.
+
+python -m hue_jax.compare --config=configs/compare_tuned.py:fashion_50 \\
+    --workdir=runs/tuned/fashion_50
+
+The settings are read from docs/studies/tuning, or from --config.tuned. Each objective
+is there twice: tuned for itself, and (`…_at_one_hot`) with the learning rate and weight
+decay of one-hot and the strengths of the first studies.
+"""
+
+from configs import compare_tasks, compare_tuning
+
+
+def get_config(task: str = ""):
+  """Twenty seeds of which none was used to tune."""
+  config = compare_tuning.get_config(task)
+  config.title = f"{task}, tuned"
+  config.read_test = True
+  config.first_seed = 0
+  config.num_seeds = 20
+  untuned = compare_tuning.objectives(compare_tasks.tap(task))
+  config.objectives = {name: {"tuned": name} for name in untuned} | {
+    f"{name}_at_one_hot": {**objective, "optimization": {"tuned": "one_hot"}}
+    for name, objective in untuned.items()
+    if name not in ("one_hot", "hue_max_suppression")
+  }
+  config.tuned = f"docs/studies/tuning/{task}/tuned.json"
+  config.contrasts = (
+    ("hue", "smoothing"),
+    ("hue", "max_suppression"),
+    ("hue_smoothing", "smoothing"),
+    ("hue_max_suppression", "max_suppression"),
+    ("hue_at_one_hot", "smoothing_at_one_hot"),
+    ("hue_at_one_hot", "max_suppression_at_one_hot"),
+    ("hue_smoothing_at_one_hot", "smoothing_at_one_hot"),
+  )
+  return config

@@ -1,0 +1,63 @@
+"""Every objective tuned on the validation split of a task, all with one budget.
+
+python -m hue_jax.compare --mode=tune --config=configs/compare_tuning.py:fashion_50 \\
+    --workdir=runs/tuning/fashion_50
+
+`compare_tuned.py` then reads the test split. The seeds are of no other study.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, compare_tasks
+
+# The lengths of training, in epochs: as far as more of them help one-hot on validation
+# images (docs/effect.md), or as two cores bear.
+_EPOCHS = {
+  "fashion_50": 100.0,
+  "fashion_500": 30.0,
+  "fashion_full": 5.0,
+  "digits": 60.0,
+  "digits_10": 120.0,
+  "openclipart": 60.0,
+  "elpv": 60.0,
+}
+
+
+def get_config(task: str = ""):
+  """The objectives and the ranges in which they are tuned."""
+  config = compare_tasks.get_config(task)
+  config.title = f"{task}, tuning"
+  config.read_test = False
+  config.num_epochs = _EPOCHS.get(task, 100.0)
+  config.measures.num_seeds = 0
+  config.objectives = objectives(compare_tasks.tap(task))
+  config.tuning.shared = {
+    "optimization": {"learning_rate": (0.02, 0.25), "weight_decay": (0.02, 2.0)}
+  }
+  smoothing = {"label_smoothing": (0.02, 0.4)}
+  hue = {"terms": {"hue": {"weight": (0.05, 1.5)}}}
+  largest = {"terms": {"largest": {"weight": (0.02, 0.4)}}}
+  config.tuning.own = ConfigDict(
+    {
+      "smoothing": smoothing,
+      "max_suppression": largest,
+      "hue": hue,
+      "hue_smoothing": hue | smoothing,
+      "hue_max_suppression": {"terms": hue["terms"] | largest["terms"]},
+    }
+  )
+  return config
+
+
+def objectives(tap: str):
+  """Name → objective, its strengths those of the first studies and of the papers."""
+  hue = {"hue": base.hue_terms("sectors", tap).sectors.to_dict()}
+  largest = {"largest": {"kind": "max_suppression", "weight": 0.1}}
+  return {
+    "one_hot": {},
+    "smoothing": {"label_smoothing": 0.1},
+    "max_suppression": {"terms": largest},
+    "hue": {"terms": hue},
+    "hue_smoothing": {"terms": hue, "label_smoothing": 0.1},
+    "hue_max_suppression": {"terms": hue | largest},
+  }
