@@ -24,8 +24,8 @@ _WORKDIR = flags.define_workdir(
 _MODE = flags.define_mode(
   ("run", "tune", "cost", "report"),
   "run: what is missing of the study, and its report; tune: chooses the settings of "
-  "its objectives on the validation split, into tuned.json; cost: times a training step of "
-  "each objective; report: of the workdirs that --studies names.",
+  "its objectives on the validation split, into tuned.json; cost: times a training "
+  "step of each objective; report: of the workdirs that --studies names.",
 )
 _STUDIES = DEFINE_list("studies", [], "Workdirs of studies, for --mode=report.")
 
