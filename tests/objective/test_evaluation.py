@@ -30,6 +30,7 @@ _TERMS = {
   "dense": {"kind": "dense_cross_entropy", "tap": "stage2"},
   "small": {"kind": "activation_l2", "tap": "stage2"},
   "unsure": {"kind": "confidence_penalty"},
+  "suppressed": {"kind": "max_suppression"},
 }
 
 
