@@ -6,8 +6,11 @@ python main.py --list
 
 from typing import Any
 
-from configs import benchmark
-from hue_jax.train import distributed, flags, preemption
+from hue_jax import command
+
+with command.packages():
+  from configs import benchmark
+  from hue_jax.train import distributed, flags, preemption
 
 _CONFIG = flags.define_config()
 _WORKDIR = flags.define_workdir("Folder of the run: a run that is there goes on.")

@@ -1,14 +1,16 @@
 """What every command does: one line for what stops it, an exit status, a result."""
 
+import argparse
+import contextlib
 import errno
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from hue_jax.errors import Stopped
+from hue_jax.errors import InputError, Stopped
 
 # What a machine's disk, folders and limits cause, whatever the program does.
 _OF_THE_MACHINE = frozenset(
@@ -28,6 +30,17 @@ _OF_THE_MACHINE = frozenset(
   )
 )
 
+# Extra of the package → what its requirements are imported as.
+EXTRAS = {
+  "train": (
+    *("absl", "array_record", "clu", "etils", "flax", "google_crc32c"),
+    *("importlib_resources", "ml_collections", "optax", "orbax", "PIL", "safetensors"),
+    *("scipy", "sklearn", "tensorboard", "tensorflow", "tensorflow_datasets", "tqdm"),
+  ),
+  "observe": ("faiss", "jinja2", "markupsafe", "matplotlib"),
+  "pretrained": ("torch",),
+}
+
 
 def run(call: Callable[[], Any]) -> int:
   """Calls a command's function; what stops it becomes one line on standard error.
@@ -39,10 +52,10 @@ def run(call: Callable[[], Any]) -> int:
     The exit status: 0, or the status that stands for what stopped it.
   """
   try:
-    call()
+    with _telling_what_is_missing():
+      call()
   except Stopped as stopped:
-    print(f"{stopped.word}: {stopped}", file=sys.stderr)
-    return stopped.status
+    return _tell(stopped)
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     return 130
@@ -53,6 +66,104 @@ def run(call: Callable[[], Any]) -> int:
     print(f"error: {name} cannot be used: {error.strerror}.", file=sys.stderr)
     return 2
   return 0
+
+
+@contextlib.contextmanager
+def packages() -> Iterator[None]:
+  """Ends the process with a line where a package of an extra is not installed.
+
+  It is for what a command imports before `run`.
+  """
+  try:
+    with _telling_what_is_missing():
+      yield
+  except InputError as error:
+    sys.exit(_tell(error))
+
+
+def missing_package(error: BaseException) -> str | None:
+  """Returns the line of a package that is not installed; None for other errors."""
+  if not isinstance(error, ModuleNotFoundError):
+    return None
+  package = (error.name or "").partition(".")[0]
+  for extra, packages_of_extra in EXTRAS.items():
+    if package in packages_of_extra:
+      return f"package {package} is not installed: pip install 'hue_jax[{extra}]'."
+  return None
+
+
+@contextlib.contextmanager
+def _telling_what_is_missing():
+  try:
+    yield
+  except ModuleNotFoundError as error:
+    line = missing_package(error)
+    if line is None:
+      raise
+    raise InputError(line) from None
+
+
+def _tell(stopped):
+  print(f"{stopped.word}: {stopped}", file=sys.stderr)
+  return stopped.status
+
+
+# --- Arguments of commands that have no configuration -----------------------------
+
+
+class Parser(argparse.ArgumentParser):
+  """A parser of arguments that raises an InputError for what it cannot use."""
+
+  def __init__(self, **options):
+    """Takes argparse's options; a description keeps its lines."""
+    super().__init__(
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      exit_on_error=False,
+      **options,
+    )
+
+  def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    """Returns the arguments; see argparse.
+
+    Raises:
+      InputError: If there are unknown ones, some are missing, or a value is not
+        accepted.
+    """
+    try:
+      return super().parse_args(args, namespace)
+    except argparse.ArgumentError as error:
+      # What a setting says names it itself.
+      if isinstance(error.__context__, argparse.ArgumentTypeError):
+        raise InputError(error.message) from None
+      return self.error(str(error))
+
+  def error(self, message: str):
+    """Raises the message of argparse as an InputError."""
+    raise InputError(f"{message}; see --help.") from None
+
+
+def add_setting(
+  parser: Any, name: str, accepts: Callable[[str, str], Any], **options: Any
+) -> None:
+  """Adds an argument whose value is read and refused as a setting is.
+
+  Args:
+    parser: The parser, or a group of its arguments.
+    name: The flag, as "--seed".
+    accepts: What it accepts, one of `hue_jax.settings`.
+    **options: argparse's options.
+  """
+
+  def read(text):
+    try:
+      return accepts(name, text)
+    except InputError as error:
+      raise argparse.ArgumentTypeError(str(error)) from None
+
+  parser.add_argument(name, type=read, **options)
+
+
+# --- The result -------------------------------------------------------------------
 
 
 def keep_standard_output() -> TextIO:

@@ -10,25 +10,31 @@ full at its 99th percentile over all images.
 """
 
 import argparse
-import functools
 import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
-from PIL import Image
 
-from hue_jax import command
 from hue_jax.color.coloring import PLANES, color_layer, plane_of
-from hue_jax.color.contact_sheet import contact_sheet
-from hue_jax.color.image_files import read_image_files
+from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.errors import InputError
 from hue_jax.files import replacing
-from hue_jax.pictures import ground_color
-from hue_jax.train.networks import Network, load_network
+from hue_jax.settings import Choice
+
+with packages():
+  from PIL import Image
+
+  from hue_jax.color.contact_sheet import contact_sheet
+  from hue_jax.color.image_files import read_image_files
+  from hue_jax.pictures import ground_color
+
+if TYPE_CHECKING:
+  from hue_jax.train.networks import Network
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MOST_IMAGES = 64
@@ -36,8 +42,7 @@ _MOST_IMAGES = 64
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  args = _parser().parse_args(arguments)
-  return command.run(functools.partial(_color, args))
+  return run(lambda: _color(_parser().parse_args(arguments)))
 
 
 def _color(args: argparse.Namespace) -> None:
@@ -46,6 +51,9 @@ def _color(args: argparse.Namespace) -> None:
   _check_images(args.images)
   background = ground_color(args.background)
   labels = _classes(args.images) if args.plane == "class_means" else None
+  # It takes longer to import than what a user may have mistaken takes to tell.
+  from hue_jax.train.networks import load_network
+
   network = load_network(
     args.network, model=args.model, setting="--network", model_setting="--model"
   )
@@ -95,13 +103,12 @@ def color_layers(
   return colored
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
   summary, _, details = __doc__.partition("\n\n")
-  parser = argparse.ArgumentParser(
+  parser = Parser(
     prog="python -m hue_jax.color",
     description=summary,
     epilog=details,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
   parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
@@ -114,10 +121,12 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--out", required=True, help=f"the sheet: a file {', '.join(_SUFFIXES)}"
   )
-  parser.add_argument(
+  add_setting(
+    parser,
     "--plane",
+    Choice(PLANES),
     default="fourier",
-    choices=PLANES,
+    metavar=f"{{{','.join(PLANES)}}}",
     help="the hue plane; class_means takes an image's folder as its class",
   )
   parser.add_argument(
@@ -165,13 +174,13 @@ def _classes(paths: Sequence[str]) -> np.ndarray:
   return labels
 
 
-def _taps(network: Network, text: str) -> tuple[str, ...]:
+def _taps(network: "Network", text: str) -> tuple[str, ...]:
   names = [name.strip() for name in text.split(",") if name.strip()]
   return network.check_taps(names)
 
 
 def _check_plane(
-  plane: str, network: Network, taps: Sequence[str], num_images: int
+  plane: str, network: "Network", taps: Sequence[str], num_images: int
 ) -> None:
   for tap in taps:
     *positions, channels = network.tap_shapes[tap]

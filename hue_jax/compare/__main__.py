@@ -12,10 +12,13 @@ python -m hue_jax.compare --mode=report --studies=runs/fashion,runs/digits \
 import time
 from typing import Any
 
-from absl.flags import DEFINE_list
-
+from hue_jax import command
 from hue_jax.errors import InputError
-from hue_jax.train import flags
+
+with command.packages():
+  from absl.flags import DEFINE_list
+
+  from hue_jax.train import flags
 
 _CONFIG = flags.define_config()
 _WORKDIR = flags.define_workdir(
@@ -48,6 +51,8 @@ def _report(studies):
 def _study():
   if _CONFIG.value is None:
     raise InputError(f"--config is not given; --mode={_MODE.value} needs it.")
+  # What draws the report is missed before the study and not after it.
+  from hue_jax.compare import study_report  # noqa: F401
   from hue_jax.compare.cost import measure_costs
   from hue_jax.compare.settings import checked_settings
   from hue_jax.compare.study import run_study

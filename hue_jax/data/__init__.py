@@ -1,18 +1,1 @@
-"""Data sets in, batches out: the only package that imports TensorFlow.
-
-TensorFlow reads and decodes here, and nothing else: its start-up messages are
-silenced, and accelerators are hidden from it, because it would reserve the memory of
-every GPU that JAX is about to train on.
-"""
-
-import contextlib
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Announces itself otherwise.
-
-import tensorflow as tf
-
-# A program that started TensorFlow's devices before decides itself what they see.
-with contextlib.suppress(RuntimeError):
-  tf.config.set_visible_devices([], "GPU")
+"""Data sets in, batches out: the only package that imports TensorFlow."""

@@ -8,10 +8,10 @@ import json
 import os
 
 import numpy as np
-import tensorflow_datasets as tfds
 from etils import epath
 
 from hue_jax.data import digits
+from hue_jax.data.host_tensorflow import tfds
 from hue_jax.errors import InputError
 
 SPLIT_LANGUAGE = "'train', 'train[:90%]', 'train[90%:]', 'train[:500]+test[5:10]'"
@@ -116,9 +116,9 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
   if name == "digits":
     digits.ensure_written(data_dir)
   if name.startswith(FOLDER):
-    from hue_jax.data import prepare  # Which opens data sets itself.
+    from hue_jax.data.prepared import ensure_folder  # Which opens data sets itself.
 
-    name = prepare.ensure_folder(name.removeprefix(FOLDER), data_dir)
+    name = ensure_folder(name.removeprefix(FOLDER), data_dir)
   builder = _find_builder(name, data_dir)
   image_key, label_key = _find_keys(
     name, builder.info.features, builder.info.supervised_keys

@@ -5,9 +5,9 @@ Handwritten Digits"), so that training can be tried with no download at all.
 """
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from hue_jax.data import store
+from hue_jax.data.host_tensorflow import tfds
 from hue_jax.data.stratify import stratified_holdout
 
 NAME = "digits"

@@ -8,9 +8,8 @@ only the part that is asked for.
 
 import math
 
-import tensorflow as tf
-
 from hue_jax import pictures
+from hue_jax.data.host_tensorflow import tf
 from hue_jax.preprocessing import EVAL_CROP_RATIO
 
 ANY, PLAIN_JPEG, PLAIN_PNG = range(3)  # Who decodes it: see `decoder_of`.

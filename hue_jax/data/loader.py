@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from hue_jax import pictures
 from hue_jax.data import images
 from hue_jax.data.datasets import Dataset
+from hue_jax.data.host_tensorflow import tf
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError
 

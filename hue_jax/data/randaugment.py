@@ -24,8 +24,7 @@ ranges of translation, posterize and solarize are those of "ResNet strikes back"
 
 import math
 
-import tensorflow as tf
-
+from hue_jax.data.host_tensorflow import tf
 from hue_jax.preprocessing import (
   MAX_MAGNITUDE,
   UNIFORMS_PER_OPERATION,

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-import tensorflow as tf
 
 from hue_jax.balance import first_of_each_class
 from hue_jax.data.datasets import Dataset
+from hue_jax.data.host_tensorflow import tf
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError, check_integer, check_number

@@ -1,6 +1,7 @@
 """Labeled images from local files: what every kind of source gives, and its rules."""
 
 import dataclasses
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
@@ -206,3 +207,12 @@ def numbered_from_zero(
       f"--num_classes={max(count, 2)} that some have none."
     )
   return {s: (of.astype(np.int64) - first) for s, of in labels.items()}, count
+
+
+def check_data_set_name(name: str) -> None:
+  """Raises an InputError unless the name is one that a new data set can bear."""
+  if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    raise InputError(
+      f"name is {name!r}; it must be lower-case letters, digits and underscores, and "
+      "begin with a letter."
+    )

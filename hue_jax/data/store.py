@@ -13,11 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 from PIL import Image
-from tensorflow_datasets.core.hashing import Hasher
 
+from hue_jax.data.host_tensorflow import Hasher, tf, tfds
 from hue_jax.errors import InputError
 from hue_jax.progress import Progress
 

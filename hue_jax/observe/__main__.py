@@ -5,7 +5,10 @@ python -m hue_jax.observe --config=configs/observe_openclipart.py --workdir=runs
 
 from typing import Any
 
-from hue_jax.train import flags
+from hue_jax import command
+
+with command.packages():
+  from hue_jax.train import flags
 
 _CONFIG = flags.define_config()
 _WORKDIR = flags.define_workdir(

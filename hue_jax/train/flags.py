@@ -189,6 +189,8 @@ def _told(error, arguments):
   """Returns an error of the flags or the configuration's file as an InputError."""
   causes = list(_causes(error))
   for cause in reversed(causes):
+    if line := command.missing_package(cause):
+      return line
     if isinstance(cause, InputError):
       return str(cause).replace(_SETTING, _name(error), 1)
   file = _config_file(arguments)

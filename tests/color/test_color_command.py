@@ -65,7 +65,7 @@ def run(network, monkeypatch, capsys):
     loaded.append(name)
     return network
 
-  monkeypatch.setattr(command, "load_network", load_network)
+  monkeypatch.setattr("hue_jax.train.networks.load_network", load_network)
 
   def main(*arguments):
     loaded.clear()
@@ -199,13 +199,6 @@ class TestBadInput:
       err, _ = refused(files[0], bad, f"--out={out}")
       assert message in err
     assert not out.exists()
-
-  def test_what_argparse_refuses(self, run, files, capsys):
-    for arguments in ([], [files[0]], [files[0], "--out=a.png", "--plane=hexagon"]):
-      with pytest.raises(SystemExit) as stopped:
-        run(*arguments)
-      assert stopped.value.code == 2
-      assert "error: " in capsys.readouterr().err
 
   def test_a_disk_that_is_full(self, refused, files, tmp_path, monkeypatch):
     def save(self, file, file_format):

@@ -161,6 +161,7 @@ def test_an_error_in_a_users_own_file_says_where(tmp_path, kind, message):
 
 
 _DIGITS = "--config=configs/digits_hue.py"
+_PREPARE = ("-m", "hue_jax.data.prepare", "folder", "birds", "--name=birds")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,22 @@ _DIGITS = "--config=configs/digits_hue.py"
       ("-m", "hue_jax.compare", "--workdir=x", "--mode=report"),
       "--studies is empty",
     ),
+    (("-m", "hue_jax.color"), "the following arguments are required: IMAGE, --network"),
+    (
+      ("-m", "hue_jax.color", "a", "--out=b.png", "--network=c", "--plane=hexagon"),
+      "--plane is 'hexagon'; it must be one of fourier, principal, class_means.",
+    ),
+    (
+      ("-m", "hue_jax.color", "a", "--out=b", "--network=c"),
+      "--out is 'b'; it must end",
+    ),
+    (("-m", "hue_jax.color", "a", "--paint"), "the following arguments are required"),
+    (("-m", "hue_jax.data.prepare"), "the following arguments are required: kind"),
+    ((*_PREPARE, "--name=Birds"), "name is 'Birds'; it must be lower-case letters"),
+    ((*_PREPARE, "--seed=-1"), "--seed is -1; it must be an integer from 0 to"),
+    ((*_PREPARE, "--test_fraction=half"), "--test_fraction is 'half'; it must be a"),
+    ((*_PREPARE, "--background=clear"), "--background is 'clear'; it must be a color"),
+    ((*_PREPARE, "--birds"), "unrecognized arguments: --birds; see --help."),
   ],
 )
 def test_a_command_tells_it_before_tensorflow_is_loaded(tmp_path, command, message):
