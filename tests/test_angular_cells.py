@@ -1,4 +1,4 @@
-"""Rings, smooth and turned sectors, other centers, and prototypes that are kept."""
+"""Rings, grids, shuffled, smooth and turned cells, and prototypes that are kept."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 from hue_jax.losses import (
   Prototypes,
   angular_consistency_loss,
+  fitting_cells,
   no_prototypes,
   update_prototypes,
 )
@@ -48,6 +49,37 @@ def _cells(height, width, sectors, rings):
   return cells
 
 
+def _grid(height, width, rows, columns):
+  """Cell of every position, by whole numbers."""
+  cells = {}
+  for y in range(height):
+    for x in range(width):
+      row, column = (2 * y + 1) * rows // (2 * height), (2 * x + 1) * columns
+      cells.setdefault((row, column // (2 * width)), []).append((y, x))
+  return cells
+
+
+_ORDER = np.random.default_rng(4).permutation(42)
+
+
+def _shuffled(cells, order, width):
+  """Cells of which each position takes the place that the order says."""
+  number = {at: cell for cell, places in cells.items() for at in places}
+  found = {}
+  for position, place in enumerate(order):
+    if divmod(place, width) in number:
+      found.setdefault(number[divmod(place, width)], []).append(divmod(position, width))
+  return found
+
+
+# Twelve cells of a layer 7 × 6 by every kind: settings and positions, in their order.
+_KINDS = {
+  "polar": ({}, _cells(7, 6, 4, 3)),
+  "grid": ({"cells": "grid"}, _grid(7, 6, 3, 4)),
+  "shuffled": ({"order": _ORDER}, _shuffled(_cells(7, 6, 4, 3), _ORDER, 6)),
+}
+
+
 def _directions(layer, cells):
   """[batch, cell, channels]"""
   return np.array(
@@ -58,9 +90,12 @@ def _directions(layer, cells):
   )
 
 
-def test_rings_are_their_definition():
+@pytest.mark.parametrize("kind", _KINDS)
+def test_cells_of_every_kind_are_their_definition(kind):
   layer = _random((8, 7, 6, 5))
-  v = _directions(layer, _cells(7, 6, 4, 3))
+  settings, cells = _KINDS[kind]
+  assert len(cells) == 12
+  v = _directions(layer, cells)
   nats, peers = np.zeros(8), np.zeros(8, bool)
   for b in range(8):
     classes = [
@@ -76,8 +111,59 @@ def test_rings_are_their_definition():
         logits[c] = v[b, s] @ np.mean(others, axis=0) / 0.1
       values = np.array(list(logits.values()))
       nats[b] += (np.log(np.exp(values).sum()) - logits[_LABELS[b]]) / v.shape[1]
-  found = _loss(layer, rings=3)
+  found = _loss(layer, rings=3, **settings)
   np.testing.assert_allclose(found, nats * 8 / peers.sum(), rtol=1e-4)
+
+
+def test_shuffled_cells_are_as_many_and_as_large_as_those_in_order():
+  polar, shuffled = (
+    {cell: len(places) for cell, places in _KINDS[kind][1].items()}
+    for kind in ("polar", "shuffled")
+  )
+  assert shuffled == polar
+  layer = _random((8, 7, 6, 5))
+  back = layer.reshape(8, 42, 5)[:, np.argsort(_ORDER)].reshape(layer.shape)
+  # With the angle gone from the images, too, cells in order see the same.
+  np.testing.assert_allclose(
+    _loss(layer, rings=3, order=_ORDER), _loss(back, rings=3), rtol=1e-4
+  )
+
+
+def test_smooth_cells_of_a_grid_share_what_lies_between():
+  layer = np.zeros((1, 1, 4, 4), np.float32)
+  layer[0, 0] = np.eye(4)
+  settings = {"cells": "grid", "sectors": 2, "smooth": True}
+  known = update_prototypes(no_prototypes(1, 2, 4), layer, np.array([0]), **settings)
+  # The middles of the two cells lie between the first and the last two positions.
+  expected = [_unit([1, 0.75, 0.25, 0]), _unit([0, 0.25, 0.75, 1])]
+  np.testing.assert_allclose(known.means[0], expected, atol=1e-5)
+
+
+def _counts(height, width, sectors, rings):
+  cells = _cells(height, width, sectors, rings)
+  return [len(cells.get((r, s), ())) for r in range(rings) for s in range(sectors)]
+
+
+@pytest.mark.parametrize("positions", [0, 1, 4, 9])
+def test_cells_that_fit_a_layer_hold_enough_positions(positions):
+  for shape in [(1, 1), (1, 9), (2, 2), (3, 5), (4, 4), (7, 7), (8, 8), (14, 14)]:
+    sectors, rings = fitting_cells(*shape, sectors=8, rings=3, positions=positions)
+    assert sectors in (8, 4, 2, 1)
+    assert 1 <= rings <= 3
+    assert sectors == 8 or rings == 1
+    if (sectors, rings) != (1, 1):
+      assert min(_counts(*shape, sectors, rings)) >= positions
+    if (sectors, rings) != (8, 3):  # and those before do not
+      before = (sectors, rings + 1) if sectors == 8 else (2 * sectors, 1)
+      assert min(_counts(*shape, *before)) < positions
+
+
+def test_cells_that_fit_the_layers_of_the_tasks():
+  found = {
+    side: fitting_cells(side, side, sectors=8, rings=2, positions=4)
+    for side in (4, 7, 8, 14, 28)
+  }
+  assert found == {4: (4, 1), 7: (8, 1), 8: (8, 1), 14: (8, 2), 28: (8, 2)}
 
 
 def test_smooth_sectors_lie_between_their_neighbors():
@@ -94,28 +180,28 @@ def test_smooth_sectors_lie_between_their_neighbors():
   np.testing.assert_allclose(known.means[0], expected, atol=1e-5)
 
 
-def test_turned_sectors_of_turned_images_agree():
+@pytest.mark.parametrize("settings", [{"sectors": 8}, {"cells": "grid", "sectors": 9}])
+def test_turned_cells_of_turned_images_agree(settings):
   layer = _random((8, 6, 6, 5))
   turned = np.rot90(layer, axes=(1, 2))
+  found = _loss(layer, offset=jnp.asarray(0.3), **settings)
   np.testing.assert_allclose(
-    _loss(turned, sectors=8, offset=0.3 + np.pi / 2),
-    _loss(layer, sectors=8, offset=jnp.asarray(0.3)),
-    rtol=1e-3,
+    _loss(turned, offset=0.3 + np.pi / 2, **settings), found, rtol=1e-3
   )
-  assert np.abs(_loss(layer, sectors=8, offset=0.3) - _loss(layer, sectors=8)).max() > (
-    0.01
-  )
+  assert np.abs(_loss(layer, **settings) - found).max() > 0.01
 
 
-def test_about_the_center_of_activation_a_shift_changes_nothing():
+@pytest.mark.parametrize("cells", ["polar", "grid"])
+def test_about_the_center_of_activation_a_shift_changes_nothing(cells):
   layer = np.zeros((8, 9, 9, 5), np.float32)
   layer[:, 1:6, 2:7] = np.abs(_random((8, 5, 5, 5)))
   shifted = np.roll(layer, (2, -1), axis=(1, 2))
-  settings = {"center": "activation", "sectors": 3}
+  settings = {"cells": cells, "sectors": 3}
+  about_it = settings | {"center": "activation"}
   np.testing.assert_allclose(
-    _loss(shifted, **settings), _loss(layer, **settings), rtol=1e-3
+    _loss(shifted, **about_it), _loss(layer, **about_it), rtol=1e-3
   )
-  assert np.abs(_loss(shifted, sectors=3) - _loss(layer, sectors=3)).max() > 0.05
+  assert np.abs(_loss(shifted, **settings) - _loss(layer, **settings)).max() > 0.05
 
 
 def test_no_gradient_flows_through_the_center_of_activation():
@@ -154,6 +240,38 @@ def test_kept_prototypes_are_a_moving_average_of_the_batches():
   expected[4] = _directions(second[labels == 4], cells).mean(axis=0)
   np.testing.assert_allclose(known.means, expected[:, order], atol=1e-5)
   np.testing.assert_array_equal(known.known, 1)
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_prototypes_of_every_kind_of_cell_are_kept(kind):
+  layer = _random((8, 7, 6, 5))
+  settings, cells = _KINDS[kind]
+  known = update_prototypes(
+    no_prototypes(_CLASSES, 12, 5), layer, _LABELS, sectors=4, rings=3, **settings
+  )
+  order = sorted(range(12), key=lambda i: list(cells)[i])
+  expected = _directions(layer[_LABELS == 1], cells).mean(axis=0)
+  np.testing.assert_allclose(known.means[1], expected[order], atol=1e-5)
+
+
+def test_a_decay_by_image_moves_a_class_by_as_many_images_as_there_are():
+  layer, known = (
+    _random((8, 4, 4, 5)),
+    Prototypes(
+      jnp.asarray(_random((_CLASSES, 4, 5), seed=2)), jnp.array([1.0, 1, 1, 0, 1])
+    ),
+  )
+  found, by_batch = (
+    update_prototypes(known, layer, _LABELS, sectors=4, decay=0.7, decay_of=decay_of)
+    for decay_of in ("image", "batch")
+  )
+  mean = update_prototypes(no_prototypes(_CLASSES, 4, 5), layer, _LABELS, sectors=4)
+  for c, stays in enumerate([0.7**3, 0.7**3, 0.7, 0, 1]):  # by images; 3 is new, 4 not
+    expected = stays * known.means[c] + (1 - stays) * mean.means[c]
+    np.testing.assert_allclose(found.means[c], expected, atol=1e-5)
+  # As one image after another, whatever their order: of one image the two are alike.
+  np.testing.assert_array_equal(found.means[2], by_batch.means[2])
+  assert np.abs(found.means[0] - by_batch.means[0]).max() > 0.1
 
 
 def test_loss_against_kept_prototypes():
@@ -202,12 +320,24 @@ def test_kept_prototypes_are_those_of_the_whole_batch_over_devices():
     ({"rings": 0}, "rings is 0"),
     ({"center": "corner"}, "center is 'corner'; it must be one of image, activation"),
     ({"temperature": 0.0}, "temperature is 0.0"),
+    ({"cells": "round"}, "cells is 'round'; it must be one of polar, grid"),
+    (
+      {"order": np.arange(15)},
+      r"order has shape \(15,\); one place for .* 16 position",
+    ),
   ],
 )
 def test_settings_that_cannot_be_used(settings, message):
   with pytest.raises(ValueError, match=message):
     angular_consistency_loss(
       _random((8, 4, 4, 5)), _LABELS, num_classes=_CLASSES, **settings
+    )
+
+
+def test_a_decay_of_what_is_not_counted_is_refused():
+  with pytest.raises(ValueError, match="decay_of is 'step'; it must be one of batch"):
+    update_prototypes(
+      no_prototypes(_CLASSES, 8, 5), _random((8, 4, 4, 5)), _LABELS, decay_of="step"
     )
 
 

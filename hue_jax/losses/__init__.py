@@ -12,12 +12,13 @@ integer dtype.
 """
 
 from hue_jax.losses.angular_consistency import (
-  CENTERS,
+  DECAYS,
   Prototypes,
   angular_consistency_loss,
   no_prototypes,
   update_prototypes,
 )
+from hue_jax.losses.cells import CELLS, CENTERS, fitting_cells
 from hue_jax.losses.centers import center_loss, update_centers
 from hue_jax.losses.directions import (
   additive_angular_margin_loss,
@@ -35,7 +36,9 @@ from hue_jax.losses.target_hue import hue_loss, von_mises_loss
 from hue_jax.numerics import Axes, weighted_mean
 
 __all__ = [
+  "CELLS",
   "CENTERS",
+  "DECAYS",
   "Axes",
   "Prototypes",
   "activation_l2",
@@ -45,6 +48,7 @@ __all__ = [
   "confidence_penalty",
   "cosine_logits",
   "dense_cross_entropy",
+  "fitting_cells",
   "hue_loss",
   "hyperspherical_prototype_loss",
   "max_suppression",

@@ -1,15 +1,13 @@
 """Activations of one class agree at the same angle of the image plane."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from hue_jax.errors import InputError
-from hue_jax.hue import TAU, polar_grid
+from hue_jax.errors import check_one_of
+from hue_jax.losses.cells import Cells, cell_directions, check_temperature
 from hue_jax.numerics import (
   Arrays,
   as_labels,
@@ -18,12 +16,10 @@ from hue_jax.numerics import (
   one_hot_where,
   psum,
   replicated,
-  scaled,
   sharded_like_the_batch,
-  smooth_norm,
 )
 
-CENTERS = ("image", "activation")
+DECAYS = ("batch", "image")
 
 
 class Prototypes(NamedTuple):
@@ -50,6 +46,8 @@ def angular_consistency_loss(
   offset: Float[Array, ""] | float = 0.0,
   smooth: bool = False,
   center: str = "image",
+  cells: str = "polar",
+  order: Integer[Arrays, "positions"] | None = None,
   temperature: Float[Arrays, ""] | float = 0.1,
   prototypes: Prototypes | None = None,
   where: Bool[Arrays, "batch"] | None = None,
@@ -90,6 +88,11 @@ def angular_consistency_loss(
       its angle, and not to one alone.
     center: "image", or "activation" for each image's own center of activation
       strength, through which no gradient flows.
+    cells: "polar", or "grid" for S · rings rectangles in place of sectors and rings, in
+      as many rows and columns as come nearest to a square of them.
+    order: The positions, counted row by row, in another order: position i then belongs
+      to the cell of position order[i]. A random order leaves number and sizes of the
+      cells as they are, and nothing of the angle.
     temperature: The temperature τ.
     prototypes: The prototypes P from earlier batches (see `update_prototypes`) in
       place of the batch's own; then every image of a known class counts. No gradient
@@ -105,15 +108,15 @@ def angular_consistency_loss(
 
   Raises:
     InputError: If sectors or rings is below 1, the temperature is not positive, the
-      center is unknown, or the labels have more than one axis.
+      center or the kind of cells is unknown, the order is not one of all positions, or
+      the labels have more than one axis.
     TypeError: If the activations are not floating point, or the labels not integers.
   """
-  if isinstance(temperature, (int, float)) and not temperature > 0:
-    raise InputError(f"temperature is {temperature}; it must be positive.")
+  check_temperature(temperature)
   labels = as_labels(labels, 1)
   counts_here = counting(labels, where)
-  activations = _of_those(activations, where)
-  means, holds = _cell_means(activations, sectors, rings, offset, smooth, center)
+  plane = Cells(cells, sectors, rings, offset, smooth, center, order)
+  means, holds = cell_directions(activations, plane, where)
   if prototypes is None:
     labels, num_classes = _numbered_in_batch(labels, num_classes, axis_name)
   one_hot = one_hot_where(labels, num_classes, counts_here, means.dtype)
@@ -169,6 +172,9 @@ def update_prototypes(
   offset: Float[Array, ""] | float = 0.0,
   smooth: bool = False,
   center: str = "image",
+  cells: str = "polar",
+  order: Integer[Arrays, "positions"] | None = None,
+  decay_of: str = "batch",
   where: Bool[Arrays, "batch"] | None = None,
   axis_name: str | None = None,
 ) -> Prototypes:
@@ -196,6 +202,11 @@ def update_prototypes(
     offset: The angle in radians by which the sectors are turned.
     smooth: Whether a position belongs to the two nearest sectors.
     center: "image", or "activation" for each image's own center.
+    cells: "polar" or "grid".
+    order: The positions in another order.
+    decay_of: "batch" where `decay` is of each batch that has the class, or "image"
+      where it is of each of its n images there, decayⁿ: a class that is seen rarely
+      then moves as far by each of its images as others do.
     where: The images that count; all if None.
     axis_name: The mapped axis over which the batch is spread.
 
@@ -206,87 +217,20 @@ def update_prototypes(
     InputError: If `angular_consistency_loss` refuses the arguments.
     TypeError: If the activations are not floating point, or the labels not integers.
   """
+  check_one_of("decay_of", decay_of, DECAYS)
   labels = as_labels(labels, 1)
-  activations = _of_those(activations, where)
-  means, _ = _cell_means(activations, sectors, rings, offset, smooth, center)
+  plane = Cells(cells, sectors, rings, offset, smooth, center, order)
+  means, _ = cell_directions(activations, plane, where)
   means = jax.lax.stop_gradient(means)
   num_classes = prototypes.known.shape[0]
   one_hot = one_hot_where(labels, num_classes, counting(labels, where), means.dtype)
   counts = psum(one_hot.sum(axis=0), axis_name)
   sums = psum(einsum("bc,bsn->csn", one_hot, means), axis_name)
   batch_means = sums / jnp.maximum(counts, 1)[:, None, None]
-  rate = jnp.where(prototypes.known > 0, 1 - decay, 1.0) * (counts > 0)
+  stays = decay if decay_of == "batch" else decay**counts
+  rate = jnp.where(prototypes.known > 0, 1 - stays, 1.0) * (counts > 0)
   moved = prototypes.means + rate[:, None, None] * (batch_means - prototypes.means)
   return Prototypes(moved, jnp.maximum(prototypes.known, counts > 0))
-
-
-def _of_those(activations, where):
-  """Returns the activations of images that count, and 0 for others, NaN or not."""
-  if where is None:
-    return activations
-  return jnp.where(jnp.asarray(where)[:, None, None, None], activations, 0)
-
-
-def _cell_means(activations, sectors, rings, offset, smooth, center):
-  """Returns unit-normalized mean activations, and which cells hold a position.
-
-  Returns:
-    The means by `[batch, cell, channels]`, and 0 or 1 by `[cell]` or `[batch, cell]`.
-  """
-  for name, value in (("sectors", sectors), ("rings", rings)):
-    if value < 1:
-      raise InputError(f"{name} is {value}; it must be at least 1.")
-  if center not in CENTERS:
-    raise InputError(f"center is {center!r}; it must be one of {', '.join(CENTERS)}.")
-  activations, scale = scaled(activations)
-  activations = activations * (scale / scale.max(axis=(1, 2), keepdims=True))[..., None]
-  angle, radius = _polar(activations, center)
-  if activations.shape[1:3] == (1, 1):  # one position has no angle: it is the cell
-    member = jnp.ones((1, 1, 1))
-  else:
-    member = _membership(angle, radius, sectors, rings, offset, smooth)
-  sums = einsum(
-    "bhwn,bshw->bsn" if member.ndim == 4 else "bhwn,shw->bsn",
-    activations,
-    jnp.asarray(member, activations.dtype),
-  )
-  holds = member.sum(axis=(-2, -1)) > 0
-  return sums / smooth_norm(sums, 1e-6)[..., None], holds
-
-
-def _polar(activations, center):
-  """Returns angle and radius of every position, of radius 1 in the farthest corner."""
-  height, width = activations.shape[1:3]
-  angle, radius = polar_grid(height, width)
-  if center == "activation":
-    strength = jnp.linalg.norm(jax.lax.stop_gradient(activations), axis=-1)
-    strength /= strength.sum(axis=(1, 2), keepdims=True) + 1e-12
-    y, x = np.mgrid[:height, :width]
-    y = y - jnp.sum(strength * y, axis=(1, 2), keepdims=True)
-    x = x - jnp.sum(strength * x, axis=(1, 2), keepdims=True)
-    angle, radius = jnp.arctan2(y, x) % TAU, jnp.hypot(x, y)
-  return angle, radius / max(math.hypot(height - 1, width - 1) / 2, 1e-12)
-
-
-def _membership(angle, radius, sectors, rings, offset, smooth):
-  """Returns how much each position is of each cell, `[..., cell, height, width]`.
-
-  It is in NumPy where nothing is traced, so that the compiler sees constants.
-  """
-  turned = (angle - offset) * (sectors / TAU)
-  # Positions on a boundary belong to the sector after it, whatever the rounding.
-  number = np.arange(sectors)[:, None, None]
-  xp = np if isinstance(turned, np.ndarray) else jnp
-  turned = xp.expand_dims(turned, -3)
-  if smooth and sectors > 1:
-    distance = xp.abs((turned - 0.5 - number + sectors / 2) % sectors - sectors / 2)
-    member = xp.maximum(1 - distance, 0)
-  else:
-    member = xp.floor(turned + 1e-6) % sectors == number
-  ring = xp.minimum(xp.floor(xp.expand_dims(radius, -3) ** 2 * rings), rings - 1)
-  member = member * (xp.expand_dims(radius, -3) > 0)
-  cells = [member * (ring == r) for r in range(rings)]
-  return xp.concatenate(cells, axis=-3)
 
 
 def _numbered_in_batch(labels, num_classes, axis_name):

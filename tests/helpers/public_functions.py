@@ -16,6 +16,7 @@ CLASSES = 4
 
 # Made of sizes alone, or no functions: nothing is traced, mapped or spread.
 OF_SIZES = {
+  "fitting_cells": lambda: losses.fitting_cells(7, 7, sectors=8, rings=2, positions=4),
   "fourier_plane": lambda: hue_jax.fourier_plane(5),
   "no_prototypes": lambda: losses.no_prototypes(CLASSES, 4, 5),
   "position_hue": lambda: hue_jax.position_hue(3, 4),
@@ -23,7 +24,15 @@ OF_SIZES = {
   "random_plane": lambda: hue_jax.random_plane(jax.random.key(0), 5),
   "simplex_prototypes": lambda: losses.simplex_prototypes(CLASSES),
 }
-NO_FUNCTIONS = {"CENTERS", "Axes", "Prototypes", "TestResult", "VonMises"}
+NO_FUNCTIONS = {
+  "CELLS",
+  "CENTERS",
+  "DECAYS",
+  "Axes",
+  "Prototypes",
+  "TestResult",
+  "VonMises",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,7 +127,7 @@ def _means(size):
 def test_a_split_measures_the_same_in_batches_of_every_size(classifier):
   whole = _means(_IMAGES)[classifier]
   hue = {"class", "learned", "position", "memory"}
-  others = {"centers", "dense", "small", "unsure"}
+  others = {"centers", "dense", "small", "unsure", "suppressed"}
   assert set(whole) == {
     *("loss", "cross_entropy", "top1", "top5"),
     *(f"hue/{name}" for name in hue | others),

@@ -247,6 +247,42 @@ def test_random_turns_are_a_function_of_the_step(outputs):
   assert np.abs(found[0] - found[2]).max() > 1e-3
 
 
+@pytest.mark.parametrize("cells", ["polar", "grid", "shuffled"])
+@pytest.mark.parametrize("prototypes", ["batch", "memory"])
+def test_cells_of_every_kind_are_as_many_as_the_layer_bears(outputs, cells, prototypes):
+  term = {
+    "kind": "angular_consistency",
+    "tap": "stage2",
+    "cells": cells,
+    "sectors": 8,
+    "rings": 3,
+    "min_positions": 2,  # of the 12 positions
+    "prototypes": prototypes,
+  }
+  objective = _objective({"t": term})
+  cut = {"sectors": 4}
+  if cells == "grid":
+    cut["cells"] = "grid"
+  if cells == "shuffled":
+    cut["order"] = objective.terms[0].order
+    assert sorted(cut["order"]) == list(range(12))
+    assert list(cut["order"]) != list(range(12))
+  layer = outputs["taps"]["stage2"]
+  known = objective.empty_memory(_SHAPES)
+  if prototypes == "memory":
+    for _ in range(2):
+      found = objective(Batch(**outputs, memory=known))
+      before, known = known, found.memory
+    moved = losses.update_prototypes(before["t"], layer, _LABELS, **cut)
+    assert moved.means.shape == (NUM_CLASSES, 4, 6)
+    np.testing.assert_allclose(known["t"].means, moved.means, atol=1e-6)
+  expected = losses.angular_consistency_loss(
+    layer, _LABELS, num_classes=NUM_CLASSES, prototypes=known.get("t"), **cut
+  )
+  found = objective(Batch(**outputs, memory=known)).measured["hue/t"].values
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
@@ -267,6 +303,18 @@ def test_random_turns_are_a_function_of_the_step(outputs):
     (
       {"kind": "angular_consistency", "tap": "stage2", "rings": 0},
       "terms.t.rings is 0",
+    ),
+    (
+      {"kind": "angular_consistency", "tap": "stage2", "cells": "round"},
+      "terms.t.cells is 'round'.*polar, grid, shuffled",
+    ),
+    (
+      {"kind": "angular_consistency", "tap": "stage2", "min_positions": -1},
+      "terms.t.min_positions is -1.*at least 0",
+    ),
+    (
+      {"kind": "angular_consistency", "tap": "stage2", "decay_of": "step"},
+      "terms.t.decay_of is 'step'.*batch, image",
     ),
     (
       {"kind": "class_hue", "tap": "features", "class_order": [0, 1, 1, 2, 3]},
