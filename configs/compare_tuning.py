@@ -9,10 +9,11 @@ python -m hue_jax.compare --mode=tune --config=configs/compare_tuning.py:fashion
 from ml_collections import ConfigDict
 
 from configs import base, compare_tasks
+from hue_jax.errors import check_one_of
 
-# The lengths of training, in epochs: as far as more of them help one-hot on validation
-# images (docs/effect.md), or as two cores bear.
-_EPOCHS = {
+# Task → the length of training in epochs: as far as more of them help one-hot on
+# validation images (docs/effect.md), or as two cores bear.
+TASKS = {
   "fashion_50": 100.0,
   "fashion_500": 30.0,
   "fashion_full": 5.0,
@@ -25,10 +26,11 @@ _EPOCHS = {
 
 def get_config(task: str = ""):
   """The objectives and the ranges in which they are tuned."""
+  check_one_of("the task, after the colon of --config,", task, TASKS)
   config = compare_tasks.get_config(task)
   config.title = f"{task}, tuning"
   config.read_test = False
-  config.num_epochs = _EPOCHS.get(task, 100.0)
+  config.num_epochs = TASKS[task]
   config.measures.num_seeds = 0
   config.objectives = objectives(compare_tasks.tap(task))
   config.tuning.shared = {

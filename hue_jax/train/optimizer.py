@@ -5,7 +5,7 @@ import re
 
 import jax
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from hue_jax.settings import REQUIRED, choice, integer, number
 
@@ -60,7 +60,11 @@ def warmup_remark(warmup_steps: int, num_train_steps: int) -> str:
 
 
 def learning_rate_schedule(
-  name: str = "cosine", *, peak: float, num_train_steps: int, warmup_steps: int
+  name: str = "cosine",
+  *,
+  peak: Float[Array, ""] | float,
+  num_train_steps: int,
+  warmup_steps: int,
 ) -> optax.Schedule:
   """Returns a linear warm-up from 0 to the peak, and what comes after it.
 
@@ -94,7 +98,7 @@ def create_optimizer(
   name: str,
   learning_rate: optax.ScalarOrSchedule,
   *,
-  weight_decay: float,
+  weight_decay: Float[Array, ""] | float,
   momentum: float = 0.9,
   gradient_clip_norm: float = 0.0,
   layer_decay: float = 1.0,
