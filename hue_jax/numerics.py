@@ -84,10 +84,10 @@ def as_labels(
 
 
 def counting(
-  labels: Integer[Array, "batch"], where: Shaped[Arrays, "batch"] | None
+  examples: Shaped[Array, "batch"], where: Shaped[Arrays, "batch"] | None
 ) -> Bool[Array, "batch"]:
   """Returns which examples count: all if `where` is None."""
-  return jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
+  return jnp.ones(examples.shape, bool) if where is None else jnp.asarray(where)
 
 
 def one_hot_where(
@@ -299,6 +299,25 @@ def einsum(formula: str, *operands: Shaped[Arrays, "..."]) -> Shaped[Array, "...
 def psum(value: Shaped[Array, "*shape"], axis_name: str | None):
   """Returns the sum over a mapped axis, or the value itself where there is none."""
   return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+
+def mean_of_those(
+  loss: Float[Array, "batch"],
+  those: Bool[Array, "batch"],
+  counts_here: Bool[Array, "batch"],
+  axis_name: str | None,
+) -> Float[Array, "batch"]:
+  """Returns a loss whose mean over the examples that count is that over some of them.
+
+  Args:
+    loss: The loss of each example.
+    those: The examples that have the loss; others have 0.
+    counts_here: The examples that count.
+    axis_name: The mapped axis over which the batch is spread.
+  """
+  loss = jnp.where(those, loss, 0)
+  size = psum(counts_here.sum(), axis_name)
+  return loss * size / jnp.maximum(psum(those.sum(), axis_name), 1)
 
 
 def sharded_like_the_batch(function: Callable) -> Callable:

@@ -1,5 +1,7 @@
 """The losses that the hue loss is compared with, against plain definitions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,7 +145,181 @@ def test_centers_are_moved_by_the_whole_batch_over_devices():
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-# --- Margins and prototypes ---------------------------------------------------------
+# --- Ring loss --------------------------------------------------------------------
+
+
+def test_ring_loss_and_its_radius_are_the_papers_equations():
+  features = _random((6, 3))
+  length = np.linalg.norm(features, axis=1)
+  np.testing.assert_allclose(
+    losses.ring_loss(features, 1.3), 0.5 * (length - 1.3) ** 2, rtol=1e-5
+  )
+  # The radius goes down the gradient of the mean loss by it.
+  gradient = np.mean(1.3 - length)
+  found = losses.update_radius(1.3, features, rate=0.2)
+  np.testing.assert_allclose(found, 1.3 - 0.2 * gradient, rtol=1e-5)
+  # The first batch gives it, and of a batch that does not count it stays.
+  np.testing.assert_allclose(losses.update_radius(0.0, features), length.mean())
+  nobody = losses.update_radius(1.3, features, where=np.zeros(6, bool))
+  assert nobody == np.float32(1.3)
+  slope = jax.grad(lambda radius: losses.ring_loss(features, radius).sum())(1.3)
+  assert slope == 0
+
+
+# --- Contrast -----------------------------------------------------------------------
+
+
+def _unit(vectors):
+  vectors = np.asarray(vectors, np.float64)
+  return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _plain_contrast(features, labels, temperature):
+  """L_out of the paper, pair by pair."""
+  z, found = _unit(features), np.zeros(len(labels))
+  for i in range(len(labels)):
+    others = [a for a in range(len(labels)) if a != i]
+    peers = [p for p in others if labels[p] == labels[i]]
+    total = sum(np.exp(z[i] @ z[a] / temperature) for a in others)
+    for p in peers:
+      found[i] -= np.log(np.exp(z[i] @ z[p] / temperature) / total) / len(peers)
+  return found
+
+
+def _plain_angular(features, labels, angle):
+  """The loss of all triangles, one by one."""
+  x, found, t = _unit(features), np.zeros(len(labels)), np.tan(angle) ** 2
+  for a in range(len(labels)):
+    peers = [p for p in range(len(labels)) if labels[p] == labels[a] and p != a]
+    for p in peers:
+      wide = 0
+      for n in range(len(labels)):
+        if labels[n] != labels[a]:
+          f = 4 * t * (x[a] + x[p]) @ x[n] - 2 * (1 + t) * x[a] @ x[p]
+          wide += np.exp(f)
+      found[a] += np.log(1 + wide) / len(peers)
+  return found
+
+
+_CONTRAST = {
+  "supervised_contrastive_loss": (_plain_contrast, {"temperature": 0.2}),
+  "angular_loss": (_plain_angular, {"angle": 0.9}),
+}
+_ALONE = _LABELS == 3  # no other image has the class
+
+
+@pytest.mark.parametrize("name", _CONTRAST)
+def test_contrast_is_its_definition(name):
+  plain, settings = _CONTRAST[name]
+  features = _random((6, 4)) * np.logspace(-2, 2, 6, dtype="f")[:, None]
+  expected = plain(features, _LABELS, *settings.values())
+  assert (expected[_ALONE] == 0).all()
+  # The mean over all images is that over those that have another of their class.
+  expected *= 6 / 5
+  loss = functools.partial(getattr(losses, name), **settings)
+  np.testing.assert_allclose(loss(features, _LABELS), expected, rtol=1e-4, atol=1e-6)
+  # Images that do not count are as if they were not there.
+  more, labels = np.concatenate([features, features[:2]]), np.append(_LABELS, [0, 1])
+  found = loss(more, labels, where=np.arange(8) < 6)
+  np.testing.assert_allclose(found, np.append(expected, [0, 0]), rtol=1e-4)
+  for labels in (np.arange(6), np.zeros(6, int)):
+    expected = plain(features, labels, *settings.values())
+    np.testing.assert_allclose(loss(features, labels), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_triangle_of_the_angle_has_the_loss_of_the_paper():
+  """f is the paper's ‖a − p‖² − 4 tan² α ‖n − (a + p)/2‖², but for a constant."""
+  alpha = 0.6
+  a, p = _unit([[1, 0.3, 0], [1, -0.3, 0]])
+  for n in _unit(_random((5, 3))):
+    center = (a + p) / 2
+    hinge = np.sum((a - p) ** 2) - 4 * np.tan(alpha) ** 2 * np.sum((n - center) ** 2)
+    f = 4 * np.tan(alpha) ** 2 * (a + p) @ n - 2 * (1 + np.tan(alpha) ** 2) * a @ p
+    # Of vectors of length 1, the constant is 2 − 6 tan² α.
+    assert hinge == pytest.approx(f + 2 - 6 * np.tan(alpha) ** 2)
+    found = losses.angular_loss(np.float32([a, p, n]), np.array([0, 0, 1]), angle=alpha)
+    np.testing.assert_allclose(
+      found, 1.5 * np.log1p(np.exp([f, f, -np.inf])), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("cells", ["polar", "grid"])
+def test_contrast_of_cells_is_the_mean_of_that_of_each(cells):
+  layer = _random((6, 4, 4, 5))
+  quarters = [
+    layer[:, rows, columns].mean(axis=(1, 2))
+    for rows in (slice(0, 2), slice(2, 4))
+    for columns in (slice(0, 2), slice(2, 4))
+  ]  # which four sectors of a square are, too
+  expected = np.mean([_plain_contrast(q, _LABELS, 0.2) for q in quarters], axis=0)
+  found = losses.cell_contrastive_loss(
+    layer, _LABELS, sectors=4, cells=cells, temperature=0.2
+  )
+  np.testing.assert_allclose(found, expected * 6 / 5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("angle", [0.3, losses.MAX_ANGLE])
+def test_angular_loss_holds_to_the_largest_angle(angle):
+  features = _unit(_random((6, 4)))
+  features[:3] = [1, 0, 0, 0]  # all that there is between two images
+  features[3:] = -features[:3]
+  labels = np.array([0, 0, 1, 0, 0, 1])
+  expected = _plain_angular(features, labels, angle)
+  found = losses.angular_loss(features.astype("f"), labels, angle=angle)
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("angle", [0.0, -1.0, 1.1, float("nan")])
+def test_angles_that_cannot_be_used(angle):
+  with pytest.raises(
+    ValueError, match=r"angle is .*; it must be above 0 and at most π/3"
+  ):
+    losses.angular_loss(_random((6, 4)), _LABELS, angle=angle)
+
+
+@pytest.mark.parametrize(
+  "loss",
+  [
+    lambda f, **of: losses.supervised_contrastive_loss(f, **of),
+    lambda f, **of: losses.angular_loss(f, **of),
+    lambda f, **of: losses.cell_contrastive_loss(f.reshape(-1, 2, 2, 2), **of),
+  ],
+)
+def test_contrast_and_its_gradient_are_those_of_the_whole_batch(loss):
+  features, parameter = _random((16, 8)), _random(8, seed=1)
+  labels = np.random.default_rng(0).integers(0, 5, 16)
+  where = np.arange(16) % 5 != 0
+
+  def value_and_grad(parameter, features, labels, where, axis_name=None):
+    def share(parameter):
+      found = loss(
+        features * parameter, labels=labels, where=where, axis_name=axis_name
+      )
+      return found.sum(), found
+
+    return jax.grad(share, has_aux=True)(parameter)
+
+  def spread(*arrays):
+    gradient, found = value_and_grad(*arrays, axis_name="d")
+    return jax.lax.psum(gradient, "d"), found
+
+  arrays = (parameter, features, labels, where)
+  gradient, expected = jax.jit(value_and_grad)(*arrays)
+  assert np.abs(gradient).max() > 0.01
+  found = jax.jit(
+    jax.shard_map(
+      spread,
+      mesh=Mesh(np.array(jax.devices()), ("d",)),
+      in_specs=(P(), P("d"), P("d"), P("d")),
+      out_specs=(P(), P("d")),
+      check_vma=False,
+    )
+  )(*arrays)
+  np.testing.assert_allclose(found[1], expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(found[0], gradient, rtol=1e-3, atol=1e-5)
+
+
+# --- Margins, lengths and prototypes ------------------------------------------------
 
 
 def _arcface(features, kernel, labels, margin, scale):
@@ -189,6 +365,14 @@ def test_a_worse_angle_is_never_a_smaller_loss():
     lambda f: losses.additive_angular_margin_loss(f, kernel, np.zeros(2, int)).sum()
   )(jnp.zeros((2, 3)))
   assert np.isfinite(zero).all()
+
+
+def test_normalized_logits_have_one_length():
+  logits = _random((6, 5)) * np.logspace(-3, 15, 6, dtype="f")[:, None]
+  found = losses.normalized_logits(logits, temperature=0.1)
+  np.testing.assert_allclose(found, _unit(logits) / 0.1, rtol=1e-3)
+  with pytest.raises(ValueError, match=r"temperature is 0.0; it must be positive"):
+    losses.normalized_logits(logits, temperature=0.0)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])

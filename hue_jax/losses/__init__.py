@@ -20,13 +20,21 @@ from hue_jax.losses.angular_consistency import (
 )
 from hue_jax.losses.cells import CELLS, CENTERS, fitting_cells
 from hue_jax.losses.centers import center_loss, update_centers
+from hue_jax.losses.contrast import (
+  MAX_ANGLE,
+  angular_loss,
+  cell_contrastive_loss,
+  supervised_contrastive_loss,
+)
 from hue_jax.losses.directions import (
   additive_angular_margin_loss,
   cosine_logits,
   hyperspherical_prototype_loss,
+  normalized_logits,
   simplex_prototypes,
 )
 from hue_jax.losses.layers import activation_l2, dense_cross_entropy
+from hue_jax.losses.lengths import ring_loss, update_radius
 from hue_jax.losses.soft_targets import (
   confidence_penalty,
   max_suppression,
@@ -39,11 +47,14 @@ __all__ = [
   "CELLS",
   "CENTERS",
   "DECAYS",
+  "MAX_ANGLE",
   "Axes",
   "Prototypes",
   "activation_l2",
   "additive_angular_margin_loss",
   "angular_consistency_loss",
+  "angular_loss",
+  "cell_contrastive_loss",
   "center_loss",
   "confidence_penalty",
   "cosine_logits",
@@ -53,10 +64,14 @@ __all__ = [
   "hyperspherical_prototype_loss",
   "max_suppression",
   "no_prototypes",
+  "normalized_logits",
+  "ring_loss",
   "simplex_prototypes",
   "smoothed_labels",
+  "supervised_contrastive_loss",
   "update_centers",
   "update_prototypes",
+  "update_radius",
   "von_mises_loss",
   "weighted_mean",
 ]

@@ -13,6 +13,7 @@ from hue_jax.numerics import (
   as_labels,
   counting,
   einsum,
+  mean_of_those,
   one_hot_where,
   psum,
   replicated,
@@ -136,9 +137,7 @@ def angular_consistency_loss(
   own = jnp.sum(jax.nn.log_softmax(logits) * one_hot[:, None], axis=-1)
   own = jnp.sum(own * holds, axis=-1) / jnp.sum(holds, axis=-1)
   has_peer = jnp.sum(others * one_hot, axis=-1) > 0
-  loss = jnp.where(has_peer, -own, 0)
-  size = psum(counts_here.sum(), axis_name)
-  return loss * size / jnp.maximum(psum(has_peer.sum(), axis_name), 1)
+  return mean_of_those(-own, has_peer, counts_here, axis_name)
 
 
 def no_prototypes(num_classes: int, cells: int, channels: int) -> Prototypes:

@@ -1,4 +1,4 @@
-"""Classes as directions: margins and prototypes on the sphere."""
+"""Classes as directions: margins, prototypes on the sphere, logits of one length."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from hue_jax.errors import InputError
+from hue_jax.losses.cells import check_temperature
 from hue_jax.numerics import (
   Arrays,
   as_float,
@@ -45,6 +46,42 @@ def cosine_logits(
     kernel.T, 1e-6 * kernel_power[0]
   )
   return features @ kernel / lengths
+
+
+def normalized_logits(
+  logits: Float[Arrays, "batch classes"],
+  *,
+  temperature: Float[Arrays, ""] | float = 0.04,
+) -> Float[Array, "batch classes"]:
+  """Returns z / (τ ‖z‖), of which the cross entropy is logit normalization.
+
+  It keeps the logits from growing once the classes are told apart, which makes a
+  network sure of whatever it sees.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax import losses
+    >>> print(losses.normalized_logits(np.float32([[3, 4], [0, 0]]), temperature=0.1))
+    [[6.0 8.0]
+     [0.0 0.0]]
+
+  Args:
+    logits: The logits z of the classes.
+    temperature: The temperature τ.
+
+  Returns:
+    The logits, all of the length 1/τ, and 0 where z has no length.
+
+  Raises:
+    InputError: If the temperature is not positive.
+    TypeError: If the logits are not floating point.
+
+  Source: Wei et al., "Mitigating Neural Network Overconfidence with Logit
+  Normalization", ICML 2022.
+  """
+  check_temperature(temperature)
+  logits, power = moderate(as_float(logits, "logits"))
+  return logits / smooth_norm(logits, 1e-7 * power[:, 0])[:, None] / temperature
 
 
 @sharded_like_the_batch

@@ -179,6 +179,35 @@ class AdditiveAngularMargin(Classifier):
 
 
 @register_classifier
+class LogitNormalization(Classifier):
+  """Cross entropy of logits that have all the same length.
+
+  Attributes:
+    temperature: The temperature τ; the length is 1/τ.
+  """
+
+  kind = "logit_normalization"
+  temperature: Number = number(0.04, above=0)
+
+  def scores(self, batch):
+    """Returns z / (τ ‖z‖)."""
+    return losses.normalized_logits(batch.logits, temperature=self.temperature)
+
+  def loss(self, batch):
+    """Returns the cross entropy of the normalized logits."""
+    scores = self.scores(batch)
+    return batch.over_labels(
+      lambda batch: optax.softmax_cross_entropy_with_integer_labels(
+        scores, batch.labels
+      )
+    )
+
+  def describe(self):
+    """Returns words such as `logit_normalization(0.04)`."""
+    return f"{self.kind}({self.temperature:g})"
+
+
+@register_classifier
 class HypersphericalPrototypes(Classifier):
   """The logits' angle to fixed prototypes, the corners of a simplex."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import InputError, check_one_of
@@ -202,6 +203,11 @@ def check_positions(here: str, term: LayerTerm, tap_shapes: TapShapes) -> None:
       f"{here}.tap is {term.tap!r}, whose shape is {shape}; {term.kind} needs a layer "
       "[height, width, channels] of more than one position."
     )
+
+
+def as_vectors(layer: Float[Array, "batch ..."]) -> Float[Array, "batch channels"]:
+  """Returns features as they are, and of a layer all channels of all positions."""
+  return layer.reshape(layer.shape[0], -1).astype(jnp.float32)
 
 
 def of_members(loss: Float[Array, "batch"], batch: Batch) -> Float[Array, "batch"]:

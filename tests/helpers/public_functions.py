@@ -25,6 +25,7 @@ OF_SIZES = {
   "simplex_prototypes": lambda: losses.simplex_prototypes(CLASSES),
 }
 NO_FUNCTIONS = {
+  "MAX_ANGLE",
   "CELLS",
   "CENTERS",
   "DECAYS",
@@ -136,6 +137,27 @@ CASES = {
     (_FEATURES, _LABELS),
     differentiable=False,
     by_example=False,
+  ),
+  "ring_loss": Case(lambda x: losses.ring_loss(x, 1.5), (_FEATURES,), low=0),
+  "update_radius": Case(
+    lambda x, axis_name=None: losses.update_radius(1.5, x, axis_name=axis_name),
+    (_FEATURES,),
+    differentiable=False,
+    by_example=False,
+  ),
+  "supervised_contrastive_loss": Case(
+    losses.supervised_contrastive_loss, (_FEATURES, _LABELS), low=0
+  ),
+  "cell_contrastive_loss": Case(
+    lambda a, y, axis_name=None: losses.cell_contrastive_loss(
+      a, y, sectors=2, axis_name=axis_name
+    ),
+    (_LAYER, _LABELS),
+    low=0,
+  ),
+  "angular_loss": Case(losses.angular_loss, (_FEATURES, _LABELS), low=0),
+  "normalized_logits": Case(
+    losses.normalized_logits, (_random(BATCH, CLASSES),), low=-25.0001, high=25.0001
   ),
   "cosine_logits": Case(
     lambda x: losses.cosine_logits(x, _KERNEL), (_FEATURES,), low=-1.00001, high=1.00001

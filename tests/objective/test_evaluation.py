@@ -31,6 +31,10 @@ _TERMS = {
   "small": {"kind": "activation_l2", "tap": "stage2"},
   "unsure": {"kind": "confidence_penalty"},
   "suppressed": {"kind": "max_suppression"},
+  "ring": {"kind": "ring_loss"},
+  "contrast": {"kind": "supervised_contrast"},
+  "cells": {"kind": "cell_contrast", "tap": "stage2", "random_turn": True},
+  "triangles": {"kind": "angular_loss"},
 }
 
 
@@ -58,6 +62,7 @@ def _memory():
   return {
     "memory": Prototypes(means, known),
     "centers": jax.random.normal(keys[1], (_CLASSES, 6)),
+    "ring": jnp.asarray(2.5),
   }
 
 
@@ -127,7 +132,7 @@ def _means(size):
 def test_a_split_measures_the_same_in_batches_of_every_size(classifier):
   whole = _means(_IMAGES)[classifier]
   hue = {"class", "learned", "position", "memory"}
-  others = {"centers", "dense", "small", "unsure", "suppressed"}
+  others = {"centers", "dense", "small", "unsure", "suppressed", "ring"}
   assert set(whole) == {
     *("loss", "cross_entropy", "top1", "top5"),
     *(f"hue/{name}" for name in hue | others),

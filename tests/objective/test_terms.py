@@ -77,18 +77,23 @@ def test_terms_are_the_library_functions(outputs):
     "confidence_penalty": losses.confidence_penalty(outputs["logits"]),
     "max_suppression": losses.max_suppression(outputs["logits"]),
     "center_loss": 0.5 * jnp.sum(features**2, axis=-1),  # the centers begin at 0
+    "ring_loss": jnp.zeros(7),  # until there is a radius
+    "supervised_contrast": losses.supervised_contrastive_loss(features, _LABELS),
+    "cell_contrast": losses.cell_contrastive_loss(layer, _LABELS),
+    "angular_loss": losses.angular_loss(features, _LABELS),
   }
-  taps = {"dense_cross_entropy": "stage2", "activation_l2": "stage2"}
+  layers = ("dense_cross_entropy", "activation_l2", "cell_contrast")
   for kind, values in expected.items():
     term = {"kind": kind, "weight": 0.3}
-    if kind in taps:
-      term["tap"] = taps[kind]
+    if kind in layers:
+      term["tap"] = "stage2"
     objective = _objective({"t": term})
     memory = objective.empty_memory(_SHAPES)
     found = objective(Batch(**outputs, memory=memory)).measured
-    np.testing.assert_allclose(found["term/t"].values, values, rtol=1e-5)
+    of_term = found[f"{TERMS[kind].family}/t"].values
+    np.testing.assert_allclose(of_term, values, rtol=1e-5)
     # The name of the version before, for one release.
-    np.testing.assert_array_equal(found["hue/t"].values, found["term/t"].values)
+    np.testing.assert_array_equal(found["hue/t"].values, of_term)
     np.testing.assert_allclose(
       found["loss"].values, found["cross_entropy"].values + 0.3 * values, rtol=1e-5
     )
@@ -123,6 +128,16 @@ def test_additive_angular_margin_takes_the_place_of_the_cross_entropy(outputs):
   )
 
 
+def test_logit_normalization_is_the_cross_entropy_of_logits_of_one_length(outputs):
+  classifier = {"kind": "logit_normalization", "temperature": 0.2}
+  found = _objective(classifier=classifier)(Batch(**outputs))
+  logits = np.asarray(outputs["logits"], np.float64)
+  logits /= 0.2 * np.linalg.norm(logits, axis=1, keepdims=True)
+  np.testing.assert_allclose(found.scores, logits, rtol=1e-5)
+  expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(7), _LABELS]
+  np.testing.assert_allclose(found.measured["loss"].values, expected, rtol=1e-5)
+
+
 def test_hyperspherical_prototypes_choose_as_the_logits_do(outputs):
   found = _objective(classifier={"kind": "hyperspherical_prototypes"})(Batch(**outputs))
   prototypes = losses.simplex_prototypes(NUM_CLASSES)
@@ -147,6 +162,7 @@ _KEEPING = {
     "rings": 2,
   },
   "centers": {"kind": "center_loss"},
+  "ring": {"kind": "ring_loss"},
 }
 
 
@@ -161,9 +177,12 @@ def test_a_step_moves_what_terms_keep_and_evaluation_does_not():
   seen = np.isin(np.arange(NUM_CLASSES), batch["label"])
   np.testing.assert_array_equal(after.memory["prototypes"].known, seen)
   assert np.abs(after.memory["centers"][seen]).max() > 1e-4
-  assert sums["hue/prototypes"][0] == 0  # nothing was known before
+  assert after.memory["ring"] > 0
+  for name in ("prototypes", "ring"):
+    assert sums[f"hue/{name}"][0] == 0  # nothing was known before
   _, sums = step(after, batch)
-  assert sums["hue/prototypes"][0] > 0
+  for name in ("prototypes", "ring"):
+    assert sums[f"hue/{name}"][0] > 0
   evaluated = jax.jit(make_eval_step(objective, **PIXELS))(
     after, batch | {"mask": np.ones(16, np.float32)}
   )
@@ -287,6 +306,8 @@ def test_cells_of_every_kind_are_as_many_as_the_layer_bears(outputs, cells, prot
   ("settings", "message"),
   [
     ({"kind": "center_loss", "rate": 0}, "terms.t.rate is 0; .* above 0"),
+    ({"kind": "ring_loss", "rate": 2}, "terms.t.rate is 2; .* at most 1"),
+    ({"kind": "angular_loss", "angle": 1.2}, "terms.t.angle is 1.2; .* at most 1.04"),
     (
       {"kind": "dense_cross_entropy", "tap": "features"},
       "terms.t.tap is 'features'.*mean over positions is features, of 6 channels",
@@ -346,6 +367,7 @@ def test_smoothing_with_a_classifier_that_has_none_is_refused(kind, setting):
     ),
     ({"kind": "additive_angular_margin", "margin": 4}, "classifier.margin is 4"),
     ({"kind": "additive_angular_margin", "scale": 0}, "classifier.scale is 0"),
+    ({"kind": "logit_normalization", "temperature": 0}, "classifier.temperature is 0"),
     ({"sharpness": 1}, "classifier.sharpness is not a setting.*kind, .*margin, scale"),
   ],
 )

@@ -163,10 +163,15 @@ def test_position_hue_does_not_look_at_labels():
   )
 
 
-def test_images_stand_for_their_class_by_how_little_they_are_mixed():
+@pytest.mark.parametrize(
+  "kind",
+  ["angular_consistency", "supervised_contrast", "cell_contrast", "angular_loss"],
+)
+def test_images_stand_for_their_class_by_how_little_they_are_mixed(kind):
   shares = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5])
   _, _, _, mixed = _given(shares)
-  terms = {"t": {"kind": "angular_consistency", "tap": "stage2", "sectors": 4}}
+  layer = {"tap": "stage2"} if kind in ("angular_consistency", "cell_contrast") else {}
+  terms = {"t": {"kind": kind, **layer}}
   whole = np.asarray(_measure(terms, None)["hue/t"].values)
   assert whole[0] > 0.1  # images 0 and 5 are of one class
   found = _measure(terms, mixed)["hue/t"].values

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 
 from hue_jax import losses
 from hue_jax.objective.batch import Number
-from hue_jax.objective.term import LayerTerm, TermValue, of_members, register_term, tap
+from hue_jax.objective.term import (
+  LayerTerm,
+  TermValue,
+  as_vectors,
+  of_members,
+  register_term,
+  tap,
+)
 from hue_jax.settings import number
 
 
@@ -28,8 +35,8 @@ class CenterLoss(LayerTerm):
 
   def measure(self, batch):
     """Returns the center loss, and the centers after the batch."""
-    features, centers = batch.taps[self.tap], batch.memory[self.name]
-    features = features.reshape(features.shape[0], -1).astype(jnp.float32)
+    features = as_vectors(batch.taps[self.tap])
+    centers = batch.memory[self.name]
     moved = losses.update_centers(
       centers,
       features,
