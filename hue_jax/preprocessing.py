@@ -42,7 +42,9 @@ class Pixels:
     for name in ("pixel_mean", "pixel_std"):
       values = getattr(self, name)
       if len(values) not in (1, self.channels or 3):  # 0: not yet known.
-        accepted = "1 value" if self.channels == 1 else f"1 or {self.channels} values"
+        accepted = (
+          "1 value" if self.channels == 1 else f"1 or {self.channels or 3} values"
+        )
         raise InputError(
           f"{name} is {values}; it must be {accepted}, for channels is {self.channels}."
         )

@@ -32,7 +32,11 @@ from hue_jax.settings import (
   several,
   text,
 )
+from hue_jax.train.length import check_length
 from hue_jax.train.optimizer import Optimization
+
+# The runs of a study are listed before the first.
+_MOST_SEEDS = 100_000
 
 
 class Tree(Accepts):
@@ -145,7 +149,7 @@ class StudySettings(Pixels, Optimization):
     REQUIRED, Several(Text(), lengths=(2,))
   )
   first_seed: int = seed()
-  num_seeds: int = integer(at_least=1)
+  num_seeds: int = integer(at_least=1, at_most=_MOST_SEEDS)
 
   measures: Measures = setting(REQUIRED, Group(Measures))
   cost: CostOf = setting(REQUIRED, Group(CostOf))
@@ -196,11 +200,14 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
   )
   shapes = tap_shapes(model, task.image_shape)
   size = len(task.training_set(settings["train_per_class"], seed=0))
-  if num_train_steps(settings, size) < settings["num_evaluations"]:
+  length = num_train_steps(settings, size)
+  check_length(
+    length, num_epochs=settings["num_epochs"], batch_size=settings["batch_size"]
+  )
+  if length < settings["num_evaluations"]:
     raise InputError(
-      f"num_epochs is {settings['num_epochs']:g}, which makes "
-      f"{num_train_steps(settings, size)} steps of batch_size "
-      f"{settings['batch_size']} from {size} images; it must make at least "
+      f"num_epochs is {settings['num_epochs']:g}, which makes {length} steps of "
+      f"batch_size {settings['batch_size']} from {size} images; it must make at least "
       f"{settings['num_evaluations']}, which is num_evaluations."
     )
   for name, objective in settings["objectives"].items():

@@ -11,11 +11,13 @@ from hue_jax.compare.class_order import with_class_orders
 from hue_jax.compare.run_records import Job
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import load_task
+from hue_jax.compare.trainer import num_train_steps, num_warmup_steps
 from hue_jax.compare.tuned import with_tuned
 from hue_jax.compare.workers import run_jobs
 from hue_jax.files import write_text
 from hue_jax.pages.files import json_text
 from hue_jax.progress import Progress
+from hue_jax.train.optimizer import warmup_remark
 
 STUDY_FILE = "study.json"
 
@@ -49,6 +51,8 @@ def run_study(
   workdir = Path(workdir).expanduser()
   workdir.mkdir(parents=True, exist_ok=True)
   task = load_task(settings, workdir)
+  # Of channels that are left to the data set, what depends on them is checked now.
+  settings = checked_settings({**settings, "channels": task.channels})
   settings = with_class_orders(settings, task)
   check_objectives(settings, task)
   write_text(workdir / STUDY_FILE, json_text(settings, indent=1) + "\n")
@@ -60,6 +64,12 @@ def run_study(
     Progress(len(jobs), unit="runs", title=settings["title"]) as progress,
     contextlib.closing(run_jobs(settings, workdir, jobs, workers=workers)) as found,
   ):
+    size = len(task.training_set(settings["train_per_class"], seed=0))
+    remark = warmup_remark(
+      num_warmup_steps(settings, size), num_train_steps(settings, size)
+    )
+    if jobs and remark:
+      progress.note(remark)
     for record in found:
       run_records.append(path, record)
       progress.update()

@@ -63,6 +63,11 @@ class ArrayTask:
     return len(self.class_names)
 
   @property
+  def channels(self) -> int:
+    """The channels of the images, 1 or 3."""
+    return self.image_shape[-1]
+
+  @property
   def image_shape(self) -> tuple[int, int, int]:
     """The (height, width, channels) of the images."""
     return tuple(self.train.images.shape[1:])
@@ -113,7 +118,7 @@ def load_task(
   Raises:
     InputError: If the data set cannot be used, or `data.npz` is of another one.
   """
-  path, identity = Path(workdir).expanduser() / FILE, _identity(settings)
+  path = Path(workdir).expanduser() / FILE
   if not path.exists():
     write_task(_read_dataset(settings), settings, workdir)
   try:
@@ -128,6 +133,7 @@ def load_task(
     raise InputError(
       f"{path} cannot be read ({error}); remove it to have it made anew."
     ) from None
+  identity = _identity(settings, splits["train"])
   if theirs != identity:
     raise InputError(
       f"{path} holds {', '.join(theirs)}; the configuration asks for "
@@ -157,7 +163,7 @@ def write_task(
   with replacing(path) as file:
     np.savez_compressed(
       file,
-      identity=_identity(settings),
+      identity=_identity(settings, task.train),
       class_names=np.array(task.class_names),
       **arrays,
     )
@@ -182,7 +188,7 @@ def _read_dataset(settings) -> ArrayTask:
         batch_size=256,
         image_size=settings["image_size"],
         crop="none",
-        channels=settings["channels"],
+        channels=settings["channels"] or dataset.channels,
       )
     )
     count = dataset.num_examples(split)
@@ -195,7 +201,8 @@ def _read_dataset(settings) -> ArrayTask:
   return ArrayTask(dataset.name, dataset.class_names, **splits)
 
 
-def _identity(settings) -> list[str]:
-  """Returns what `data.npz` was made of."""
-  names = ("dataset", "train_split", "validation_split", "test_split")
-  return [str(settings[name]) for name in (*names, "image_size", "channels")]
+def _identity(settings, examples) -> list[str]:
+  """Returns what `data.npz` was made of; channels of 0 are those of the examples."""
+  names = ("dataset", "train_split", "validation_split", "test_split", "image_size")
+  channels = settings["channels"] or examples.images.shape[-1]
+  return [*(str(settings[name]) for name in names), str(channels)]

@@ -20,6 +20,7 @@ from hue_jax.compare.task import ArrayTask
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import Batch, Objective, create_objective
+from hue_jax.train.length import whole_steps
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.state import TrainState, quick_to_compile, state_of
 from hue_jax.train.step import make_train_step, normalize
@@ -91,7 +92,7 @@ class Trainer:
     self.tap_shapes = tap_shapes(self.model, task.image_shape)
     size = len(task.training_set(settings["train_per_class"], seed=0))
     self.num_train_steps = num_train_steps(settings, size)
-    self.warmup_steps = int(settings["warmup_epochs"] * size / settings["batch_size"])
+    self.warmup_steps = num_warmup_steps(settings, size)
     self._rates = Rates(settings["learning_rate"], settings["weight_decay"])
     self._optimizer = self._create_optimizer(self._rates)
     self._pixels = {name: tuple(settings[name]) for name in ("pixel_mean", "pixel_std")}
@@ -156,12 +157,14 @@ class Trainer:
     settings, rates = self.settings, rates or self._rates
     state, initial = self.initial_state(objective, seed)
     evaluations = _evaluation_steps(self.num_train_steps, settings["num_evaluations"])
+    next_evaluation = next(evaluations)
     curve, losses = Curve([], [], []), []
     batches = self.batches(seed)
     for step in range(1, self.num_train_steps + 1):
       state, loss = self._step(objective, rates, state, next(batches), traceable(seed))
       losses.append(loss)
-      if step in evaluations:
+      if step == next_evaluation:
+        next_evaluation = next(evaluations, None)
         curve.step.append(step)
         curve.train_loss.append(float(np.mean(jax.device_get(losses))))
         some = self.task.validation[: settings["curve_images"]]
@@ -271,13 +274,18 @@ def unlabeled(logits, features, head) -> Batch:
 
 def num_train_steps(settings: Mapping[str, Any], num_examples: int) -> int:
   """Returns the length of a training in steps: batches straddle epochs."""
-  return int(settings["num_epochs"] * num_examples / settings["batch_size"])
+  return whole_steps(settings["num_epochs"] * num_examples / settings["batch_size"])
+
+
+def num_warmup_steps(settings: Mapping[str, Any], num_examples: int) -> int:
+  """Returns the steps in which the learning rate of a training rises."""
+  return whole_steps(settings["warmup_epochs"] * num_examples / settings["batch_size"])
 
 
 def _scores(objective, logits, features, head):
   return objective.classifier.scores(unlabeled(logits, features, head))
 
 
-def _evaluation_steps(num_train_steps, count) -> frozenset[int]:
-  """Returns steps that are evenly spread, the last step among them."""
-  return frozenset(round(num_train_steps * (i + 1) / count) for i in range(count))
+def _evaluation_steps(num_train_steps, count) -> Iterator[int]:
+  """Yields steps that are evenly spread, the last step among them."""
+  return (round(num_train_steps * (i + 1) / count) for i in range(count))

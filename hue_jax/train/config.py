@@ -32,6 +32,7 @@ from hue_jax.settings import (
   setting,
   text,
 )
+from hue_jax.train.length import MAX_STEPS, check_length, whole_steps
 from hue_jax.train.mixing import Mixing
 from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, Optimization
 from hue_jax.train.parallel import AXIS, FORMS
@@ -117,7 +118,7 @@ class Settings(Pixels, Augmentation, Optimization):
 
   layer_decay: int | float = number(above=0, at_most=1)
   schedule: str = choice(REQUIRED, LEARNING_RATE_SCHEDULES)
-  num_train_steps: int = integer(at_least=-1)
+  num_train_steps: int = integer(at_least=-1, at_most=MAX_STEPS)
   eval_batch_size: int = integer(at_least=0)
   ema_decay: int | float = number(at_least=0, below=1)
 
@@ -191,11 +192,11 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
       )
   if config.num_train_steps == 0:
     refuse("num_train_steps", 0, "at least 1, or -1 for the steps of num_epochs")
-  if num_train_steps(config, dataset) < 1:
-    raise InputError(
-      f"num_epochs is {config.num_epochs:g}, which makes no step of batch_size "
-      f"{config.batch_size}; it must make at least one."
-    )
+  check_length(
+    num_train_steps(config, dataset),
+    num_epochs=config.num_epochs,
+    batch_size=config.batch_size,
+  )
 
 
 def _check_divides(name, batch_size):
@@ -253,7 +254,7 @@ def terms(config: ConfigDict) -> dict[str, dict[str, Any]]:
 
 def steps(config: ConfigDict, dataset: DatasetFacts, epochs: float) -> int:
   """Returns the steps that so many epochs take, rounded down."""
-  return math.floor(epochs * steps_per_epoch(config, dataset))
+  return whole_steps(epochs * steps_per_epoch(config, dataset))
 
 
 def steps_per_epoch(config: ConfigDict, dataset: DatasetFacts) -> float:
@@ -271,12 +272,37 @@ def num_train_steps(config: ConfigDict, dataset: DatasetFacts) -> int:
   return steps(config, dataset, config.num_epochs)
 
 
-def eval_steps(config: ConfigDict, dataset: DatasetFacts) -> frozenset[int]:
+@dataclasses.dataclass(frozen=True)
+class EvalSteps:
+  """The steps after which validation takes place: `step in eval_steps`.
+
+  They are not listed, for a run may be of any length.
+
+  Attributes:
+    steps_per_epoch: The steps that one epoch takes.
+    every_epochs: The epochs from one evaluation to the next.
+    last: The last step of the run, which is among them; 0 for none at all.
+  """
+
+  steps_per_epoch: float
+  every_epochs: float
+  last: int
+
+  def __contains__(self, step: int) -> bool:
+    """Returns whether the state of a step is evaluated."""
+    if not 0 < step < self.last:
+      return 0 < step == self.last
+    between = self.steps_per_epoch * self.every_epochs
+    if between <= 1:
+      return True
+    near = math.floor(step / between)  # The next one, but for rounding.
+    return any(
+      step == math.floor(self.every_epochs * count * self.steps_per_epoch)
+      for count in (near, near + 1)
+    )
+
+
+def eval_steps(config: ConfigDict, dataset: DatasetFacts) -> EvalSteps:
   """Returns the steps after which validation takes place, the last among them."""
-  if not config.validation_split:
-    return frozenset()
-  last = num_train_steps(config, dataset)
-  one = config.eval_every_epochs
-  evaluations = math.floor(last / max(steps_per_epoch(config, dataset) * one, 1))
-  every = (steps(config, dataset, one * count) for count in range(1, evaluations + 1))
-  return frozenset(step for step in every if 0 < step <= last) | {last}
+  last = num_train_steps(config, dataset) if config.validation_split else 0
+  return EvalSteps(steps_per_epoch(config, dataset), config.eval_every_epochs, last)

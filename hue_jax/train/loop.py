@@ -126,7 +126,7 @@ class Run:
   learning_rate: optax.Schedule
   num_train_steps: int
   warmup_steps: int
-  eval_steps: frozenset[int]
+  eval_steps: settings.EvalSteps
   initial_state: TrainState
   parallel: Parallel
   train_step: Callable

@@ -75,6 +75,8 @@ def test_a_task_comes_back_from_its_file(tmp_path, task):
     one, other = getattr(found, split), getattr(task, split)
     np.testing.assert_array_equal(one.images, other.images)
     np.testing.assert_array_equal(one.labels, other.labels)
+  left_open = load_task(settings | {"channels": 0}, tmp_path)
+  np.testing.assert_array_equal(left_open.train.images, task.train.images)
   other = small_settings(image_size=16)
   with pytest.raises(InputError, match=r"holds digits.* 8, 1; .* asks for .* 16, 1"):
     load_task(other, tmp_path)
@@ -89,6 +91,7 @@ def test_tfds_reads_what_the_file_then_holds(tmp_path):
     data_dir=str(tmp_path / "tfds"),
     train_split="train[:80%]",
     validation_split="train[80%:]",
+    channels=0,
   )
   found = load_task(settings, tmp_path)
   assert [len(x) for x in (found.train, found.validation, found.test)] == [
@@ -97,7 +100,7 @@ def test_tfds_reads_what_the_file_then_holds(tmp_path):
     360,
   ]
   assert found.image_shape == (8, 8, 1)
-  again = load_task(settings | {"data_dir": "/nowhere"}, tmp_path)
+  again = load_task(settings | {"data_dir": "/nowhere", "channels": 1}, tmp_path)
   np.testing.assert_array_equal(found.train.images, again.train.images)
 
 
@@ -297,6 +300,7 @@ def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
     workers.Worker, "run", lambda self, job: ran.append(job) or run(self, job)
   )
   more = settings | {
+    "channels": 0,  # The data set says that it is 1: the runs are the same.
     "num_seeds": 3,
     "objectives": settings["objectives"] | {"again": {"label_smoothing": 0.1}},
   }
@@ -313,12 +317,14 @@ def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
     assert one["test"] == other["test"]
 
 
-def test_a_search_does_not_read_the_test_split(tmp_path, monkeypatch):
-  settings = small_settings(read_test=False, num_seeds=1)
+def test_a_search_does_not_read_the_test_split(tmp_path, monkeypatch, capsys):
+  settings = small_settings(read_test=False, num_seeds=1, warmup_epochs=9)
   small_workdir(tmp_path, settings)
   monkeypatch.setattr(Measuring, "test", None)
   (one, _) = run_study(settings, tmp_path)
   assert "test" not in one
+  told = "warmup_epochs makes 45 steps, and the run has 20: the learning rate"
+  assert capsys.readouterr().err.count(told) == 1
 
 
 def _is_alive(group):
@@ -537,7 +543,18 @@ def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
     ),
     ({"momentum": 1.0}, "momentum is 1.0"),
     ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-    ({"num_epochs": 0.1}, "num_epochs is 0.1, which makes 0 steps of batch_size 20"),
+    ({"num_epochs": 0.1}, "num_epochs is 0.1, which makes no step of batch_size 20"),
+    ({"num_epochs": 0.3}, "makes 1 steps of batch_size 20.* at least 2"),
+    ({"num_epochs": 1e300}, r"num_epochs is 1e\+300, which makes more than 2147483647"),
+    ({"num_seeds": 1e9}, "num_seeds is 1000000000; .* to 100000"),
+    (
+      {"channels": 0, "pixel_mean": (0.1, 0.2, 0.3)},
+      r"pixel_mean is .*; it must be 1 value, for channels is 1",
+    ),
+    (
+      {"channels": 0, "pixel_std": (0.1, 0.2)},
+      "it must be 1 or 3 values, for channels",
+    ),
     ({"contrasts": [["smoothing", "x"]]}, r"contrasts\[0\] is 'x'"),
     ({"contrasts": [["smoothing"]]}, r"contrasts\[0\] is .*1 value; .* 2 values"),
     ({"pixel_mean": (0.1, 0.2)}, "pixel_mean is .*for channels is 1"),

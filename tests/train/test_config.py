@@ -64,13 +64,43 @@ def test_the_defaults_pass():
 def test_evaluations_fall_on_epochs_and_on_the_end():
   config = _config()  # 1437 / 64 = 22.45 steps an epoch
   config.num_epochs, config.eval_every_epochs = 4.0, 1.0
-  assert eval_steps(config, _Facts()) == {22, 44, 67, 89}
+  assert _evaluated(config) == [22, 44, 67, 89]
   config.eval_every_epochs = 3.0
-  assert eval_steps(config, _Facts()) == {67, 89}
+  assert _evaluated(config) == [67, 89]
+  config.eval_every_epochs = 0.01
+  assert _evaluated(config) == list(range(1, 90))
   config.num_train_steps = 10
-  assert eval_steps(config, _Facts()) == {10}
+  config.eval_every_epochs = 3.0
+  assert _evaluated(config) == [10]
   config.validation_split = ""
-  assert eval_steps(config, _Facts()) == set()
+  assert _evaluated(config) == []
+
+
+@pytest.mark.parametrize("every", [0.1, 1 / 3, 0.7, 1.0, 2.9, 17.3])
+def test_the_steps_of_evaluations_are_those_of_so_many_epochs(every):
+  config = _config()
+  config.num_epochs, config.eval_every_epochs = 60.0, every
+  last = num_train_steps(config, _Facts())
+  count = math.floor(last / (1437 / 64 * every))
+  listed = {math.floor(every * i * (1437 / 64)) for i in range(1, count + 1)}
+  assert _evaluated(config) == sorted(listed | {last})
+
+
+def test_a_run_may_be_of_any_length():
+  config = _config()
+  config.num_epochs, config.eval_every_epochs = 9e7, 0.5
+  check_config(config, _Facts())
+  steps, last = eval_steps(config, _Facts()), num_train_steps(config, _Facts())
+  assert last == math.floor(9e7 * 1437 / 64)
+  assert last in steps
+  assert last - 1 not in steps
+  assert math.floor(1437 / 64 * 10**6) in steps
+
+
+def _evaluated(config):
+  steps = eval_steps(config, _Facts())
+  assert not [step for step in (-1, 0, 10**6) if step in steps]
+  return [step for step in range(1, 2000) if step in steps]
 
 
 @pytest.mark.parametrize("name", _CONFIGS)
@@ -125,6 +155,9 @@ def test_resnet50_is_the_literatures_recipe():
     ({"num_colored_images": 65}, r"num_colored_images is 65; .*integer from 0 to 64"),
     ({"num_train_steps": 0}, r"num_train_steps is 0; .*at least 1, or -1"),
     ({"num_epochs": 0.001}, r"num_epochs is 0.001, which makes no step"),
+    ({"num_epochs": 1e9}, r"num_epochs is 1e\+09, which makes more than 2147483647"),
+    ({"num_epochs": 1e308}, r"num_epochs is 1e\+308, which makes more than 2147483647"),
+    ({"num_train_steps": 2**31}, r"num_train_steps is 2147483648; .* to 2147483647"),
     ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); it must be 1 value"),
     ({"pixel_std": (0.0,)}, r"pixel_std\[0\] is 0.0; .*above 0"),
     ({"hue.terms.position.weight": -1.0}, r"hue.terms.position.weight is -1.0"),
