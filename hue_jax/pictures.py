@@ -9,6 +9,7 @@ it that decoders see differently, but for the rounding of JPEG.
 
 import io
 import struct
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import ExifTags, Image, ImageCms, ImageColor, UnidentifiedImageError
 
 from hue_jax.errors import InputError
 
+# The one bound on what is decoded, here and elsewhere.
 MAX_PIXELS = 100_000_000
 WHITE = (255, 255, 255)
 
@@ -27,6 +29,10 @@ FORMATS = (
   *("QOI", "SGI"),
 )
 FORMAT_NAMES = "JPEG, PNG, GIF, BMP, WebP, TIFF, PNM, ICO, AVIF, JPEG 2000, QOI or SGI"
+
+# Of 89 to 179 megapixels Pillow warns, which would say less than the bound above does:
+# a picture is within it, or refused. Filters that a program has of its own come first.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
 
 
 class PictureError(ValueError):

@@ -139,6 +139,30 @@ def test_size_is_refused_from_the_header(kind):
     decode(contents, max_pixels=2999)
 
 
+_AT_THE_BOUND = """
+import io, sys
+from PIL import Image
+from hue_jax.pictures import PictureError, decode
+
+for width in (10_000, 10_001):  # 100 megapixels, and 100.01.
+  file = io.BytesIO()
+  Image.new("L", (width, 10_000), 7).save(file, "PNG", compress_level=1)
+  try:
+    print(decode(file.getvalue()).shape)
+  except PictureError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_there_is_one_bound_and_no_warning_before_it():
+  """Pillow's own bounds, at 89 and 179 megapixels, are not heard of."""
+  command = [sys.executable, "-c", _AT_THE_BOUND]
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert done.stderr == ""
+  assert done.stdout == "(10000, 10000, 1)\nhas more than 100 megapixels\n"
+
+
 @pytest.mark.filterwarnings("ignore")  # Pillow's own, of large pictures.
 def test_bombs_take_no_memory():
   """Headers of up to 2³² pixels and more, which Pillow warns of or refuses."""

@@ -240,6 +240,8 @@ def _is_picture(path: str) -> bool:
   try:
     with Image.open(path, formats=FORMATS):
       return True
+  except Image.DecompressionBombError:  # It is refused when it is decoded.
+    return True
   except Exception:  # Pillow raises nearly every kind for what is no picture.
     return False
 

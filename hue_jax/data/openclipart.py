@@ -4,7 +4,6 @@ import collections
 import io
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -143,7 +142,7 @@ class _Unusable(Exception):
 
 def _on_ground(path: str, size: int, background: Sequence[int] = WHITE) -> Image.Image:
   try:
-    with _opened(path) as picture:
+    with Image.open(path) as picture:
       if picture.width * picture.height > _MOST_PIXELS:
         raise _Unusable(_TOO_LARGE)
       if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
@@ -161,13 +160,6 @@ def _on_ground(path: str, size: int, background: Sequence[int] = WHITE) -> Image
   if all(low == high for low, high in extrema):
     raise _Unusable("of one color")
   return ground
-
-
-def _opened(path: str) -> Image.Image:
-  with warnings.catch_warnings():
-    # Pillow warns of large pictures when it reads their headers, as we are to do.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    return Image.open(path)
 
 
 def _tell(skipped, left_out):

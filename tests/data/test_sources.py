@@ -11,6 +11,7 @@ from hue_jax.data.arrays import read_npz
 from hue_jax.data.folder import class_folders, read_folder
 from hue_jax.data.sources import Cuts, lacking_classes
 from hue_jax.errors import InputError
+from tests.helpers.pictures import with_size
 
 
 def _png(color=(0, 0, 0), mode="RGB", kind="PNG"):
@@ -152,6 +153,15 @@ class TestLayouts:
     _write(tmp_path, f"b/1.{suffix}", contents=b"<svg/>")
     source = read_folder(str(tmp_path), _ALL)
     with pytest.raises(InputError, match=rf"b/1\.{suffix} is damaged, or not a"):
+      source.image("train", 1)
+
+  @pytest.mark.parametrize("suffix", ["png", "xyz"])
+  def test_a_picture_that_is_too_large_is_named(self, tmp_path, suffix):
+    _write(tmp_path, "a/1.png")
+    huge = with_size(_png((9, 9, 9)), 20_000, 20_000)
+    _write(tmp_path, f"b/1.{suffix}", contents=huge)
+    source = read_folder(str(tmp_path), _ALL)
+    with pytest.raises(InputError, match=rf"b/1\.{suffix} has more than 100 mega"):
       source.image("train", 1)
 
   def test_transparent_parts_show_the_ground(self, tmp_path):
