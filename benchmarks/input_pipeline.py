@@ -40,11 +40,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hue_jax.data import prepare
 from hue_jax.data.arrays import read_npz
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import train_batches
+from hue_jax.data.prepared import prepare
 from hue_jax.data.randaugment import augment
 from hue_jax.preprocessing import RandAugment
 
@@ -261,7 +261,7 @@ def write_data(data_dir, name, num_examples):
         pixels = np.stack([np.asarray(picture) for picture in pictures])
         np.savez(path, x_train=pixels, y_train=np.arange(num_examples) % _LABELS)
         source = read_npz(str(path))
-      prepare.prepare(source, name, data_dir)
+      prepare(source, name, data_dir)
   split = open_dataset(name, data_dir).builder.info.splits["train"]
   kilobytes = split.num_bytes / split.num_examples / 1000
   pixels = f"{width} × {height} pixels"

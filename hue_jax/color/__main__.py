@@ -63,6 +63,7 @@ def _color(args: argparse.Namespace) -> None:
     args.images,
     image_size=network.image_size,
     crop=network.crop,
+    crop_ratio=network.crop_ratio,
     channels=network.channels,
     background=background,
   )

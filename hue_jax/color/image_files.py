@@ -18,6 +18,7 @@ def read_image_files(
   *,
   image_size: int,
   crop: str,
+  crop_ratio: int | float = EVAL_CROP_RATIO,
   channels: int,
   background: Sequence[int] = pictures.WHITE,
 ) -> UInt8[np.ndarray, "images {image_size} {image_size} {channels}"]:
@@ -27,6 +28,8 @@ def read_image_files(
     paths: The files.
     image_size: The side of the result in pixels.
     crop: How an image becomes a square, as for `eval_batches`.
+    crop_ratio: The side of the central square of "random_resized", over the shorter
+      side of the image.
     channels: The channels of the result, 1 or 3; gray is repeated, color made gray.
     background: What transparent parts show: red, green and blue from 0 to 255.
 
@@ -39,7 +42,8 @@ def read_image_files(
   if not paths:
     raise InputError("no image is given; at least one file is needed.")
   read = (_to_channels(_read(os.fspath(path), background), channels) for path in paths)
-  return np.stack([_to_square(image, image_size, crop) for image in read])
+  ratio = crop_ratio if crop == "random_resized" else None
+  return np.stack([_to_square(image, image_size, ratio) for image in read])
 
 
 def _read(path, background):
@@ -65,12 +69,12 @@ def _to_channels(image, channels):
   return np.round(luma[..., np.newaxis]).astype(np.uint8)
 
 
-def _to_square(image, size, crop):
+def _to_square(image, size, ratio):
   """Resizes by bicubic interpolation, smoothed first where that makes it smaller."""
   sides = np.array(image.shape[:2])
-  if crop == "random_resized":
+  if ratio is not None:
     # The shorter side is resized, and the central square is cut out.
-    resized = np.round(sides * (round(size / EVAL_CROP_RATIO) / sides.min()))
+    resized = np.round(sides * (round(size / ratio) / sides.min()))
     corner = np.floor((resized - size) / 2)
   else:
     resized, corner = np.array([size, size]), np.zeros(2)

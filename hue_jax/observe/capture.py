@@ -79,6 +79,7 @@ class Sample:
       self.dataset,
       self.split,
       crop=network.crop,
+      crop_ratio=network.crop_ratio,
       channels=network.channels,
       indices=indices,
       **settings,

@@ -22,7 +22,7 @@ from hue_jax.errors import InputError, check_name, one_of, refuse
 from hue_jax.models import checked_options, create_model, tap_shapes
 from hue_jax.models.published import load_published, published_names
 from hue_jax.models.torch_weights import SUFFIXES, import_state_dict, read_state_dict
-from hue_jax.preprocessing import CROPS
+from hue_jax.preprocessing import CROPS, EVAL_CROP_RATIO
 from hue_jax.settings import Number, choice, create, fields_of, integer, several
 from hue_jax.train.build import load_trained
 from hue_jax.train.step import normalize
@@ -46,6 +46,8 @@ class Network:
     image_size: The side of its square images in pixels.
     channels: The channels of its images, 1 or 3.
     crop: How an image becomes a square, as `eval_batches` has it.
+    crop_ratio: The side of the central square that "random_resized" cuts out, over the
+      shorter side of the image.
     pixel_mean: What is subtracted from pixels in [0, 1].
     pixel_std: What the difference is divided by.
     trained: Whether the weights are more than initial ones.
@@ -60,6 +62,7 @@ class Network:
   pixel_mean: tuple[float, ...]
   pixel_std: tuple[float, ...]
   trained: bool = True
+  crop_ratio: int | float = EVAL_CROP_RATIO
 
   @functools.cached_property
   def tap_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -70,6 +73,8 @@ class Network:
   def fingerprint(self) -> str:
     """A digest of the weights and of how images are made: equal for equal layers."""
     how = (self.image_size, self.channels, self.crop, self.pixel_mean, self.pixel_std)
+    if self.crop == "random_resized" and self.crop_ratio != EVAL_CROP_RATIO:
+      how += (self.crop_ratio,)  # Only then: what was captured before is found again.
     about = repr((type(self.model).__name__, how))
     return tree_digest(dict(self.variables), about)[:16]
 
@@ -243,6 +248,7 @@ def _from_workdir(path, setting):
     crop=config.crop,
     pixel_mean=tuple(config.pixel_mean),
     pixel_std=tuple(config.pixel_std),
+    crop_ratio=config.get("eval_crop_ratio", EVAL_CROP_RATIO),
   )
 
 

@@ -1,21 +1,20 @@
 """Whatever the file: a data set of it gives the batches of what it shows."""
 
-import io
 import itertools
 
 import numpy as np
 import pytest
 
 from hue_jax.color.image_files import read_image_files
-from hue_jax.data import prepare
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import eval_batches, train_batches
+from hue_jax.data.prepared import prepare
 from hue_jax.errors import InputError
 from hue_jax.pictures import PictureError, decode, plain_format
 from hue_jax.preprocessing import CROPS
-from tests.helpers.data_sets import image_features, write_images
-from tests.helpers.pictures import damaged, encoded, pictures
+from tests.helpers.data_sets import written
+from tests.helpers.pictures import damaged, pictures
 
 PICTURES = pictures()
 SIZE = 16
@@ -26,15 +25,6 @@ def data_dir(tmp_path_factory):
   return str(tmp_path_factory.mktemp("data"))
 
 
-def written(data_dir, name, contents):
-  """A data set of encoded images, which TFDS writes byte for byte; labels count."""
-  files = {"train": [io.BytesIO(data) for data in contents]}
-  labels = {"train": np.arange(len(contents))}
-  features = image_features((None, None, 3), len(contents))
-  write_images(data_dir, name, features, files, labels)
-  return open_dataset(name, data_dir)
-
-
 @pytest.fixture(scope="module")
 def as_they_are(data_dir):
   return written(data_dir, "as_they_are", [p.contents for p in PICTURES])
@@ -42,9 +32,7 @@ def as_they_are(data_dir):
 
 @pytest.fixture(scope="module")
 def as_shown(data_dir):
-  """The same, each a plain PNG of what it shows."""
-  shown = [p.shown[..., 0] if p.shown.shape[-1] == 1 else p.shown for p in PICTURES]
-  return written(data_dir, "as_shown", [encoded(pixels, "PNG") for pixels in shown])
+  return written(data_dir, "as_shown", [p.as_shown() for p in PICTURES])
 
 
 def batch_of(dataset, kind, crop, channels=3, size=SIZE):
@@ -83,7 +71,7 @@ def test_prepared_from_files(as_shown, tmp_path):
     folder.mkdir(parents=True)
     (folder / "misnamed.png").write_bytes(picture.contents)
   source = read_folder(str(tmp_path / "files"))
-  prepare.prepare(source, "prepared", str(tmp_path))
+  prepare(source, "prepared", str(tmp_path))
   dataset = open_dataset("prepared", str(tmp_path))
   expected = batch_of(as_shown, "eval", "none")
   assert_same(batch_of(dataset, "eval", "none"), expected)
@@ -95,10 +83,12 @@ def test_files_are_colored_as_evaluation_sees_them(as_shown, tmp_path, crop):
   for picture in PICTURES:
     paths.append(tmp_path / picture.name.replace(".", "_"))  # No ending says what.
     paths[-1].write_bytes(picture.contents)
-  # Two sizes: smaller than the pictures, and larger.
-  for size in (SIZE, 40):
-    found = read_image_files(paths, image_size=size, crop=crop, channels=3)
-    assert_same(found, batch_of(as_shown, "eval", crop, size=size))
+  # Two sizes: smaller than the pictures, and larger; and two central squares.
+  for size, ratio in ((SIZE, 0.875), (40, 0.875), (SIZE, 0.6)):
+    settings = {"crop": crop, "crop_ratio": ratio, "image_size": size}
+    found = read_image_files(paths, channels=3, **settings)
+    expected = next(eval_batches(as_shown, "train", batch_size=len(paths), **settings))
+    assert_same(found, expected["image"])
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged headers.

@@ -1,10 +1,13 @@
 """Writers of small data sets, for tests."""
 
+import io
 import os
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+
+from hue_jax.data.datasets import Dataset, open_dataset
 
 
 def image_features(shape, num_classes: int) -> tfds.features.FeaturesDict:
@@ -43,6 +46,15 @@ def write_images(
   for split, count in (num_shards or {}).items():
     _cut_into_shards(folder, name, split, count, file_format)
   return folder
+
+
+def written(data_dir, name, contents) -> Dataset:
+  """A data set of encoded images, which TFDS writes byte for byte; labels count."""
+  files = {"train": [io.BytesIO(data) for data in contents]}
+  labels = {"train": np.arange(len(contents))}
+  features = image_features((None, None, 3), len(contents))
+  write_images(data_dir, name, features, files, labels)
+  return open_dataset(name, data_dir)
 
 
 def _cut_into_shards(folder, name, split, count, file_format) -> None:

@@ -34,6 +34,11 @@ class Picture:
   shown: np.ndarray
   tolerance: int = 0
 
+  def as_shown(self) -> bytes:
+    """A plain PNG of what it shows."""
+    is_gray = self.shown.shape[-1] == 1
+    return encoded(self.shown[..., 0] if is_gray else self.shown, "PNG")
+
 
 def pictures(ground=GROUND) -> list[Picture]:
   """All of them, on a ground."""

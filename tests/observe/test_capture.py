@@ -17,8 +17,10 @@ import pytest
 
 from hue_jax.errors import InputError
 from hue_jax.observe import capture as capturing
-from hue_jax.observe.capture import capture
+from hue_jax.observe.capture import Sample, capture
 from hue_jax.observe.vector_store import open_store, sample_positions
+from tests.helpers.data_sets import written
+from tests.helpers.pictures import pictures
 from tests.helpers.small_network import small_network, small_sample
 
 
@@ -279,7 +281,9 @@ _SCRIPT = """
   if len(sys.argv) > 5:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{sys.argv[5]}", 2, int(sys.argv[6]))
-  from tests.helpers.small_network import small_network, small_sample
+  from tests.helpers.data_sets import written
+from tests.helpers.pictures import pictures
+from tests.helpers.small_network import small_network, small_sample
   from hue_jax.data.datasets import open_dataset
   from hue_jax.observe import capture as capturing
   capturing._BATCHES_BETWEEN_MARKS = 1
@@ -338,3 +342,24 @@ def test_two_processes_fill_one_store(digits, digits_dir, network, tmp_path):
     np.testing.assert_allclose(
       open_store(folder).layer(tap).vectors, whole.layer(tap).vectors, rtol=2e-3
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_captured_of_a_picture_is_what_it_shows(tmp_path, channels):
+  """Gray, transparent, of 16 bits, turned, in any format: as of its plain PNG."""
+  some = [picture for picture in pictures() if not picture.tolerance]
+  assert len(some) > 40
+  network = small_network(channels=channels)
+  layers = []
+  for name, contents in (
+    ("as_they_are", [picture.contents for picture in some]),
+    ("as_shown", [picture.as_shown() for picture in some]),
+  ):
+    dataset = written(str(tmp_path), name, contents)
+    count = np.arange(len(some))
+    sample = Sample(dataset, "train", count, count.astype(np.int32))
+    store = capture(network, sample, tmp_path / name, dtype="float32", batch_size=16)
+    layers.append({tap: store.layer(tap).vectors for tap in store.taps})
+  for tap, found in layers[0].items():
+    np.testing.assert_array_equal(found, layers[1][tap])
+    assert len(np.unique(found, axis=0)) > 10

@@ -16,6 +16,7 @@ from hue_jax.errors import InputError
 from hue_jax.hue import hue_plane
 from hue_jax.train import batches, loop
 from hue_jax.train.checkpoints import Checkpoints
+from hue_jax.train.networks import load_network
 from hue_jax.train.parallel import create_parallel
 from hue_jax.train.step import normalize
 
@@ -104,6 +105,23 @@ def test_a_run_ends_with_its_result_and_can_be_evaluated_again(
     assert again[name] == result[name]
   # Started again, a finished run goes straight to its result.
   assert loop.train(config, str(tmp_path))["test_loss"] == result["test_loss"]
+
+  # Who only reads passes over a damaged checkpoint, and leaves it where it is.
+  checkpoints = tmp_path / "checkpoints"
+  best = checkpoints / str(result["step"])
+  largest = max(best.rglob("*"), key=lambda path: path.stat().st_size)
+  largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+  files = _contents(checkpoints)
+  assert loop.evaluate_workdir(config, str(tmp_path))["step"] != result["step"]
+  assert load_network(str(tmp_path)).trained
+  assert _contents(checkpoints) == files
+  assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+def _contents(folder):
+  return {
+    path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+  }
 
 
 def test_tensorboard_holds_what_the_terminal_says(data_dir, tmp_path):

@@ -1,5 +1,6 @@
 """One loader of networks: what it loads, what it refuses, and that it needs no more."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -63,8 +64,33 @@ def test_a_workdir(workdir):
   network = load_network(workdir)
   assert network.name == "digits (step 3)"
   assert (network.image_size, network.channels) == (8, 1)
+  assert (network.crop, network.crop_ratio) == ("pad", 0.875)
   assert network.trained
   assert network.fingerprint == load_network(f"{workdir}/").fingerprint
+
+
+def test_a_workdir_says_how_its_images_are_made(tmp_path, workdir):
+  usual, folder = load_network(workdir), tmp_path / "run"
+  shutil.copytree(workdir, folder)
+  path = folder / "config.json"
+  config = json.loads(path.read_text())
+  how = {
+    "eval_image_size": 24,
+    "crop": "random_resized",
+    "eval_crop_ratio": 0.6,
+    "pixel_mean": [0.1],
+    "pixel_std": [0.2],
+  }
+  path.write_text(json.dumps(config | how))
+  network = load_network(str(folder))
+  assert network.image_size == 24
+  assert (network.crop, network.crop_ratio) == ("random_resized", 0.6)
+  assert (network.pixel_mean, network.pixel_std) == ((0.1,), (0.2,))
+  whole = dataclasses.replace(network, crop_ratio=1.0)
+  assert len({one.fingerprint for one in (usual, network, whole)}) == 3
+  # A version that had no such setting cut out the usual square.
+  path.write_text(json.dumps({k: v for k, v in config.items() if "ratio" not in k}))
+  assert load_network(str(folder)).fingerprint == usual.fingerprint
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
