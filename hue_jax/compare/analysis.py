@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,11 @@ from jaxtyping import Float
 from hue_jax.compare import run_records
 from hue_jax.compare.statistics import (
   Paired,
+  Reduction,
+  error_reduction,
   holm,
   paired,
+  smallest_gain,
   steps_to_reach,
   t_interval,
 )
@@ -76,6 +80,24 @@ class Gain:
 
 
 @dataclasses.dataclass(frozen=True)
+class Errors:
+  """What an objective does to the errors of its reference, on one split.
+
+  Attributes:
+    reference: The mean error of the reference, in percent.
+    reduction: The relative error reduction; see `error_reduction`.
+    smallest_gain: The gain in points that the study would have shown; see
+      `smallest_gain`.
+    smallest_reduction: That gain over the error of the reference; NaN where it is 0.
+  """
+
+  reference: float
+  reduction: Reduction
+  smallest_gain: float
+  smallest_reduction: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Contrast:
   """An objective beside its reference.
 
@@ -85,6 +107,7 @@ class Contrast:
     describe: The objective in a line.
     validation: The gain in accuracy on the validation split.
     test: The gain in accuracy on the test split; None where it was not read.
+    errors: The errors on the test split; None where it was not read.
     others: The gains in other measures of the test split.
   """
 
@@ -93,6 +116,7 @@ class Contrast:
   describe: str
   validation: Gain
   test: Gain | None
+  errors: Errors | None
   others: tuple[Gain, ...]
 
   @property
@@ -175,6 +199,13 @@ class Analysis:
   def reads_test(self) -> bool:
     """Whether the test split was read: no study of a search does."""
     return bool(self.settings["read_test"])
+
+  @property
+  def num_training_images(self) -> int:
+    """The images that a training sees in an epoch, by its number of steps."""
+    settings = self.settings
+    images = self.num_train_steps * settings["batch_size"] / settings["num_epochs"]
+    return math.ceil(images - 1e-6)
 
   @property
   def other_measures(self) -> tuple[Measure, ...]:
@@ -278,7 +309,23 @@ def _contrast(runs, objective, reference) -> Contrast:
     ours[0]["describe"],
     _gain(ours, theirs, "validation", MEASURES[0]),
     _gain(ours, theirs, "test", MEASURES[0]) if has_test else None,
+    _errors(ours, theirs) if has_test else None,
     tuple(others),
+  )
+
+
+def _errors(ours, theirs) -> Errors:
+  errors, reference = (
+    100 * (1 - np.array(_values(runs, "test", _accuracy), np.float64))
+    for runs in (ours, theirs)
+  )
+  level = float(reference.mean())
+  smallest = smallest_gain(paired(reference - errors))
+  return Errors(
+    level,
+    error_reduction(errors, reference),
+    smallest,
+    smallest / level if level else float("nan"),
   )
 
 

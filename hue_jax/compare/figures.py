@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from hue_jax.compare.across_studies import AcrossStudies
 from hue_jax.compare.analysis import Analysis
 from hue_jax.pages.figures import Theme, legend_above, new_axes, without_math
 
@@ -69,6 +70,138 @@ def _told(study):
   """Returns a study in a line."""
   accuracy = study.baseline_accuracy["test" if study.reads_test else "validation"]
   return f"{study.title}: {len(study.seeds)} seeds, {study.baseline} {accuracy:.2f} %"
+
+
+# Columns beside a forest plot: points from its left and right edge.
+_NAME, _IMAGES, _SEEDS, _ERROR = -218, -104, -66, -8
+_EFFECT, _WEIGHT = 10, 138
+
+
+def forest(found: Sequence[AcrossStudies], theme: Theme) -> Figure:
+  """Draws relative error reductions by study, and pooled, a panel a contrast."""
+  heights = [len(across.rows) + (3.4 if across.pooled else 2) for across in found]
+  figure, axes = new_axes(
+    theme, len(found), 1, (8.4, 0.2 * sum(heights) + 0.5), heights=heights
+  )
+  low, high = _reach(found)
+  for axis, across in zip(axes, found, strict=True):
+    _panel(axis, across, theme)
+    axis.set_xlim(low, high)
+  axes[-1].set_xlabel(
+    "relative error reduction, % (right of 0: fewer errors)", fontsize=8
+  )
+  return figure
+
+
+def _reach(found):
+  """Returns limits that hold what is pooled and every study's own effect.
+
+  An interval far wider than the others would leave these no room: it is cut.
+  """
+  effects, ends = [0.0], []
+  for across in found:
+    for row in across.rows:
+      reduction = row.contrast.errors.reduction
+      if np.isfinite(reduction.mean):
+        effects.append(reduction.mean)
+        ends.extend(reduction.interval)
+    if across.pooled:
+      effects.extend(across.pooled.interval)
+  ends = np.array([end for end in ends if np.isfinite(end)] or [0.0])
+  low = min(np.min(effects), np.percentile(ends, 5))
+  high = max(np.max(effects), np.percentile(ends, 95))
+  margin = 0.06 * (high - low) or 0.01
+  return 100 * (low - margin), 100 * (high + margin)
+
+
+def _panel(axis, across, theme):
+  axis.axvline(0, color=theme.faint, linewidth=0.8)
+  _beside(axis, 1.2, theme, across.title, weight="bold")
+  heads = ("images", "seeds", "error, %", "reduction, % [95 %]", "weight, %")
+  _beside(axis, 0.0, theme, "", *heads, color=theme.faint)
+  largest = max((row.weight for row in across.rows if row.weight > 0), default=1.0)
+  for number, row in enumerate(across.rows, start=1):
+    errors = row.contrast.errors
+    _beside(
+      axis,
+      -number,
+      theme,
+      row.title,
+      f"{row.num_images:,}",
+      f"{row.num_seeds}",
+      f"{errors.reference:.2f}",
+      _percent(errors.reduction.mean, errors.reduction.interval),
+      f"{100 * row.weight:.0f}" if row.weight > 0 else "",
+    )
+    if not np.isfinite(errors.reduction.mean):
+      continue
+    _interval(axis, -number, errors.reduction.interval, theme.ink, 1.1)
+    size = 2 + 6 * np.sqrt(row.weight / largest) if row.weight > 0 else 3
+    color = theme.series[0]
+    axis.plot(100 * errors.reduction.mean, -number, "s", color=color, markersize=size)
+  last = -len(across.rows)
+  if across.pooled:
+    _pooled_lines(axis, last - 1.2, across, theme)
+    last -= 2.2
+  axis.set_ylim(last - 0.7, 1.7)
+  axis.set_yticks([])
+  axis.spines["left"].set_visible(False)
+  axis.grid(axis="x", color=theme.faint, alpha=0.25, linewidth=0.6)
+
+
+def _pooled_lines(axis, y, across, theme):
+  """Draws the pooled diamond, and the prediction interval below it."""
+  pooled, color = across.pooled, theme.series[1]
+  (low, high), middle = pooled.interval, pooled.mean
+  corners = 100 * np.array([low, middle, high, middle])
+  axis.fill(corners, [y, y + 0.38, y, y - 0.38], color=color, linewidth=0)
+  told = f"pooled over {across.num_origins} data sets"
+  effect = _percent(middle, pooled.interval)
+  _beside(axis, y, theme, told, "", "", "", effect, "", weight="bold")
+  if np.isfinite(pooled.prediction_interval[0]):
+    _interval(axis, y - 1, pooled.prediction_interval, color, 1.6)
+    told = "one more data set, prediction"
+    ends = _percent(None, pooled.prediction_interval)
+    _beside(axis, y - 1, theme, told, "", "", "", ends)
+
+
+def _interval(axis, y, ends, color, width):
+  axis.plot(100 * np.array(ends), [y, y], color=color, linewidth=width)
+
+
+def _beside(axis, y, theme, name, *columns, color=None, weight="normal"):
+  """Writes a row's name and columns to the left and right of an axis."""
+  left = zip((_IMAGES, _SEEDS, _ERROR), columns, strict=False)
+  right = zip((_EFFECT, _WEIGHT), columns[3:], strict=False)
+  places = [(_NAME, "left", 0, name)]
+  places += [(offset, "right", 0, text) for offset, text in left]
+  places += [
+    (offset, align, 1, text)
+    for (offset, text), align in zip(right, ("left", "right"), strict=False)
+  ]
+  for offset, align, edge, text in places:
+    axis.annotate(
+      without_math(text),
+      (edge, y),
+      (offset, 0),
+      xycoords=axis.get_yaxis_transform(),
+      textcoords="offset points",
+      horizontalalignment=align,
+      verticalalignment="center",
+      color=color or theme.ink,
+      fontsize=8,
+      fontweight=weight,
+      annotation_clip=False,
+    )
+
+
+def _percent(mean, interval):
+  """Returns a share and its interval in percent; a share of no errors is none."""
+  low, high = (f"{100 * end + 0.0:+.1f}" for end in interval)
+  told = f"[{low}, {high}]"
+  if mean is not None:
+    told = f"{100 * mean + 0.0:+.1f} {told}" if np.isfinite(mean) else "no errors"
+  return told.replace("-", "−")
 
 
 def learning_curves(study: Analysis, theme: Theme) -> Figure:

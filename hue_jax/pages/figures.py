@@ -3,6 +3,7 @@
 Colors are Okabe and Ito's, which people with color blindness tell apart.
 """
 
+import contextlib
 import dataclasses
 import io
 import warnings
@@ -81,6 +82,7 @@ def draw_picture(
   """
   stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
   light, dark = (draw(theme) for theme in (LIGHT, DARK))
+  _lay_out(light, dark)
   with replacing(folder / f"{stem}.png") as file:
     save(light, file, "png")
   drawings = [io.BytesIO(), io.BytesIO()]
@@ -92,14 +94,31 @@ def draw_picture(
   return Picture(name, description, *uris)
 
 
+def _lay_out(figure, twin):
+  """Places the axes of a figure for all its files, and those of its twin alike."""
+  # A layout takes as long as a drawing, and each file would need both anew.
+  with _quiet():
+    figure.draw_without_rendering()
+  for axis, other in zip(figure.axes, twin.axes, strict=True):
+    other.set_position(axis.get_position(original=True))
+  for one in (figure, twin):
+    one.set_layout_engine(None)
+
+
+@contextlib.contextmanager
+def _quiet():
+  with warnings.catch_warnings():
+    # A name may have letters that Matplotlib's font lacks; the page itself shows them.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    yield
+
+
 def save(figure: Figure, file: io.IOBase, file_format: str) -> None:
   """Writes a figure as "png" or "svg", to an open file."""
   # Text stays text, and equal runs make equal files.
   metadata = {"Date": None} if file_format == "svg" else None
   settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}
-  with mpl.rc_context(settings), warnings.catch_warnings():
-    # A name may have letters that Matplotlib's font lacks; the page itself shows them.
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+  with mpl.rc_context(settings), _quiet():
     figure.savefig(file, format=file_format, dpi=160, metadata=metadata)
 
 
@@ -109,6 +128,7 @@ def new_axes(
   columns: int,
   size: Sequence[int | float],
   widths: Sequence[int | float] | None = None,
+  heights: Sequence[int | float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
   """Makes an empty figure of a theme.
 
@@ -118,12 +138,15 @@ def new_axes(
     columns: The columns of axes.
     size: The width and height in inches.
     widths: The widths of the columns, relative to each other.
+    heights: The heights of the rows, relative to each other.
 
   Returns:
     The figure, and its axes row by row.
   """
   figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
-  grid = figure.add_gridspec(rows, columns, width_ratios=widths)
+  grid = figure.add_gridspec(
+    rows, columns, width_ratios=widths, height_ratios=heights
+  )
   axes = [figure.add_subplot(cell) for cell in grid]
   for axis in axes:
     ink(axis, theme)
