@@ -6,7 +6,7 @@ python -m hue_jax.compare --mode=tune --config=configs/compare_tuned.py:fashion_
 python -m hue_jax.compare --mode=cost --config=configs/compare.py:fashion_50 \
     --workdir=runs/fashion
 python -m hue_jax.compare --mode=report --studies=runs/fashion,runs/digits \
-    --workdir=runs/report
+    --contrasts=hue:one_hot,smoothing:one_hot --workdir=runs/report
 """
 
 import time
@@ -31,6 +31,12 @@ _MODE = flags.define_mode(
   "step of each objective; report: of the workdirs that --studies names.",
 )
 _STUDIES = DEFINE_list("studies", [], "Workdirs of studies, for --mode=report.")
+_CONTRASTS = DEFINE_list(
+  "contrasts",
+  [],
+  "What the forest plot of --mode=report shows, as OBJECTIVE:REFERENCE; if empty, four "
+  "contrasts of those that most data sets have.",
+)
 
 
 def main() -> dict[str, Any]:
@@ -45,7 +51,7 @@ def _report(studies):
     raise InputError("--studies is empty; --mode=report needs workdirs of studies.")
   from hue_jax.compare.study_report import write_report
 
-  return write_report(studies, _WORKDIR.value)
+  return write_report(studies, _WORKDIR.value, contrasts=_CONTRASTS.value)
 
 
 def _study():

@@ -8,6 +8,7 @@ import numpy as np
 
 from hue_jax.compare.analysis import Analysis, Contrast
 from hue_jax.compare.meta_analysis import Pooled, pool, pool_correlated
+from hue_jax.compare.statistics import reduction_of
 from hue_jax.errors import InputError
 
 _MOST_PANELS = 4
@@ -44,7 +45,8 @@ class AcrossStudies:
     rows: The studies that have the contrast.
     num_origins: The number of data sets that are pooled.
     left_out: The titles of studies without an error or a spread to weigh them by.
-    pooled: The pooled reduction; None for fewer than 2 data sets.
+    pooled: The pooled effect, −log of the ratio of errors; None for fewer than 2 data
+      sets.
   """
 
   objective: str
@@ -59,12 +61,28 @@ class AcrossStudies:
     """The two names."""
     return f"{self.objective} − {self.reference}"
 
+  @property
+  def reduction(self) -> float:
+    """The pooled relative error reduction."""
+    return reduction_of(self.pooled.mean)
+
+  @property
+  def interval(self) -> tuple[float, float]:
+    """The 95 % interval of the pooled relative error reduction."""
+    return tuple(map(reduction_of, self.pooled.interval))
+
+  @property
+  def prediction_interval(self) -> tuple[float, float]:
+    """The prediction interval of the relative error reduction; see `Pooled`."""
+    return tuple(map(reduction_of, self.pooled.prediction_interval))
+
 
 def across_studies(studies: Sequence[Analysis]) -> tuple[AcrossStudies, ...]:
   """Pools every contrast that at least two studies have.
 
-  Studies of one data set share images, so that they are pooled into one effect first,
-  by `pool_correlated`; the effects of data sets are then pooled by `pool`.
+  The effects are logarithms of ratios of errors, as `Reduction` has them. Studies of
+  one data set share images, so that they are pooled into one effect first, by
+  `pool_correlated`; the effects of data sets are then pooled by `pool`.
 
   Args:
     studies: Studies that read the test split.
@@ -141,8 +159,8 @@ def _pooled(by_origin):
   effects, errors, shares = zip(
     *(
       pool_correlated(
-        [c.errors.reduction.mean for _, c in members],
-        [c.errors.reduction.standard_error for _, c in members],
+        np.array([c.errors.reduction.log for _, c in members]),
+        np.array([c.errors.reduction.standard_error for _, c in members]),
       )
       for members in by_origin.values()
     ),

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from hue_jax.compare.across_studies import AcrossStudies
 from hue_jax.compare.analysis import Analysis
+from hue_jax.compare.report_text import ends, share
 from hue_jax.pages.figures import Theme, legend_above, new_axes, without_math
 
 _MARKERS = "osD^vP*X<>"
@@ -83,10 +84,10 @@ def forest(found: Sequence[AcrossStudies], theme: Theme) -> Figure:
   figure, axes = new_axes(
     theme, len(found), 1, (8.4, 0.2 * sum(heights) + 0.5), heights=heights
   )
-  low, high = _reach(found)
+  limits = _reach(found)
   for axis, across in zip(axes, found, strict=True):
+    axis.set_xlim(limits)
     _panel(axis, across, theme)
-    axis.set_xlim(low, high)
   axes[-1].set_xlabel(
     "relative error reduction, % (right of 0: fewer errors)", fontsize=8
   )
@@ -98,18 +99,18 @@ def _reach(found):
 
   An interval far wider than the others would leave these no room: it is cut.
   """
-  effects, ends = [0.0], []
+  effects, bounds = [0.0, 0.0], []
   for across in found:
     for row in across.rows:
       reduction = row.contrast.errors.reduction
-      if np.isfinite(reduction.mean):
+      if np.isfinite(reduction.interval[0]):
         effects.append(reduction.mean)
-        ends.extend(reduction.interval)
+        bounds.extend(reduction.interval)
     if across.pooled:
-      effects.extend(across.pooled.interval)
-  ends = np.array([end for end in ends if np.isfinite(end)] or [0.0])
-  low = min(np.min(effects), np.percentile(ends, 5))
-  high = max(np.max(effects), np.percentile(ends, 95))
+      effects.extend(across.interval)
+  bounds = bounds or [0.0]
+  low = min(*effects, np.percentile(bounds, 5))
+  high = max(*effects, np.percentile(bounds, 95))
   margin = 0.06 * (high - low) or 0.01
   return 100 * (low - margin), 100 * (high + margin)
 
@@ -130,10 +131,10 @@ def _panel(axis, across, theme):
       f"{row.num_images:,}",
       f"{row.num_seeds}",
       f"{errors.reference:.2f}",
-      _percent(errors.reduction.mean, errors.reduction.interval),
+      share(errors.reduction.mean, errors.reduction.interval),
       f"{100 * row.weight:.0f}" if row.weight > 0 else "",
     )
-    if not np.isfinite(errors.reduction.mean):
+    if not np.isfinite(errors.reduction.interval[0]):
       continue
     _interval(axis, -number, errors.reduction.interval, theme.ink, 1.1)
     size = 2 + 6 * np.sqrt(row.weight / largest) if row.weight > 0 else 3
@@ -151,22 +152,27 @@ def _panel(axis, across, theme):
 
 def _pooled_lines(axis, y, across, theme):
   """Draws the pooled diamond, and the prediction interval below it."""
-  pooled, color = across.pooled, theme.series[1]
-  (low, high), middle = pooled.interval, pooled.mean
+  color = theme.series[1]
+  (low, high), middle = across.interval, across.reduction
   corners = 100 * np.array([low, middle, high, middle])
   axis.fill(corners, [y, y + 0.38, y, y - 0.38], color=color, linewidth=0)
   told = f"pooled over {across.num_origins} data sets"
-  effect = _percent(middle, pooled.interval)
+  effect = share(middle, across.interval)
   _beside(axis, y, theme, told, "", "", "", effect, "", weight="bold")
-  if np.isfinite(pooled.prediction_interval[0]):
-    _interval(axis, y - 1, pooled.prediction_interval, color, 1.6)
+  if np.isfinite(across.prediction_interval[0]):
+    _interval(axis, y - 1, across.prediction_interval, color, 1.6)
     told = "one more data set, prediction"
-    ends = _percent(None, pooled.prediction_interval)
-    _beside(axis, y - 1, theme, told, "", "", "", ends)
+    _beside(axis, y - 1, theme, told, "", "", "", ends(across.prediction_interval))
 
 
-def _interval(axis, y, ends, color, width):
-  axis.plot(100 * np.array(ends), [y, y], color=color, linewidth=width)
+def _interval(axis, y, interval, color, width):
+  """Draws an interval; an arrow where the axis cuts it."""
+  limits = axis.get_xlim()
+  low, high = np.clip(100 * np.array(interval), *limits)
+  axis.plot([low, high], [y, y], color=color, linewidth=width)
+  for end, limit, marker in zip((low, high), limits, "<>", strict=True):
+    if end == limit:
+      axis.plot(end, y, marker, color=color, markersize=5, clip_on=False)
 
 
 def _beside(axis, y, theme, name, *columns, color=None, weight="normal"):
@@ -193,15 +199,6 @@ def _beside(axis, y, theme, name, *columns, color=None, weight="normal"):
       fontweight=weight,
       annotation_clip=False,
     )
-
-
-def _percent(mean, interval):
-  """Returns a share and its interval in percent; a share of no errors is none."""
-  low, high = (f"{100 * end + 0.0:+.1f}" for end in interval)
-  told = f"[{low}, {high}]"
-  if mean is not None:
-    told = f"{100 * mean + 0.0:+.1f} {told}" if np.isfinite(mean) else "no errors"
-  return told.replace("-", "−")
 
 
 def learning_curves(study: Analysis, theme: Theme) -> Figure:

@@ -1,7 +1,6 @@
 """What several studies say together: effects pooled by a random-effects model."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -48,7 +47,8 @@ def pool(
   and 0 where the sum is less already. The standard error is 1 / √Σ wᵢ and the interval
   Student's t of k − 1 degrees of freedom: Hartung and Knapp's and Sidik and Jonkman's
   with a factor that is never below 1, for it is 1 at this τ² > 0. The prediction
-  interval is Student's t of k − 2 degrees of freedom with √(τ² + standard error²).
+  interval is Student's t of k − 2 degrees of freedom with √(τ² + standard error²); it
+  is too short where few effects with large errors hide τ².
 
   Args:
     effects: The effects, at least 2.
@@ -91,7 +91,7 @@ def pool(
 
 
 def pool_correlated(
-  effects: Sequence[float], standard_errors: Sequence[float]
+  effects: Float[np.ndarray, "studies"], standard_errors: Float[np.ndarray, "studies"]
 ) -> tuple[float, float, tuple[float, ...]]:
   """Returns one effect of studies that share their images, whatever they correlate.
 
@@ -106,10 +106,12 @@ def pool_correlated(
   Returns:
     The effect, its standard error, and the share of each effect in it.
   """
-  errors = np.asarray(standard_errors, np.float64)
-  shares = errors**-2.0 / np.sum(errors**-2.0)
-  mean, error = float(shares @ np.asarray(effects)), float(shares @ errors)
-  return mean, error, tuple(shares.tolist())
+  shares = standard_errors**-2.0 / np.sum(standard_errors**-2.0)
+  return (
+    float(shares @ effects),
+    float(shares @ standard_errors),
+    tuple(shares.tolist()),
+  )
 
 
 def _squares(effects, weights):

@@ -130,13 +130,18 @@ class Reduction:
   """By which share an objective makes fewer errors than its reference.
 
   Attributes:
-    mean: The share: 1 for no errors at all, below 0 for more errors. NaN where the
+    mean: The share 1 − mean(e) / mean(r), of the objective's errors e and the
+      reference's r: 1 for no errors at all, below 0 for more errors. NaN where the
       reference makes none.
-    standard_error: The standard error of the share.
-    interval: The 95 % interval of the share.
+    log: −log(1 − mean), in which reductions are as far above 0 as increases below;
+      infinite where the objective makes no errors.
+    standard_error: The standard error of the logarithm; NaN where that is not finite,
+      and for fewer than 2 pairs.
+    interval: The 95 % interval of the share; NaN where the standard error is.
   """
 
   mean: float
+  log: float
   standard_error: float
   interval: tuple[float, float]
 
@@ -144,31 +149,37 @@ class Reduction:
 def error_reduction(
   errors: Float[np.ndarray, "pairs"], reference: Float[np.ndarray, "pairs"]
 ) -> Reduction:
-  """Returns the relative error reduction over pairs, a ratio of means.
+  """Returns the relative error reduction over pairs, by a ratio of means.
 
-  With errors e of the objective and r of the reference, ρ = mean(r − e) / mean(r). By
-  the delta method its standard error is that of the mean of r − e − ρr over mean(r),
-  and the interval is Student's t of n − 1 degrees of freedom. The pairs may be so few
-  that r hardly differs, but mean(r) must be well above its own standard error.
+  By the delta method the standard error of log(mean(e) / mean(r)) is that of the mean
+  of e / mean(e) − r / mean(r), and the interval is Student's t of n − 1 degrees of
+  freedom about the logarithm.
 
   Args:
-    errors: The objective's errors, of one seed each, in any unit.
-    reference: The reference's errors of the same seeds, in the same unit.
+    errors: The objective's errors e, of one seed each, in any unit.
+    reference: The reference's errors r of the same seeds, in the same unit.
 
   Returns:
-    The reduction; without an error of the reference all of it is NaN, and for fewer
-    than 2 pairs all but the mean.
+    The reduction.
   """
+  ours, theirs = (float(np.mean(e)) if len(e) else 0.0 for e in (errors, reference))
   nothing = (np.nan, np.nan)
-  level = float(np.mean(reference)) if len(reference) else 0.0
-  if level <= 0:
-    return Reduction(np.nan, np.nan, nothing)
-  share = float(np.mean(reference - errors)) / level
-  if len(reference) < 2:
-    return Reduction(share, np.nan, nothing)
-  error = _standard_error((reference - errors - share * reference) / level)
-  reach = stats.t.ppf((1 + LEVEL) / 2, len(reference) - 1) * error
-  return Reduction(share, error, (share - reach, share + reach))
+  if theirs <= 0:
+    return Reduction(np.nan, np.nan, np.nan, nothing)
+  if ours <= 0:
+    return Reduction(1.0, np.inf, np.nan, nothing)
+  log = float(np.log(theirs / ours))
+  if len(errors) < 2:
+    return Reduction(reduction_of(log), log, np.nan, nothing)
+  error = _standard_error(errors / ours - reference / theirs)
+  reach = stats.t.ppf((1 + LEVEL) / 2, len(errors) - 1) * error
+  interval = (reduction_of(log - reach), reduction_of(log + reach))
+  return Reduction(reduction_of(log), log, error, interval)
+
+
+def reduction_of(log: float) -> float:
+  """Returns the share of errors that is saved, of the logarithm in `Reduction`."""
+  return float(-np.expm1(-log))
 
 
 def smallest_gain(found: Paired) -> float:

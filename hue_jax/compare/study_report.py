@@ -1,15 +1,14 @@
 """Writes what studies say as one self-contained page, a Markdown table and JSON."""
 
-import datetime
-import json
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hue_jax.compare import figures
-from hue_jax.compare.analysis import Analysis, Gain, analyze
+from hue_jax.compare import figures, report_text
+from hue_jax.compare.across_studies import AcrossStudies, across_studies, chosen
+from hue_jax.compare.analysis import Analysis, analyze
 from hue_jax.compare.cost import read_costs
 from hue_jax.compare.run_records import fingerprint_of_objective
 from hue_jax.files import write_text
@@ -19,30 +18,45 @@ from hue_jax.pages.files import json_text
 
 
 def write_report(
-  workdirs: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]
+  workdirs: Sequence[str | os.PathLike[str]],
+  folder: str | os.PathLike[str],
+  *,
+  contrasts: Sequence[str] = (),
 ) -> dict[str, Any]:
-  """Writes report.html, report.md, report.json and figures/ from studies.
+  """Writes report.html, report.md, report.json, pooled.json and figures/ from studies.
 
   Args:
     workdirs: The folders of studies. Those that do not read the test split are a
       search: they count as forms tried, and are shown by their validation split alone.
     folder: The folder for the files; those of an earlier report are replaced.
+    contrasts: What the forest plot shows, as OBJECTIVE:REFERENCE; if empty, the first
+      four contrasts of those that most data sets have.
 
   Returns:
     A summary: where the page is, and how many runs, seeds and forms it is about.
 
   Raises:
-    InputError: If a workdir holds no study, or too little of one.
+    InputError: If a workdir holds no study, or too little of one, or a contrast is
+      not of two of the studies.
   """
   folder = Path(folder).expanduser()
-  (folder / "figures").mkdir(parents=True, exist_ok=True)
   found = [analyze(workdir) for workdir in workdirs]
   content = _content(found, workdirs)
+  forest = chosen(content["across"], contrasts)
+  (folder / "figures").mkdir(parents=True, exist_ok=True)
   write_text(folder / "report.json", json_text(found, indent=1) + "\n")
+  write_text(
+    folder / "pooled.json", json_text(_pooled_of(content["across"]), indent=1) + "\n"
+  )
   write_text(folder / "report.md", _tables(content))
-  pictures = _pictures(content["studies"] or content["searches"], folder / "figures")
-  style = templates.style()
-  page = _render("page.html", **content, pictures=pictures, style=style)
+  shown = content["studies"] or content["searches"]
+  page = _render(
+    "page.html",
+    **content,
+    answer=_answer(shown, forest),
+    pictures=_pictures(shown, forest, folder / "figures"),
+    style=templates.style(),
+  )
   write_text(folder / "report.html", page)
   return {
     "report": str(folder / "report.html"),
@@ -75,6 +89,8 @@ def _content(found: Sequence[Analysis], workdirs) -> dict[str, Any]:
   return {
     "studies": studies,
     "searches": searches,
+    "across": across_studies(studies),
+    "num_data_sets": len({study.settings["dataset"] for study in studies}),
     "objectives": _objectives(studies),
     "describe": {c.objective: c.describe for s in found for c in s.contrasts},
     "num_forms": _num_forms(searches),
@@ -104,19 +120,86 @@ def _num_forms(searches: Sequence[Analysis]) -> int:
   return len(forms)
 
 
+def _pooled_of(across: Sequence[AcrossStudies]) -> list[dict[str, Any]]:
+  """Returns the contrasts over studies, studies told by their titles."""
+  return [
+    {
+      "objective": found.objective,
+      "reference": found.reference,
+      "data_sets": found.num_origins,
+      "left_out": found.left_out,
+      "pooled": found.pooled
+      and {
+        "reduction": found.reduction,
+        "interval": found.interval,
+        "prediction_interval": found.prediction_interval,
+        "log": found.pooled,
+      },
+      "studies": [
+        {"title": row.title, "data_set": row.origin, "weight": row.weight}
+        for row in found.rows
+      ],
+    }
+    for found in across
+  ]
+
+
+def _answer(studies: Sequence[Analysis], forest: Sequence[AcrossStudies]) -> str:
+  """Returns what the studies say, in a sentence."""
+  pooled = [found for found in forest if found.pooled]
+  if pooled:
+    return _told(pooled[0])
+  study = studies[0]
+  named = {"better": [], "worse": [], "even": []}
+  for contrast in study.contrasts:
+    if _is_main(study, contrast):
+      gain = contrast.test or contrast.validation
+      named[report_text.verdict(gain)].append(contrast.objective)
+  above, below = (
+    f"{len(named[side])} {word} {study.baseline}"
+    + (f" ({', '.join(named[side])})" if named[side] else "")
+    for side, word in (("better", "above"), ("worse", "below"))
+  )
+  return (
+    f"{study.title}: of {study.num_forms} objectives {above} and {below} with the "
+    f"whole 95 % interval of their gain; of {len(named['even'])} it holds 0."
+  )
+
+
+def _told(found: AcrossStudies) -> str:
+  (low, high), reduction = found.interval, found.reduction
+  count = report_text.number(100 * abs(reduction), 1)
+  than = "fewer" if reduction >= 0 else "more"
+  told = (
+    f"Pooled over {found.num_origins} data sets, {found.objective} makes {count} % "
+    f"{than} errors than {found.reference}: a relative error reduction "
+    f"of {report_text.share(reduction, found.interval)} %"
+  )
+  if low <= 0 <= high:
+    told += ", whose interval holds 0"
+  return f"{told}."
+
+
 _INTERVALS = (
   "with the 95 % interval of the mean over paired seeds. Blue lies above 0, orange "
   "below."
 )
 
 
-def _pictures(studies: Sequence[Analysis], folder: Path) -> dict[str, Picture]:
-  drawn = {
-    "gains": (
-      f"Gain in accuracy over the baseline, in points, {_INTERVALS}",
-      lambda theme: figures.gains(studies, theme),
+def _pictures(studies, forest, folder: Path) -> dict[str, Picture]:
+  drawn = {}
+  if forest:
+    drawn["forest"] = (
+      "Relative error reduction by study, with 95 % intervals (an arrow where one is "
+      "cut), training images, seeds, and the error of the reference. Squares grow with "
+      "the weight; the diamond is the pooled reduction, the line below it where one "
+      "more data set’s is expected.",
+      lambda theme: figures.forest(forest, theme),
     )
-  }
+  drawn["gains"] = (
+    f"Gain in accuracy over the baseline, in points, {_INTERVALS}",
+    lambda theme: figures.gains(studies, theme),
+  )
   if len(studies) > 1:
     for study in studies:
       drawn[f"{study.title} gains"] = (
@@ -149,15 +232,22 @@ def _render(template: str, *, autoescape: bool = True, **content: Any) -> str:
   environment = templates.environment(
     "hue_jax.compare",
     autoescape=autoescape,
-    number=_number,
-    signed=_signed,
-    interval=_interval,
-    p=_p,
-    verdict=_verdict,
-    day=_day,
-    json=json.dumps,
+    number=report_text.number,
+    signed=report_text.signed,
+    interval=report_text.interval,
+    p=report_text.p,
+    verdict=report_text.verdict,
+    side=report_text.side,
+    ends=report_text.ends,
+    day=report_text.day,
   )
-  environment.globals |= {"contrast_of": _contrast_of, "reference_of": _reference_of}
+  environment.globals |= {
+    "contrast_of": _contrast_of,
+    "reference_of": _reference_of,
+    "share": report_text.share,
+    "network": report_text.network,
+    "rates_of": report_text.rates,
+  }
   return environment.get_template(template).render(**content)
 
 
@@ -173,49 +263,3 @@ def _reference_of(study: Analysis, measure: str) -> float:
   """Returns what the baseline has of a measure."""
   others = (c.other(measure) for c in study.contrasts if _is_main(study, c))
   return next((gain.reference for gain in others if gain), math.nan)
-
-
-def _digits(value: int | float) -> int:
-  return 2 if abs(value) >= 0.1 or value == 0 else 3
-
-
-def _number(value: int | float, digits: int | None = None) -> str:
-  if value is None or not math.isfinite(value):
-    return "—"
-  digits = _digits(value) if digits is None else digits
-  return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _signed(value: int | float, digits: int | None = None) -> str:
-  if not math.isfinite(value):
-    return "—"
-  digits = _digits(value) if digits is None else digits
-  return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
-
-
-def _interval(gain: Gain) -> str:
-  """Returns the mean difference with its t interval."""
-  low, high = gain.paired.t_interval
-  digits = min(max(_digits(bound) for bound in (low, high, gain.paired.mean)), 3)
-  if gain.measure.unit == 100:
-    digits = 2
-  values = (_signed(value, digits) for value in (low, high))
-  return f"{_signed(gain.paired.mean, digits)} [{', '.join(values)}]"
-
-
-def _p(value: int | float) -> str:
-  if not math.isfinite(value):
-    return "—"
-  return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _verdict(gain: Gain) -> str:
-  """Returns better, worse, or even: where the 95 % interval lies."""
-  low, high = gain.paired.t_interval
-  if not gain.measure.better or not (low > 0 or high < 0):
-    return "even"
-  return "better" if (low > 0) == (gain.measure.better > 0) else "worse"
-
-
-def _day(seconds: int | float) -> str:
-  return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")

@@ -144,9 +144,7 @@ def new_axes(
     The figure, and its axes row by row.
   """
   figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
-  grid = figure.add_gridspec(
-    rows, columns, width_ratios=widths, height_ratios=heights
-  )
+  grid = figure.add_gridspec(rows, columns, width_ratios=widths, height_ratios=heights)
   axes = [figure.add_subplot(cell) for cell in grid]
   for axis in axes:
     ink(axis, theme)

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from hue_jax.compare.across_studies import across_studies, chosen
 from hue_jax.compare.analysis import analyze
 from hue_jax.compare.cost import measure_costs, read_costs
 from hue_jax.compare.study_report import write_report
@@ -38,7 +39,7 @@ def report(study, tmp_path_factory):
   folder = tmp_path_factory.mktemp("report")
   hostile = write_study(
     tmp_path_factory.mktemp("hostile"),
-    settings_of(_OBJECTIVES, title=_HOSTILE),
+    settings_of(_OBJECTIVES, title=_HOSTILE, dataset="digits"),
     {"sectors": -0.02},
     full=False,
   )
@@ -84,6 +85,100 @@ def test_gains_are_those_that_were_planted(study):
   knn, pgd = (sectors.other(name).paired for name in ("knn_accuracy", "pgd_accuracy"))
   assert knn.mean == pytest.approx(sectors.test.paired.mean)
   assert pgd.mean == pytest.approx(corrupted.paired.mean)
+
+
+def test_errors_are_those_of_the_gains(study):
+  found = {c.title: c for c in analyze(study).contrasts}
+  sectors = found["sectors − one_hot"]
+  assert sectors.errors.reference == pytest.approx(100 - sectors.test.reference)
+  assert sectors.errors.reduction.mean == pytest.approx(
+    sectors.test.paired.mean / sectors.errors.reference
+  )
+  assert sectors.errors.smallest_gain < sectors.test.paired.mean
+  assert sectors.errors.smallest_reduction == pytest.approx(
+    sectors.errors.smallest_gain / sectors.errors.reference
+  )
+
+
+def _planted(tmp_path, name, dataset, gain, **settings):
+  objectives = {"sectors": _SECTORS}
+  settings = settings_of(objectives, title=name, dataset=dataset, **settings)
+  return analyze(write_study(tmp_path / name, settings, {"sectors": gain}, full=False))
+
+
+def test_studies_of_one_data_set_are_pooled_before_data_sets(tmp_path):
+  studies = [
+    _planted(tmp_path, "few", "fashion_mnist", 0.02),
+    _planted(tmp_path, "many", "fashion_mnist", 0.01, num_seeds=20),
+    _planted(tmp_path, "digits", "digits", 0.02, num_seeds=20),
+    _planted(tmp_path, "cells", "elpv", -0.01, num_seeds=20),
+  ]
+  (found,) = across_studies(studies)
+  assert (found.objective, found.reference) == ("sectors", "one_hot")
+  assert found.num_origins == 3
+  assert sum(row.weight for row in found.rows) == pytest.approx(1)
+  reductions = [row.contrast.errors.reduction for row in found.rows]
+  weights = np.array([row.weight for row in found.rows])
+  log = weights @ [reduction.log for reduction in reductions]
+  assert found.reduction == pytest.approx(1 - np.exp(-log))
+  few, many = reductions[:2]
+  shares = weights[:2] / weights[:2].sum()
+  variances = np.array([few.standard_error, many.standard_error]) ** 2
+  np.testing.assert_allclose(shares, (1 / variances) / (1 / variances).sum())
+  low, high = found.interval
+  assert low < found.reduction < high
+  assert found.prediction_interval[0] < low
+  # The same images once more are no new data set.
+  (alone,) = across_studies(studies[:2])
+  assert alone.pooled is None
+  assert all(np.isnan(row.weight) for row in alone.rows)
+  assert across_studies(studies[:1]) == ()
+
+
+def test_a_study_without_spread_has_no_weight(tmp_path):
+  settings = settings_of({"sectors": _SECTORS}, title="equal", dataset="equal")
+  equal = analyze(write_study(tmp_path / "equal", settings, {}, spread=0, full=False))
+  others = [
+    _planted(tmp_path, "a", "fashion_mnist", 0.01),
+    _planted(tmp_path, "b", "digits", 0.01),
+  ]
+  (found,) = across_studies([equal, *others])
+  assert found.left_out == ("equal",)
+  assert found.num_origins == 2
+  assert found.pooled == across_studies(others)[0].pooled
+
+
+def test_the_forest_plot_shows_the_contrasts_that_are_asked_for(study):
+  found = across_studies([analyze(study)] * 2)
+  assert len(chosen(found, [])) == 4
+  names = ["sectors:smoothing", "smoothing:one_hot"]
+  asked = chosen(found, names)
+  assert [f"{a.objective}:{a.reference}" for a in asked] == names
+  with pytest.raises(InputError, match=r"contrasts\[1\] is 'sectors:none'.*of at"):
+    chosen(found, ["sectors:one_hot", "sectors:none"])
+  with pytest.raises(InputError, match="they share none"):
+    chosen([], ["sectors:one_hot"])
+
+
+def test_a_single_study_answers_without_a_pooled_line(study, tmp_path):
+  write_report([study], tmp_path)
+  text = _Page((tmp_path / "report.html").read_text()).text
+  assert (
+    "planted: of 4 objectives 2 above one_hot (sectors, smoothing) and 1 below"
+    in (text)
+  )
+  assert "There is no pooled line: the study is of one data set, fashion_mnist." in text
+  assert not (tmp_path / "figures" / "forest.png").exists()
+
+
+def test_rates_of_an_objective_are_shown_where_they_differ(tmp_path):
+  objectives = {"sectors": {**_SECTORS, "optimization": {"learning_rate": 0.0625}}}
+  settings = settings_of(objectives, learning_rate=0.125, weight_decay=0.05)
+  write_study(tmp_path / "study", settings, {}, full=False)
+  write_report([tmp_path / "study"], tmp_path)
+  text = (tmp_path / "report.md").read_text()
+  assert "| one_hot | 0.125 | 0.05 |" in text
+  assert "| sectors | 0.0625 | 0.05 |" in text
 
 
 def test_p_values_are_corrected_over_the_study(study):
@@ -170,7 +265,19 @@ def test_figures_are_drawn(report):
   names = {path.name for path in (folder / "figures").glob("*.png")}
   assert {"gains.png", "planted_curves.png", "planted_robustness.png"} <= names
   # Each has gains and curves; the other study measured no corruptions.
-  assert len(names) == 6
+  assert len(names) == 7
+  assert "forest.png" in names
+
+
+def test_the_page_answers_first(report):
+  folder, _ = report
+  text = _Page((folder / "report.html").read_text()).text
+  (found, *_) = json.loads((folder / "pooled.json").read_text())
+  assert found["data_sets"] == 2
+  low, high = (100 * end for end in found["pooled"]["interval"])
+  told = f"{low:+.1f}, {high:+.1f}] %, whose interval holds 0.".replace("-", "−")
+  assert told in text
+  assert text.index("Pooled over 2 data sets") < text.index("Gain in test accuracy")
 
 
 @pytest.mark.slow

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from hue_jax.compare.statistics import holm, median_interval, paired, steps_to_reach
+from hue_jax.compare.statistics import (
+  error_reduction,
+  holm,
+  median_interval,
+  paired,
+  smallest_gain,
+  steps_to_reach,
+)
 
 _DIFFERENCES = np.array([0.4, -0.1, 0.7, 0.2, 0.9, 0.0, 0.5, -0.3, 0.6, 0.3])
 
@@ -64,6 +71,78 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say():
     for low, high in (paired(rng.normal(0.3, 1, 20)).t_interval for _ in range(400))
   ]
   assert 0.92 < np.mean(inside) < 0.98
+
+
+def test_error_reduction_is_a_ratio_of_means():
+  reference, errors = np.array([10.0, 14, 12]), np.array([9.0, 9, 12])
+  found = error_reduction(errors, reference)
+  assert found.mean == pytest.approx(6 / 36)
+  assert found.log == pytest.approx(np.log(36 / 30))
+  again = error_reduction(errors / 100, reference / 100)
+  assert again.interval == pytest.approx(found.interval)
+  # The other way round the ratio is the inverse, and the interval its own.
+  back = error_reduction(reference, errors)
+  assert back.log == pytest.approx(-found.log)
+  assert back.standard_error == pytest.approx(found.standard_error)
+  assert 1 - back.interval[0] == pytest.approx(1 / (1 - found.interval[1]))
+
+
+def test_error_reduction_agrees_with_the_bootstrap_of_its_pairs():
+  rng = np.random.default_rng(0)
+  reference = rng.normal(20, 3, 400)
+  errors = 0.9 * reference + rng.normal(0, 1.5, 400)
+  found = error_reduction(errors, reference)
+  expected = scipy.stats.bootstrap(
+    (errors, reference),
+    lambda e, r, axis: 1 - e.mean(axis=axis) / r.mean(axis=axis),
+    paired=True,
+    rng=1,
+  ).confidence_interval
+  width = expected.high - expected.low
+  assert found.interval == pytest.approx((expected.low, expected.high), abs=width / 20)
+
+
+def test_error_reduction_without_errors_is_told_apart():
+  some, none = np.array([0.1, 0.0, 0.2]), np.zeros(3)
+  assert np.isnan(error_reduction(some, none).mean)
+  assert np.isnan(error_reduction(none, none).mean)
+  perfect = error_reduction(none, some)
+  assert (perfect.mean, perfect.log) == (1, np.inf)
+  assert np.isnan(perfect.interval).all()
+  assert error_reduction(some, some).interval == (0, 0)
+  one = error_reduction(some[:1], 2 * some[:1])
+  assert one.mean == pytest.approx(0.5)
+  assert np.isnan(one.interval).all()
+
+
+def test_error_reduction_holds_the_true_one_as_often_as_it_says():
+  rng = np.random.default_rng(3)
+  inside = []
+  for _ in range(500):
+    reference = rng.normal(10, 1, 10)
+    errors = 0.8 * reference + rng.normal(0, 0.6, 10)
+    low, high = error_reduction(errors, reference).interval
+    inside.append(low < 0.2 < high)
+  assert 0.92 < np.mean(inside) < 0.98
+
+
+# statsmodels 0.15.0: TTestPower().solve_power(nobs=n, alpha=0.05, power=0.8) · √n.
+@pytest.mark.parametrize(
+  ("count", "expected"),
+  [(2, 16.33401), (3, 5.653489), (5, 3.761060), (20, 2.953585), (100, 2.829117)],
+)
+def test_smallest_gain_has_a_power_of_80_percent(count, expected):
+  differences = np.random.default_rng(0).normal(size=count)
+  found = paired(differences)
+  assert smallest_gain(found) / found.standard_error == pytest.approx(
+    expected, rel=1e-5
+  )
+  assert smallest_gain(paired(differences + 5)) == pytest.approx(smallest_gain(found))
+
+
+def test_smallest_gain_of_few_or_equal_pairs():
+  assert np.isnan(smallest_gain(paired(np.array([1.0]))))
+  assert smallest_gain(paired(np.full(5, 0.2))) == pytest.approx(0, abs=1e-12)
 
 
 def test_median_interval_is_between_order_statistics():

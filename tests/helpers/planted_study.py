@@ -18,6 +18,7 @@ def settings_of(objectives, *, title="planted", read_test=True, num_seeds=6, **o
     "dataset": "fashion_mnist",
     "image_size": 28,
     "batch_size": 50,
+    "num_epochs": 30.0,
     "train_per_class": 50,
     "model": "resnet8",
     "model_options": {"stem": "small", "width": 8},
