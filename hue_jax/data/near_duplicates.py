@@ -1,6 +1,6 @@
 """Pictures that look alike, found and kept on one side of a split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -46,11 +46,13 @@ def num_alike(code: np.uint64, others: Sequence[np.uint64] | np.ndarray) -> int:
   return int(np.sum(differing <= _MOST_BITS))
 
 
-def clusters(hashes: np.ndarray) -> np.ndarray:
+def clusters(hashes: np.ndarray, *others: np.ndarray) -> np.ndarray:
   """Groups pictures of which each looks like another of its group.
 
   Args:
     hashes: The hashes by `perceptual_hash`, uint64 [num_pictures].
+    *others: Those of the same pictures changed, such as mirrored: a picture that looks
+      like another so changed is of its group too.
 
   Returns:
     The number of each picture's group, from 0, [num_pictures].
@@ -58,9 +60,10 @@ def clusters(hashes: np.ndarray) -> np.ndarray:
   pairs = []
   for start in range(0, len(hashes), _ROWS_AT_ONCE):
     part = hashes[start : start + _ROWS_AT_ONCE]
-    alike = np.bitwise_count(part[:, None] ^ hashes) <= _MOST_BITS
-    rows, columns = np.nonzero(alike)
-    pairs.append((rows + start, columns))
+    for known in (hashes, *others):
+      alike = np.bitwise_count(part[:, None] ^ known) <= _MOST_BITS
+      rows, columns = np.nonzero(alike)
+      pairs.append((rows + start, columns))
   rows, columns = (np.concatenate(part) for part in zip(*pairs, strict=True))
   shape = (len(hashes), len(hashes))
   graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
@@ -96,3 +99,32 @@ def hold_out_clusters(
       held_out[group] = True
       quotas -= counts[group]
   return np.flatnonzero(~held_out[groups]), np.flatnonzero(held_out[groups])
+
+
+def split_clusters(
+  labels: np.ndarray, groups: np.ndarray, fractions: Mapping[str, float], seed: int
+) -> dict[str, np.ndarray]:
+  """Cuts examples into train, validation and test by class, in whole groups.
+
+  Args:
+    labels: The class of each example, [num_examples].
+    groups: The group of each example, [num_examples].
+    fractions: The part of each class for 'test' and for 'validation'.
+    seed: The seed of the order of the groups.
+
+  Returns:
+    Split → ascending indices, of each split that has examples; 'train' first.
+  """
+  train, splits = np.arange(len(labels)), {}
+  rest = 1.0
+  for split in ("test", "validation"):
+    if not train.size or not fractions[split]:
+      continue
+    within = np.unique(groups[train], return_inverse=True)[1]
+    stays, held_out = hold_out_clusters(
+      labels[train], within, fractions[split] / rest, seed
+    )
+    train, splits[split] = train[stays], train[held_out]
+    rest -= fractions[split]
+  splits = {"train": train, **dict(reversed(splits.items()))}
+  return {split: indices for split, indices in splits.items() if len(indices)}

@@ -5,6 +5,7 @@
   python -m hue_jax.data.prepare npz --name=my_cells FILE.npz
   python -m hue_jax.data.prepare openclipart
   python -m hue_jax.data.prepare elpv
+  python -m hue_jax.data.prepare tuxpaint
 
 It is written under --data_dir, whole or not at all, and is read from there like any
 data set of TFDS. Under the name of one that TFDS knows, such as mnist, it is that one
@@ -12,6 +13,7 @@ for TFDS too.
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.settings import MAX_SEED, Integer, Number
 
 with packages():
+  from hue_jax.data.packages import PACKAGES, Package, read_package
   from hue_jax.data.sources import Cuts, Source, check_data_set_name
   from hue_jax.pictures import ground_color
 
@@ -29,6 +32,7 @@ _KINDS = {
   "npz": "arrays x_train, y_train, x_test, …, or images, labels",
   "openclipart": "Open Clip Art, of Debian's package openclipart-png",
   "elpv": "photographs of solar cells, of the Python package elpv-dataset",
+  **{name: f"{of.title} ({of.install})" for name, of in PACKAGES.items()},
 }
 _LOCAL_FILES = ("idx", "folder", "npz")
 
@@ -83,7 +87,9 @@ def _parser() -> Parser:
       command.add_argument("source", help="the file" if kind == "npz" else "the folder")
       command.add_argument("--name", required=True, help="the name of the data set")
     else:
-      command.add_argument("source", nargs="?", help="the folder, if it is elsewhere")
+      package = "package file or the " if kind in PACKAGES else ""
+      help_text = f"the {package}folder, if it is elsewhere"
+      command.add_argument("source", nargs="?", help=help_text)
       command.add_argument("--name", default=kind, help="the name of the data set")
     command.add_argument("--data_dir", help="where to write it (TFDS's default)")
     command.add_argument("--overwrite", action="store_true", help="replace it")
@@ -142,12 +148,25 @@ def _add_elpv_arguments(command: Parser) -> None:
   _add_seed(command)
 
 
+def _add_package_arguments(package: Package, command: Parser) -> None:
+  parts = {"test": package.test, "validation": package.validation}
+  for split, part in parts.items():
+    name, help_text = f"--{split}_fraction", f"({part})"
+    add_setting(command, name, Number(), default=part, help=help_text)
+  _add_seed(command)
+  _add_background(command)
+
+
 _add_arguments = {
   "idx": _add_label_arguments,
   "folder": _add_folder_arguments,
   "npz": _add_npz_arguments,
   "openclipart": _add_openclipart_arguments,
   "elpv": _add_elpv_arguments,
+  **{
+    name: functools.partial(_add_package_arguments, package)
+    for name, package in PACKAGES.items()
+  },
 }
 
 
@@ -198,12 +217,26 @@ def _read_elpv(args: argparse.Namespace, options: dict) -> tuple[Source, str]:
   return source, DESCRIPTION
 
 
+def _read_package(args: argparse.Namespace, options: dict) -> tuple[Source, str]:
+  package = PACKAGES[args.kind]
+  source = read_package(
+    package,
+    _path(args),
+    test_fraction=args.test_fraction,
+    validation_fraction=args.validation_fraction,
+    seed=args.seed,
+    **options,
+  )
+  return source, package.description
+
+
 _READERS = {
   "idx": _read_idx,
   "folder": _read_folder,
   "npz": _read_npz,
   "openclipart": _read_openclipart,
   "elpv": _read_elpv,
+  **dict.fromkeys(PACKAGES, _read_package),
 }
 
 

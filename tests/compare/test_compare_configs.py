@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs import compare, compare_search, compare_tasks
+from configs import compare, compare_search, compare_tasks, tasks
 from hue_jax.compare.class_order import with_class_orders
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import ArrayTask, Examples
@@ -22,6 +22,11 @@ _TASKS = (
   "digits_10",
   "openclipart",
   "elpv",
+  "mnist_50",
+  "oxygen",
+  "tuxpaint",
+  "foods",
+  "faces",
 )
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _OPENCLIPART = (
@@ -37,7 +42,10 @@ def _blank(settings):
     "openclipart": _OPENCLIPART.split(","),
     "elpv": ["defect 0", "defect 1/3", "defect 2/3", "defect 1"],
     "digits": list("0123456789"),
-  }[settings["dataset"]]
+  }
+  of = settings["dataset"]
+  names = names[of] if of in names else range(tasks.TASKS[of].num_classes)
+  names = [str(name) for name in names]
   labels = np.repeat(np.arange(len(names)), 60)
   shape = (len(labels), settings["image_size"], settings["image_size"])
   images = np.zeros((*shape, settings["channels"]), np.uint8)

@@ -11,17 +11,7 @@ from PIL import Image
 from hue_jax.data import near_duplicates, openclipart, prepare
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
-
-
-def drawing(seed, size=(90, 60), mode="RGBA"):
-  """A few random rectangles on a transparent ground."""
-  rng = np.random.default_rng(seed)
-  pixels = np.zeros((size[1], size[0], 4), np.uint8)
-  for _ in range(5):
-    x, y = rng.integers(0, size[0] - 20), rng.integers(0, size[1] - 20)
-    width, height = rng.integers(10, 60, 2)
-    pixels[y : y + height, x : x + width] = (*rng.integers(0, 200, 3), 255)
-  return Image.fromarray(pixels).convert(mode)
+from tests.helpers.package_files import drawing
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import tensorflow_datasets as tfds
 
 from configs import tasks
 from hue_jax.data import store
+from hue_jax.data.datasets import registered_names
 
 # The others have no builder in TFDS, for hue_jax.data.prepare makes them.
 OF_TFDS = tuple(
   name
-  for name in tasks.TASKS
-  if name not in ("digits", "elpv", "openclipart", "folder")
+  for name, task in tasks.TASKS.items()
+  if re.match(r"\w+", task.dataset)[0] in registered_names()
 )
 
 _SPLIT_NAME = re.compile(r"[a-z]+")
