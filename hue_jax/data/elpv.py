@@ -4,12 +4,12 @@ Sources: Buerhop-Lutz et al., EU PVSEC 2018; Deitsch et al., Machine Vision and
 Applications 32, 2021; Deitsch et al., Solar Energy 185, 2019.
 """
 
-import importlib.util
 import os
 from fractions import Fraction
 
 import numpy as np
 
+from hue_jax.data.package_files import python_package
 from hue_jax.data.sources import Source
 from hue_jax.data.stratify import stratified_splits
 from hue_jax.errors import InputError, check_integer, check_number
@@ -65,12 +65,12 @@ def _strata(labels, is_mono):
 
 
 def _package_folder() -> str:
-  package = importlib.util.find_spec("elpv_dataset")
-  if package is None:
+  folder = python_package("elpv_dataset")
+  if folder is None:
     raise InputError(
       "the photographs are those of a Python package: pip install elpv-dataset."
     )
-  return os.path.join(package.submodule_search_locations[0], "data")
+  return os.path.join(folder, "data")
 
 
 def _read_labels(folder: str):

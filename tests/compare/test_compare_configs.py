@@ -14,20 +14,7 @@ from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import ArrayTask, Examples
 from hue_jax.errors import InputError
 
-_TASKS = (
-  "fashion_50",
-  "fashion_500",
-  "fashion_full",
-  "digits",
-  "digits_10",
-  "openclipart",
-  "elpv",
-  "mnist_50",
-  "oxygen",
-  "tuxpaint",
-  "foods",
-  "faces",
-)
+_TASKS = tuple(compare_tasks._TASKS)
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _OPENCLIPART = (
   "animals,computer,food,geography,office,people,recreation,shapes,signs_and_symbols,"
@@ -43,9 +30,12 @@ def _blank(settings):
     "elpv": ["defect 0", "defect 1/3", "defect 2/3", "defect 1"],
     "digits": list("0123456789"),
   }
-  of = settings["dataset"]
-  names = names[of] if of in names else range(tasks.TASKS[of].num_classes)
-  names = [str(name) for name in names]
+  names |= {
+    task.dataset: [f"class {c}" for c in range(task.num_classes)]
+    for task in tasks.TASKS.values()
+    if task.dataset not in names
+  }
+  names = names[settings["dataset"]]
   labels = np.repeat(np.arange(len(names)), 60)
   shape = (len(labels), settings["image_size"], settings["image_size"])
   images = np.zeros((*shape, settings["channels"]), np.uint8)
