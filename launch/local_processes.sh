@@ -3,6 +3,9 @@
 #
 #   launch/local_processes.sh 2 --config=configs/digits_hue.py --workdir=runs/two
 #
+# Ctrl-C, or SIGTERM, has all of them save their state, and waits for it; a second one
+# ends them at once.
+#
 # PYTHON names the interpreter. On CPUs each process has its own devices; on GPUs give
 # each its part with CUDA_VISIBLE_DEVICES inside a wrapper named by PYTHON.
 set -euo pipefail
@@ -18,14 +21,49 @@ python=${PYTHON:-python}
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
 processes=()
-trap 'kill "${processes[@]}" 2>/dev/null || true' EXIT
-trap 'exit 143' INT TERM
+stopped=0
+
+# Tells all processes to stop: they save what they have. Told again, they are killed.
+stop() {
+  if ((stopped)); then
+    kill -KILL "${processes[@]}" 2>/dev/null || true
+  else
+    stopped=$1
+    kill -TERM "${processes[@]}" 2>/dev/null || true
+  fi
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM
+trap 'kill -KILL "${processes[@]}" 2>/dev/null || true' EXIT
+
 for ((i = 0; i < num_processes; i++)); do
   JAX_COORDINATOR_ADDRESS=127.0.0.1:$port JAX_NUM_PROCESSES=$num_processes \
     JAX_PROCESS_ID=$i "$python" "$root/main.py" "$@" &
   processes+=($!)
 done
-for process in "${processes[@]}"; do
-  # The first that fails ends the others: they would wait for it forever.
-  wait -n || exit $?
+
+status=0
+while [[ -n $(jobs -rp) ]]; do
+  code=0
+  wait -n || code=$?
+  if ((code && !stopped)); then
+    # The first that fails ends the others: they would wait for it forever.
+    status=$code
+    stopped=$code
+    kill -TERM "${processes[@]}" 2>/dev/null || true
+    for ((i = 0; i < 100; i++)); do
+      [[ -z $(jobs -rp) ]] && break
+      sleep 0.1
+    done
+    kill -KILL "${processes[@]}" 2>/dev/null || true
+  fi
 done
+for process in "${processes[@]}"; do
+  code=0
+  wait "$process" || code=$?
+  if ((code && !status)); then
+    status=$((stopped ? stopped : code))
+  fi
+done
+trap - EXIT
+exit "$status"

@@ -92,10 +92,13 @@ def _writing(workdir):
   try:
     yield
   except Exception as error:  # of the storage, whatever it raises
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
     raise InputError(
-      f"workdir is {str(workdir)!r}, which cannot be written: {reason}."
+      f"workdir is {str(workdir)!r}, which cannot be written: {_reason(error)}."
     ) from None
+
+
+def _reason(error):
+  return getattr(error, "strerror", None) or str(error).partition("\n")[0]
 
 
 def _in_first_process(action: Callable[[], None]) -> None:
@@ -232,10 +235,20 @@ class Evaluations:
     Args:
       step: The step of the state.
       means: Metric → mean over the validation split.
+
+    Raises:
+      InputError: If the file cannot be written; in every process, for those that go on
+        would wait for the first forever.
     """
     self._means[str(step)] = dict(means)
-    if jax.process_index() == 0:
-      _write(self._path, self._means)
+
+    def write():
+      try:
+        _write(self._path, self._means)
+      except Exception as error:  # of the storage, whatever it raises
+        raise InputError(f"{self._path}: {_reason(error)}") from None
+
+    _in_first_process(write)
 
   def of_step(self, step: int) -> Mapping[str, float] | None:
     """Returns the means at a step; None where it was not evaluated."""
