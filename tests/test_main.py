@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -252,6 +254,75 @@ def test_two_processes_train_to_the_losses_of_one(cache_dir, tmp_path):
     np.testing.assert_allclose(
       [ours[step] for step in ours], [theirs[step] for step in ours], rtol=1e-5
     )
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_hold_the_workdir(cache_dir, tmp_path):
+  launch = ["launch/local_processes.sh", "2", f"--workdir={tmp_path}", *_SMALL]
+  launch.append("--config.num_train_steps=3000")
+  environment = _environment(cache_dir)
+  process = subprocess.Popen(
+    launch,
+    cwd=_ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    for line in process.stderr:
+      if re.match(r"step +2/3000  train", line):
+        break
+    second = _run(launch, environment)
+    assert second.returncode == 2
+    assert second.stderr.count(f"error: workdir is '{tmp_path}', where another") == 2
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    os.kill(int(children.split()[1]), signal.SIGTERM)
+    _, rest = process.communicate(timeout=120)
+  finally:
+    process.terminate()
+  assert process.returncode == 143
+  (step,) = set(re.findall(r"preempted: stopped by SIGTERM after step (\d+)", rest))
+  assert (tmp_path / "checkpoints" / step).exists()
+
+
+_FAILS_ALONE = """
+import os
+import jax
+from hue_jax.train import distributed
+
+distributed.initialize(shutdown_timeout_seconds=2)
+if os.environ["JAX_PROCESS_ID"] == "{fails}":
+  raise SystemExit(3)
+jax.pmap(lambda x: jax.lax.psum(x, "i"), "i")(jax.numpy.ones((1,))).block_until_ready()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_process_that_fails_alone_leaves_none_waiting(cache_dir, fails):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", _FAILS_ALONE.format(fails=fails)],
+      cwd=_ROOT,
+      env=_environment(cache_dir)
+      | {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(number),
+      },
+      stderr=subprocess.DEVNULL,
+    )
+    for number in range(2)
+  ]
+  try:
+    assert all(process.wait(timeout=90) for process in processes)
+  finally:
+    for process in processes:
+      process.kill()
 
 
 @pytest.mark.slow

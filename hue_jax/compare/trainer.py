@@ -23,7 +23,7 @@ from hue_jax.objective import Batch, Objective, create_objective
 from hue_jax.train.length import whole_steps
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.state import TrainState, quick_to_compile, state_of
-from hue_jax.train.step import make_train_step, normalize
+from hue_jax.train.step import forward, make_train_step, normalize
 
 EVAL_BATCH = 250
 
@@ -236,13 +236,8 @@ class Trainer:
 
   def apply(self, params, batch_stats, pixels):
     """Computes logits and taps of normalized pixels."""
-    logits, updates = self.model.apply(
-      {"params": params["network"], "batch_stats": batch_stats},
-      pixels,
-      train=False,
-      mutable=["taps"],
-    )
-    return logits, updates["taps"]
+    variables = {"params": params["network"], "batch_stats": batch_stats}
+    return forward(self.model.apply, variables, pixels)
 
   def _forward(self, params, batch_stats, images):
     return self.apply(params, batch_stats, self.normalized(images))

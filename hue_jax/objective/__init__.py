@@ -3,6 +3,7 @@
 from hue_jax.objective.batch import Batch, Evaluated, Measured, Mixed, Number
 from hue_jax.objective.classifiers import CLASSIFIERS, Classifier, register_classifier
 from hue_jax.objective.objective import (
+  LABEL_SMOOTHING,
   Objective,
   ObjectiveSettings,
   check_terms,
@@ -14,6 +15,7 @@ from hue_jax.objective.terms import TERMS
 
 __all__ = [
   "CLASSIFIERS",
+  "LABEL_SMOOTHING",
   "SCHEDULES",
   "TERMS",
   "Batch",

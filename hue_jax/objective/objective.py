@@ -19,7 +19,10 @@ from hue_jax.objective.classifiers import CLASSIFIERS, Softmax
 from hue_jax.objective.schedules import relative_weight
 from hue_jax.objective.term import TapShapes, Term
 from hue_jax.objective.terms import TERMS
-from hue_jax.settings import Kind, Named, create, number, setting
+from hue_jax.settings import Kind, Named, Number, create, number, setting
+
+# What a label smoothing accepts, wherever it is a setting.
+LABEL_SMOOTHING = Number(at_least=0, below=1)
 
 
 def _structure(default=dataclasses.MISSING):
@@ -135,7 +138,7 @@ class ObjectiveSettings:
   """
 
   classifier: Any = setting(Softmax(), Kind(CLASSIFIERS, default="softmax"))
-  label_smoothing: int | float = number(0.0, at_least=0, below=1)
+  label_smoothing: int | float = setting(0.0, LABEL_SMOOTHING)
   smoothing_concentration: int | float = number(0.0, at_least=0)
   class_order: tuple[int, ...] | None = class_order()
   terms: Mapping[str, Any] = setting({}, Named(Kind(TERMS)))

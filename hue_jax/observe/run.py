@@ -19,6 +19,7 @@ from hue_jax.observe.capture import Sample, capture, check_batch_size
 from hue_jax.observe.control import untrained
 from hue_jax.observe.matches import Votes, count_votes, find_matches, layer_facts
 from hue_jax.observe.neighbors import check_engine, create_index
+from hue_jax.observe.observation_report import write_report
 from hue_jax.observe.observations import (
   by_layer,
   by_position,
@@ -26,7 +27,6 @@ from hue_jax.observe.observations import (
   matches_in_space,
 )
 from hue_jax.observe.observations.hues import layer_plane
-from hue_jax.observe.report import write_report
 from hue_jax.observe.resampling import Resamples, resample
 from hue_jax.observe.results import LayerFacts, Observation, Results
 from hue_jax.observe.settings import Settings

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, refuse
 from hue_jax.models import checked_options, create_model, tap_shapes
-from hue_jax.objective import ObjectiveSettings, check_terms
+from hue_jax.objective import LABEL_SMOOTHING, ObjectiveSettings, check_terms
 from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
 from hue_jax.settings import (
   REQUIRED,
@@ -112,7 +112,7 @@ class Settings(Pixels, Augmentation, Optimization):
   sync_batch_norm: bool = flag()
 
   classifier: Mapping[str, Any] = options()
-  label_smoothing: int | float = number(at_least=0, below=1)
+  label_smoothing: int | float = setting(REQUIRED, LABEL_SMOOTHING)
   terms: Mapping[str, Any] = options()
   hue: HueTerms = setting(REQUIRED, Group(HueTerms))
 

@@ -11,9 +11,16 @@ from hue_jax.errors import InputError
 # Slurm, Open MPI. JAX itself finds the addresses there.
 _SWITCH = "HUE_JAX_DISTRIBUTED"
 _SIZES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+# A process that fails alone ends so many seconds later, and the others with it: they
+# wait in a collective for what it would have sent.
+_SHUTDOWN_SECONDS = 60
 
 
-def initialize(environ: Mapping[str, str] = os.environ) -> None:
+def initialize(
+  environ: Mapping[str, str] = os.environ,
+  *,
+  shutdown_timeout_seconds: int = _SHUTDOWN_SECONDS,
+) -> None:
   """Calls `jax.distributed.initialize` if the environment asks for it.
 
   It does so by JAX_COORDINATOR_ADDRESS (host:port), with JAX_NUM_PROCESSES and
@@ -22,6 +29,7 @@ def initialize(environ: Mapping[str, str] = os.environ) -> None:
 
   Args:
     environ: The environment variables.
+    shutdown_timeout_seconds: How long a process that ends waits for the others to end.
 
   Raises:
     InputError: If the address lacks the two numbers, or they are no numbers.
@@ -40,7 +48,9 @@ def initialize(environ: Mapping[str, str] = os.environ) -> None:
   if arguments is not None:
     # The only collectives between processes that JAX has on CPUs; ignored elsewhere.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(**arguments)
+    jax.distributed.initialize(
+      **arguments, shutdown_timeout_seconds=shutdown_timeout_seconds
+    )
 
 
 def _number(environ, name):

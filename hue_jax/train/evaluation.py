@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hue_jax.train.parallel import Parallel
-from hue_jax.train.report import Means
+from hue_jax.train.run_report import Means
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 

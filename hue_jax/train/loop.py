@@ -22,11 +22,11 @@ from hue_jax.train.batches import RunData, open_data
 from hue_jax.train.build import build
 from hue_jax.train.checkpoints import Checkpoints, Restored
 from hue_jax.train.evaluation import Evaluator, evaluate
+from hue_jax.train.layer_pictures import LayerPictures
 from hue_jax.train.optimizer import warmup_remark
 from hue_jax.train.parallel import AXIS, Parallel, create_parallel
-from hue_jax.train.pictures import LayerPictures
 from hue_jax.train.preemption import Watch
-from hue_jax.train.report import Means, Report
+from hue_jax.train.run_report import Means, Report
 from hue_jax.train.state import TrainState
 from hue_jax.train.step import make_eval_step, make_train_step
 from hue_jax.train.transfer import transfer

@@ -25,7 +25,7 @@ from hue_jax.models.torch_weights import SUFFIXES, import_state_dict, read_state
 from hue_jax.preprocessing import CROPS, EVAL_CROP_RATIO
 from hue_jax.settings import Number, choice, create, fields_of, integer, several
 from hue_jax.train.build import load_trained
-from hue_jax.train.step import normalize
+from hue_jax.train.step import forward, normalize
 from hue_jax.trees import tree_digest
 
 # torchvision's, for a state dict of which nothing else is said.
@@ -102,13 +102,8 @@ class Network:
     Returns:
       The logits, and tap → layer.
     """
-    logits, updates = self.model.apply(
-      variables,
-      normalize(images, self.pixel_mean, self.pixel_std),
-      train=False,
-      mutable=["taps"],
-    )
-    return logits, dict(updates["taps"])
+    pixels = normalize(images, self.pixel_mean, self.pixel_std)
+    return forward(self.model.apply, variables, pixels)
 
   def layers(
     self, images: UInt8[np.ndarray, "batch height width channels"]

@@ -10,6 +10,7 @@ image has several right classes, `"label_set": uint8 [batch, classes]`, 1 for th
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -144,16 +145,15 @@ def make_eval_step(
 
   def eval_step(state, batch):
     params, batch_stats = state.evaluated()
-    logits, updates = state.apply_fn(
+    logits, taps = forward(
+      state.apply_fn,
       {"params": params["network"], "batch_stats": batch_stats},
       normalize(batch["image"], pixel_mean, pixel_std),
-      train=False,
-      mutable=["taps"],
     )
     evaluated = objective(
       Batch(
         logits=logits,
-        taps=updates["taps"],
+        taps=taps,
         labels=batch["label"],
         mask=batch["mask"],
         step=state.step,
@@ -174,6 +174,25 @@ def make_eval_step(
   return eval_step
 
 
+def forward(
+  apply_fn: Callable[..., Any],
+  variables: Mapping[str, Any],
+  pixels: Float[Array, "batch height width channels"],
+) -> tuple[Float[Array, "batch classes"], dict[str, Float[Array, "batch ..."]]]:
+  """Computes logits and taps as evaluation does, whoever asks for them.
+
+  Args:
+    apply_fn: The `apply` of the network.
+    variables: `{"params": …, "batch_stats": …}` of the network.
+    pixels: The images, normalized.
+
+  Returns:
+    The logits, and tap → layer.
+  """
+  logits, updates = apply_fn(variables, pixels, train=False, mutable=["taps"])
+  return logits, dict(updates["taps"])
+
+
 # Evaluators yield the name of a number and (Σ weight · value, Σ weight) of a batch.
 
 
@@ -183,27 +202,35 @@ def _means(evaluated, batch, num_classes):
   yield from _sum_examples(evaluated.measured).items()
 
 
-def _accuracy(evaluated, batch, num_classes):
-  """Yields top1, where images have several right classes, and the sums by class."""
-  right = evaluated.measured["top1"]
+def _top1_of_label_sets(evaluated, batch, num_classes):
+  """Yields top1 in place of that of one label, where images have several."""
+  del num_classes
   if "label_set" in batch:
-    right = _of_label_set(right.weights, evaluated.scores, batch["label_set"])
-    yield from _sum_examples({"top1": right}).items()
-  by_class = functools.partial(
+    yield from _sum_examples({"top1": _right(evaluated, batch)}).items()
+
+
+def _by_class(evaluated, batch, num_classes):
+  """Yields the right ones of each class, of which the mean is that of the classes."""
+  right = _right(evaluated, batch)
+  sums = functools.partial(
     jax.ops.segment_sum, segment_ids=batch["label"], num_segments=num_classes
   )
   counted = jnp.where(right.weights > 0, right.values * right.weights, 0)
-  yield "mean_per_class", (by_class(counted), by_class(right.weights))
+  yield "mean_per_class", (sums(counted), sums(right.weights))
 
 
-_EVALUATORS = (_means, _accuracy)
+_EVALUATORS = (_means, _top1_of_label_sets, _by_class)
 
 
-def _of_label_set(weights, scores, label_set):
-  """Returns whether predictions are among the classes of their images, if any."""
-  chosen = jnp.argmax(scores, axis=-1, keepdims=True)
-  right = jnp.take_along_axis(label_set, chosen, axis=-1)[:, 0].astype(jnp.float32)
-  return Measured(right, weights * label_set.any(axis=-1))
+def _right(evaluated, batch):
+  """Returns whether predictions are right, or among the right classes of an image."""
+  right = evaluated.measured["top1"]
+  if "label_set" not in batch:
+    return right
+  label_set = batch["label_set"]
+  chosen = jnp.argmax(evaluated.scores, axis=-1, keepdims=True)
+  values = jnp.take_along_axis(label_set, chosen, axis=-1)[:, 0].astype(jnp.float32)
+  return Measured(values, right.weights * label_set.any(axis=-1))
 
 
 def normalize(

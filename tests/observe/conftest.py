@@ -6,7 +6,7 @@ import pytest
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.observe import run as observing
-from hue_jax.observe.report import write_report
+from hue_jax.observe.observation_report import write_report
 from hue_jax.train import loop
 
 

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from hue_jax.observe.report import write_report
+from hue_jax.observe.observation_report import write_report
 from tests.helpers.hostile_names import HOSTILE, hostile
 
 

@@ -22,7 +22,7 @@ from hue_jax.train.checkpoints import Checkpoints
 from hue_jax.train.optimizer import OPTIMIZERS
 from hue_jax.train.parallel import AXIS
 from hue_jax.train.preemption import Preempted, Watch
-from hue_jax.train.report import Report
+from hue_jax.train.run_report import Report
 from hue_jax.train.workdir import folder_of
 from tests.helpers.small_training import small_model
 

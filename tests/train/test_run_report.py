@@ -5,8 +5,8 @@ import pytest
 from clu import metric_writers
 from etils import epath
 
-from hue_jax.train import report
-from hue_jax.train.report import NotReported, Report
+from hue_jax.train import run_report
+from hue_jax.train.run_report import NotReported, Report
 
 _FULL = "{{function_node x}} /runs/events.v2; No space left\n\tFailed to flush"
 
@@ -67,8 +67,8 @@ def test_a_file_that_cannot_be_opened_is_one_line(monkeypatch):
 
 
 def test_the_first_step_is_left_out_of_the_rate(monkeypatch):
-  monkeypatch.setattr(report, "time", clock := _Time())
-  rates = report._Clock()
+  monkeypatch.setattr(run_report, "time", clock := _Time())
+  rates = run_report._Clock()
   clock.now += 30.0  # of compiling
   rates.count(64)
   for _ in range(4):
@@ -81,8 +81,8 @@ def test_the_first_step_is_left_out_of_the_rate(monkeypatch):
 
 
 def test_the_rate_of_the_first_step_alone_has_its_time(monkeypatch):
-  monkeypatch.setattr(report, "time", clock := _Time())
-  rates = report._Clock()
+  monkeypatch.setattr(run_report, "time", clock := _Time())
+  rates = run_report._Clock()
   clock.now += 32.0
   rates.count(64)
   np.testing.assert_allclose(rates.lap(), (2, 1 / 32))

@@ -11,7 +11,7 @@ from hue_jax.color.contact_sheet import contact_sheet
 from hue_jax.hue import hue_plane
 from hue_jax.objective import Objective
 from hue_jax.train.state import TrainState, quick_to_compile
-from hue_jax.train.step import normalize
+from hue_jax.train.step import forward, normalize
 
 
 class LayerPictures:
@@ -43,13 +43,12 @@ class LayerPictures:
 
     def color(state, images):
       params, batch_stats = state.evaluated()
-      _, updates = state.apply_fn(
+      _, taps = forward(
+        state.apply_fn,
         {"params": params["network"], "batch_stats": batch_stats},
         normalize(images, pixel_mean, pixel_std),
-        train=False,
-        mutable=["taps"],
       )
-      layers = {t: a for t, a in updates["taps"].items() if a.shape[-1] >= 3}
+      layers = {t: a for t, a in taps.items() if a.shape[-1] >= 3}
       # Kept when traced, for the order: jax.jit sorts the keys of its result.
       self._captions = {t: "x".join(map(str, a.shape[1:])) for t, a in layers.items()}
       planes = _planes_of_terms(objective, params["planes"])

@@ -17,7 +17,7 @@ from PIL import Image
 from hue_jax.errors import InputError
 from hue_jax.observe import capture as capturing
 from hue_jax.observe.figures import figures
-from hue_jax.observe.report import write_report
+from hue_jax.observe.observation_report import write_report
 from hue_jax.observe.results import Viewer
 from hue_jax.observe.run import observe
 from hue_jax.pages.figures import DARK, save
