@@ -79,6 +79,7 @@ def get_config() -> ConfigDict:
   config.measures.attacked_images = 100
   config.measures.attack_epsilons = (2.0, 4.0)  # of 255
   config.measures.observed_images_per_class = 15
+  config.measures.transfer_to = ()  # workdirs of studies whose tasks features are for
 
   # Network and batch on which --mode=cost times a step of every objective.
   config.cost = ConfigDict()

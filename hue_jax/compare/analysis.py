@@ -54,6 +54,7 @@ MEASURES = (
   Measure("corruption_accuracy", "accuracy under corruption, %", 100, 1),
   Measure("fgsm_accuracy", "accuracy under FGSM, %", 100, 1),
   Measure("pgd_accuracy", "accuracy under PGD, %", 100, 1),
+  Measure("transfer_accuracy", "accuracy of linear transfer, %", 100, 1),
 )
 
 
@@ -361,6 +362,11 @@ def _mean_corruption(measured):
   return np.mean(list(series.values())) if series else None
 
 
+def _mean_transfer(measured):
+  found = measured.get("transfer_accuracy")
+  return np.mean(list(found.values())) if found else None
+
+
 def _mean_attack(kind):
   def read(measured):
     found = measured.get("attack_accuracy")
@@ -377,6 +383,7 @@ _READERS: dict[str, Callable[[Record], Any]] = {
   "corruption_accuracy": _mean_corruption,
   "fgsm_accuracy": _mean_attack("fgsm"),
   "pgd_accuracy": _mean_attack("pgd"),
+  "transfer_accuracy": _mean_transfer,
 }
 
 

@@ -46,7 +46,12 @@ class Job:
 
 def run_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
   """Returns those of a study's settings that determine each of its runs."""
-  return {k: v for k, v in settings.items() if k not in _NOT_OF_A_RUN}
+  found = {k: v for k, v in settings.items() if k not in _NOT_OF_A_RUN}
+  if not found.get("measures", {}).get("transfer_to", True):
+    # A run that asks for none is one of the time before there was such a measure.
+    measures = found["measures"].items()
+    found["measures"] = {k: v for k, v in measures if k != "transfer_to"}
+  return found
 
 
 def fingerprint(settings: Mapping[str, Any], job: Job) -> str:

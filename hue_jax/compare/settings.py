@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hue_jax.compare.measures.predictions import hierarchy_distances
+from hue_jax.compare.measures.transfer import read_tasks
 from hue_jax.compare.task import ArrayTask
 from hue_jax.compare.trainer import OPTIMIZATION, num_train_steps
 from hue_jax.errors import InputError, check_one_of, refuse
@@ -65,6 +66,7 @@ class Measures:
   attacked_images: int = integer(at_least=0)
   attack_epsilons: tuple[int | float, ...] = several(REQUIRED, Number(above=0))
   observed_images_per_class: int = integer(at_least=0)
+  transfer_to: tuple[str, ...] = several((), Text(empty=False))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +197,7 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
   """
   if settings["hierarchy"]:
     hierarchy_distances(settings["hierarchy"], task.class_names)
+  read_tasks(settings["measures"].get("transfer_to", ()), task.image_shape)
   model = create_model(
     settings["model"], num_classes=task.num_classes, **settings["model_options"]
   )

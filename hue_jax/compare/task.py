@@ -121,26 +121,44 @@ def load_task(
   path = Path(workdir).expanduser() / FILE
   if not path.exists():
     write_task(_read_dataset(settings), settings, workdir)
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      found = {name: arrays[name] for name in arrays.files}
-    theirs = [str(value) for value in found["identity"]]
-    splits = {
-      split: Examples(found[f"{split}_images"], found[f"{split}_labels"])
-      for split in SPLITS
-    }
-  except (OSError, KeyError, ValueError) as error:
-    raise InputError(
-      f"{path} cannot be read ({error}); remove it to have it made anew."
-    ) from None
-  identity = _identity(settings, splits["train"])
+  theirs, task = read_task(workdir)
+  identity = _identity(settings, task.train)
   if theirs != identity:
     raise InputError(
       f"{path} holds {', '.join(theirs)}; the configuration asks for "
       f"{', '.join(identity)}. Choose another workdir, or remove the file."
     )
-  class_names = tuple(str(name) for name in found["class_names"])
-  return ArrayTask(str(settings["dataset"]), class_names, **splits)
+  return dataclasses.replace(task, name=str(settings["dataset"]))
+
+
+def read_task(workdir: str | os.PathLike[str]) -> tuple[list[str], ArrayTask]:
+  """Returns the task in a workdir, whatever it is.
+
+  Args:
+    workdir: The folder of a study.
+
+  Returns:
+    What the task was made of: its data set, splits, image size and channels; and the
+    task.
+
+  Raises:
+    InputError: If there is none that can be read.
+  """
+  path = Path(workdir).expanduser() / FILE
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      found = {name: arrays[name] for name in arrays.files}
+    identity = [str(value) for value in found["identity"]]
+    splits = {
+      split: Examples(found[f"{split}_images"], found[f"{split}_labels"])
+      for split in SPLITS
+    }
+    class_names = tuple(str(name) for name in found["class_names"])
+  except (OSError, KeyError, ValueError) as error:
+    raise InputError(
+      f"{path} cannot be read ({error}); remove it to have it made anew."
+    ) from None
+  return identity, ArrayTask(identity[0], class_names, **splits)
 
 
 def write_task(

@@ -209,7 +209,8 @@ def test_a_training_learns_and_tells_how_it_went(trainer, task):
 
 
 @pytest.mark.slow
-def test_everything_is_measured(task):
+def test_everything_is_measured(task, tmp_path):
+  small_workdir(tmp_path / "again", small_settings())
   settings = small_settings(
     measures={
       "num_seeds": 1,
@@ -218,6 +219,7 @@ def test_everything_is_measured(task):
       "attacked_images": 60,
       "attack_epsilons": [2.0, 8.0],
       "observed_images_per_class": 6,
+      "transfer_to": [str(tmp_path / "again")],
     },
     hierarchy={"round": list("0689"), "straight": list("123457")},
     num_epochs=20.0,
@@ -240,6 +242,8 @@ def test_everything_is_measured(task):
     taps = {"stem", "stage1", "stage2", "stage3", "features"}
     assert set(observed["knn_accuracy"]) == taps
     assert "features" not in observed["angular_concentration"]
+    # Its own task: what it learned is there for a linear classifier too.
+    assert found["transfer_accuracy"]["again"] > 0.7
     assert json.dumps(found)
     later = measuring.test(trained, seed=1)
     assert set(later) < set(found)
@@ -273,6 +277,13 @@ def test_a_fingerprint_is_of_what_determines_a_run():
   same = settings | {"title": "other", "num_seeds": 50, "workers": 7}
   assert run_records.fingerprint(same, Job("b", {"label_smoothing": 0.1}, 0)) == found
   assert run_records.fingerprint(settings | {"image_size": 8}, job) != found
+
+  def measuring(**measures):
+    return run_records.fingerprint(settings | {"measures": measures}, job)
+
+  # Studies of the time before the measure keep their runs.
+  assert measuring(knn=True, transfer_to=[]) == measuring(knn=True)
+  assert measuring(knn=True, transfer_to=["digits"]) != measuring(knn=True)
   assert run_records.fingerprint(settings, Job("a", {}, 0)) != found
   assert run_records.fingerprint(settings, Job("a", job.settings, 1)) != found
 

@@ -18,6 +18,7 @@ from hue_jax.compare.measures.predictions import (
   mistake_distance,
   negative_log_likelihood,
 )
+from hue_jax.compare.measures.transfer import linear_accuracy, read_tasks
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced
 from hue_jax.compare.trainer import Trainer, Training, batched, unlabeled
 from hue_jax.models.batch_statistics import batch_statistics
@@ -46,6 +47,9 @@ class Measuring:
     self._distances = None
     if settings["hierarchy"]:
       self._distances = hierarchy_distances(settings["hierarchy"], task.class_names)
+    # Settings of studies before this measure lack it.
+    transfer_to = self._settings.get("transfer_to", ())
+    self._others = read_tasks(transfer_to, task.image_shape)
     self._attack = jax.jit(self._attacked_scores, static_argnums=4)
 
   def validation(self, trained: Training) -> dict[str, Any]:
@@ -66,6 +70,11 @@ class Measuring:
       measured["attack_accuracy"] = self._under_attack(trained)
     if settings["observed_images_per_class"]:
       measured["observations"] = self._observations(trained)
+    if self._others:
+      measured["transfer_accuracy"] = {
+        name: linear_accuracy(lambda images: self._predict(trained, images)[1], other)
+        for name, other in self._others.items()
+      }
     return measured
 
   def _of_predictions(self, trained, examples):
