@@ -86,8 +86,8 @@ def read_package(
 ) -> Source:
   """Reads the pictures of a package, cut into splits by class.
 
-  Of equal pictures in one class the first is taken, of equal ones in several none;
-  they are counted on standard error.
+  Of equal pictures in one class the first is taken, of equal ones in several none, nor
+  those of one color; they are counted on standard error.
 
   Args:
     package: The package.
@@ -183,19 +183,24 @@ def _picture(package: Package, key: str, contents: bytes, background) -> _Pictur
 
 
 def _different(pictures: Sequence[_Picture]) -> list[_Picture]:
-  """Returns one of equal pictures, and none of those that have two classes."""
+  """Returns one of equal pictures, none of one color or of several classes."""
   equal: dict[tuple, list[_Picture]] = {}
   for picture in pictures:
     content = (picture.pixels.shape, picture.pixels.tobytes())
     equal.setdefault(content, []).append(picture)
-  of_one = [all_ for all_ in equal.values() if len({of.key for of in all_}) == 1]
-  again = sum(len(all_) - 1 for all_ in of_one)
-  of_several = sum(map(len, equal.values())) - sum(map(len, of_one))
-  told = [f"{again} equal to another"] if again else []
-  told += [f"{of_several} that are in several classes"] if of_several else []
-  if told:
+  passed: collections.Counter[str] = collections.Counter()
+  different = []
+  for first, *others in equal.values():
+    if (first.pixels == first.pixels[:1, :1]).all():
+      passed["of one color"] += 1 + len(others)
+    elif any(other.key != first.key for other in others):
+      passed["that are in several classes"] += 1 + len(others)
+    else:
+      passed["equal to another"] += len(others)
+      different.append(first)
+  if told := [f"{count} {what}" for what, count in sorted(passed.items()) if count]:
     print(f"Passed over pictures: {', '.join(told)}.", file=sys.stderr)
-  return [all_[0] for all_ in of_one]
+  return different
 
 
 def _kept(package: Package, path: str, counts: Mapping[str, int]) -> list[str]:
