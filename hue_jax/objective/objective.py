@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from hue_jax.errors import refuse
+from hue_jax.objective.balance import gradient_ratio
 from hue_jax.objective.batch import Batch, Evaluated, Measured
 from hue_jax.objective.class_order import check_class_order, class_order, hues_in_order
 from hue_jax.objective.classifiers import CLASSIFIERS, Softmax
@@ -77,7 +78,7 @@ class Objective:
       if term.compares_images and not batch.train:
         continue
       value = term.measure(batch)
-      loss = loss + term.weight * self._course(term, batch.step) * value.loss
+      loss = loss + self._weight(term, batch) * value.loss
       measured |= term.metrics(value, batch)
       if value.memory is not None:
         kept[term.name] = jax.lax.stop_gradient(value.memory)
@@ -102,13 +103,17 @@ class Objective:
     parts = [self.classifier.describe(), *(term.describe() for term in self.terms)]
     return " + ".join(parts)
 
-  def _course(self, term, step):
-    return relative_weight(
+  def _weight(self, term, batch):
+    weight = term.weight * relative_weight(
       term.schedule,
-      step,
+      batch.step,
       num_train_steps=self.num_train_steps,
       warmup_steps=self.warmup_steps,
     )
+    if term.balance == "loss":
+      return weight
+    # Of what evaluation measures, a ratio would depend on how a split is cut.
+    return weight * gradient_ratio(term, self.classifier, batch) if batch.train else 0
 
 
 def _in_top(scores, labels, k):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import InputError, check_one_of
+from hue_jax.objective.balance import BALANCES
 from hue_jax.objective.batch import Batch, Measured, Number
 from hue_jax.objective.schedules import SCHEDULES
 from hue_jax.settings import Text, choice, number, setting
@@ -77,6 +78,7 @@ class Term:
     family: The word before the term's name in its metric: "hue" where the term looks
       at an angle.
     tap: The layer that the term looks at; None where it looks at the logits.
+    balance: What the weight weighs, one of `BALANCES`.
     name: The name of the term, in metrics.
     weight: The weight λ, the largest of the schedule.
     schedule: The course of λ from step to step.
@@ -85,6 +87,7 @@ class Term:
   kind: ClassVar[str]
   family: ClassVar[str] = "term"
   tap: ClassVar[str | None] = None
+  balance: ClassVar[str] = "loss"
 
   name: str = dataclasses.field(metadata={"static": True})
   weight: Number = number(0.1, at_least=0)
@@ -157,7 +160,8 @@ class Term:
 
   def describe(self) -> str:
     """Returns words such as `0.1 position_hue(stage3)`."""
-    return f"{self.weight:g} {self.kind}({self.tap or 'logits'})"
+    of = "" if self.balance == "loss" else f" of the {self.balance}"
+    return f"{self.weight:g}{of} {self.kind}({self.tap or 'logits'})"
 
 
 class _Tap(Text):
@@ -179,14 +183,45 @@ class LayerTerm(Term):
 
   Attributes:
     tap: The name of the layer.
+    balance: "loss" where the weight multiplies the term; "gradient" where it is the
+      share that the term's gradient by the layer has of the classifier's, in the whole
+      batch. The layer is then the one whose mean over positions is the features, or
+      these. Evaluation leaves the term out of the loss.
   """
 
   tap: str | None = tap()
+  balance: str = choice("loss", BALANCES)
 
   def check(self, here: str, tap_shapes: TapShapes, num_classes: int) -> None:
     """See `Term`."""
     del num_classes
     check_one_of(f"{here}.tap", self.tap, tap_shapes)
+    if self.balance != "loss":
+      check_pooled(here, self, tap_shapes, f"balance {self.balance!r}", ndims=(1, 3))
+
+
+def check_pooled(
+  here: str,
+  term: LayerTerm,
+  tap_shapes: TapShapes,
+  what: str,
+  ndims: tuple[int, ...] = (3,),
+) -> None:
+  """Raises an InputError unless a term's layer is as wide as the features.
+
+  Args:
+    here: The name of the term in the error.
+    term: The term.
+    tap_shapes: Tap name → the shape of one example's layer.
+    what: What needs it.
+    ndims: The numbers of axes that the layer may have.
+  """
+  shape, channels = tap_shapes[term.tap], tap_shapes["features"][-1]
+  if len(shape) not in ndims or shape[-1] != channels:
+    raise InputError(
+      f"{here}.tap is {term.tap!r}, whose shape is {shape}; {what} needs the "
+      f"layer whose mean over positions is features, of {channels} channels."
+    )
 
 
 def check_positions(here: str, term: LayerTerm, tap_shapes: TapShapes) -> None:

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from hue_jax import losses
 from hue_jax.errors import InputError
@@ -13,6 +15,7 @@ from hue_jax.objective import (
   CLASSIFIERS,
   TERMS,
   Batch,
+  Mixed,
   ObjectiveSettings,
   check_terms,
   create_objective,
@@ -30,7 +33,7 @@ from tests.helpers.small_training import (
   small_state,
 )
 
-_SHAPES = {"stage2": (3, 4, 6), "features": (6,)}
+_SHAPES = {"stage2": (3, 4, 6), "features": (6,), "narrow": (3, 4, 5)}
 _LABELS = jnp.array([0, 1, 2, 3, 4, 1, 1])
 
 
@@ -211,6 +214,100 @@ def test_eight_devices_keep_what_one_keeps(form):
   np.testing.assert_allclose(flat(found[1]), flat(found[0]), rtol=1e-3, atol=1e-4)
 
 
+# --- Balance ------------------------------------------------------------------------
+
+_BALANCED = {
+  "sectors": {"kind": "angular_consistency", "tap": "stage2", "sectors": 4},
+  "class": {"kind": "class_hue", "tap": "stage2", "weighting": "activation"},
+  "contrast": {"kind": "supervised_contrast", "schedule": "linear_decay"},
+}
+
+
+def _loss_by_layer(objective, given, layer, axis_name=None):
+  """The sum of the loss as the layer makes it, through features and head."""
+  features, head = layer.mean((1, 2)), given["head"]
+  batch = Batch(
+    **given
+    | {
+      "logits": features @ head["kernel"] + head["bias"],
+      "taps": {"stage2": layer, "features": features},
+      "axis_name": axis_name,
+    }
+  )
+  return jnp.sum(objective(batch).measured["loss"].values * given["mask"])
+
+
+@pytest.mark.parametrize("name", _BALANCED)
+@pytest.mark.parametrize("classifier", ["softmax", "additive_angular_margin"])
+def test_the_gradient_of_a_balanced_term_is_the_share_of_the_classifiers(
+  outputs, name, classifier
+):
+  given = outputs | {"mask": jnp.array([1.0, 1, 1, 0, 1, 1, 1])}
+  if name == "class":
+    given["mixed"] = Mixed(_LABELS[::-1], jnp.linspace(0.5, 1, 7))
+  layer = outputs["taps"]["stage2"]
+
+  def gradient(terms):
+    objective = _objective(terms, classifier={"kind": classifier})
+    return jax.jit(jax.grad(lambda layer: _loss_by_layer(objective, given, layer)))(
+      layer
+    )
+
+  alone = gradient({})
+  balanced = gradient({"t": {**_BALANCED[name], "balance": "gradient", "weight": 0.3}})
+  weighted = gradient({"t": {**_BALANCED[name], "weight": 1.0}})
+  added, own = np.asarray(balanced - alone), np.asarray(weighted - alone)
+  if _BALANCED[name].get("tap"):
+    share = np.linalg.norm(added) / np.linalg.norm(alone)
+  else:  # of the features, not of the layer
+    share = np.linalg.norm(added.sum((1, 2))) / np.linalg.norm(alone.sum((1, 2)))
+  assert share == pytest.approx(0.3, rel=1e-4)
+  cosine = np.sum(added * own) / np.linalg.norm(added) / np.linalg.norm(own)
+  assert cosine == pytest.approx(1, abs=1e-5)
+
+
+def test_a_balance_is_that_of_the_whole_batch_over_devices(outputs):
+  objective = _objective({"t": {**_BALANCED["sectors"], "balance": "gradient"}})
+  rng = np.random.default_rng(0)
+  layer = jnp.asarray(rng.normal(size=(16, 3, 4, 6)), jnp.float32)
+  head = outputs["head"]
+  labels, mask = jnp.arange(16) % 5, jnp.asarray(np.arange(16) % 3 > 0, jnp.float32)
+
+  def gradient(layer, labels, mask, axis_name=None):
+    given = {"labels": labels, "mask": mask, "head": head, "step": 0}
+    return jax.grad(lambda a: _loss_by_layer(objective, given, a, axis_name))(layer)
+
+  spread = jax.shard_map(
+    lambda *arrays: gradient(*arrays, AXIS),
+    mesh=Mesh(np.array(jax.devices()), (AXIS,)),
+    in_specs=P(AXIS),
+    out_specs=P(AXIS),
+    check_vma=False,
+  )
+  found, expected = (jax.jit(f)(layer, labels, mask) for f in (spread, gradient))
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_balanced_terms_have_no_part_in_the_loss_of_evaluation(outputs):
+  terms = {"t": {**_BALANCED["class"], "balance": "gradient"}}
+  found = _objective(terms)(Batch(**outputs, train=False)).measured
+  plain = _objective()(Batch(**outputs, train=False)).measured
+  np.testing.assert_array_equal(found["loss"].values, plain["loss"].values)
+  assert found["hue/t"].values.min() > 0
+  described = _objective(terms).describe()
+  assert described == "cross_entropy + 0.1 of the gradient class_hue(stage2)"
+
+
+def test_a_term_without_a_gradient_is_not_made_larger(outputs):
+  terms = {"t": {**_BALANCED["sectors"], "balance": "gradient"}}
+  alone = outputs | {"labels": jnp.arange(7)}  # no image has another of its class
+  found = _objective(terms)(Batch(**alone)).measured["loss"].values
+  assert np.isfinite(found).all()
+  np.testing.assert_array_equal(
+    found, _objective()(Batch(**alone)).measured["loss"].values
+  )
+
+
 # --- One compilation ----------------------------------------------------------------
 
 
@@ -306,13 +403,21 @@ def test_cells_of_every_kind_are_as_many_as_the_layer_bears(outputs, cells, prot
   ("settings", "message"),
   [
     ({"kind": "center_loss", "rate": 0}, "terms.t.rate is 0; .* above 0"),
+    (
+      {"kind": "class_hue", "tap": "narrow", "balance": "gradient"},
+      "terms.t.tap is 'narrow'.*balance 'gradient' needs .* of 6 channels",
+    ),
+    (
+      {"kind": "class_hue", "tap": "stage2", "balance": "x"},
+      "terms.t.balance is 'x'.*loss, gradient",
+    ),
     ({"kind": "ring_loss", "rate": 2}, "terms.t.rate is 2; .* at most 1"),
     ({"kind": "angular_loss", "angle": 1.2}, "terms.t.angle is 1.2; .* at most 1.04"),
     (
       {"kind": "dense_cross_entropy", "tap": "features"},
       "terms.t.tap is 'features'.*mean over positions is features, of 6 channels",
     ),
-    ({"kind": "activation_l2"}, "terms.t.tap is None.*stage2, features"),
+    ({"kind": "activation_l2"}, "terms.t.tap is None.*stage2, features, narrow"),
     (
       {"kind": "angular_consistency", "tap": "stage2", "prototypes": "x"},
       "terms.t.prototypes is 'x'.*batch, memory",

@@ -1,8 +1,7 @@
 """Every position of the last layer tells the class."""
 
 from hue_jax import losses
-from hue_jax.errors import InputError
-from hue_jax.objective.term import LayerTerm, TermValue, register_term
+from hue_jax.objective.term import LayerTerm, TermValue, check_pooled, register_term
 
 
 @register_term
@@ -14,12 +13,7 @@ class DenseCrossEntropy(LayerTerm):
   def check(self, here, tap_shapes, num_classes):
     """See `Term`."""
     super().check(here, tap_shapes, num_classes)
-    shape, channels = tap_shapes[self.tap], tap_shapes["features"][-1]
-    if len(shape) != 3 or shape[-1] != channels:
-      raise InputError(
-        f"{here}.tap is {self.tap!r}, whose shape is {shape}; {self.kind} needs the "
-        f"layer whose mean over positions is features, of {channels} channels."
-      )
+    check_pooled(here, self, tap_shapes, self.kind)
 
   def measure(self, batch):
     """Returns the mean over positions."""
