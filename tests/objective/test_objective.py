@@ -224,7 +224,7 @@ def test_a_learned_plane_is_a_parameter_that_learns():
     ({"plane": "none.npy"}, r"plane is 'none.npy', which cannot be used"),
     (
       {"lambda": 1.0},
-      r"hue.terms.t.lambda is not a setting; hue.terms.t takes kind, tap, balance, weight",
+      r"hue.terms.t.lambda is not a setting; hue.terms.t takes kind, tap, balance, wei",
     ),
   ],
 )
