@@ -23,7 +23,7 @@ from hue_jax.compare.class_order import likeness_order
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.measures.predictions import accuracy
 from hue_jax.compare.run_records import Job
-from hue_jax.compare.settings import StudySettings, Tree, checked_settings
+from hue_jax.compare.settings import Ranges, StudySettings, Tree, checked_settings
 from hue_jax.compare.study import jobs_of, run_study
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
 from hue_jax.compare.trainer import Trainer
@@ -494,6 +494,7 @@ _WRONG = {
   declared.Options: ("x", 3, None),
   declared.Group: ("x", 3, None, {"unknown": 1}),
   Tree: ("x", 3, None, {"a": 3}, {"a": [3]}),
+  Ranges: ("x", 3, None, {"a": 3}, {"a": [0.1]}, {"a": [0, 1]}, {"a": [2, 1]}),
 }
 
 
@@ -519,11 +520,11 @@ def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
   monkeypatch.setattr(Trainer, "train", None)
   plain = small_settings()
   assert set(declared.fields_of(StudySettings)) == set(plain)
-  for group in ("measures", "cost"):
+  for group in ("measures", "cost", "tuning"):
     cls = declared.fields_of(StudySettings)[group].metadata["accepts"].cls
     assert set(declared.fields_of(cls)) == set(plain[group])
   wrong = list(_wrong_values())
-  assert len({path for path, _ in wrong}) == len(plain) + 12
+  assert len({path for path, _ in wrong}) == len(plain) + 20
   for path, value in wrong:
     with pytest.raises(InputError) as error:
       run_study(_with(plain, path, value), tmp_path)
@@ -532,7 +533,7 @@ def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
     assert re.search(r"(it must be|is not a setting; .* takes) .*[.?]$", message), (
       message
     )
-  for missing in set(plain) - {"data_dir"}:
+  for missing in set(plain) - {"data_dir", "tuned", "tuning"}:
     with pytest.raises(InputError, match=rf"^{missing} is not set; it must be .*\.$"):
       run_study({k: v for k, v in plain.items() if k != missing}, tmp_path)
   with pytest.raises(InputError, match=r"validation_split is ''; .* not empty"):
