@@ -74,7 +74,7 @@ def _told(study):
 
 
 # Columns beside a forest plot: points from its left and right edge.
-_NAME, _IMAGES, _SEEDS, _ERROR = -218, -104, -66, -8
+_NAME, _IMAGES, _SEEDS, _ERROR = -236, -94, -60, -8
 _EFFECT, _WEIGHT = 10, 138
 
 

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from hue_jax.compare.analysis import Gain
 
 
@@ -72,6 +74,11 @@ def ends(interval: tuple[float, float]) -> str:
 
 def _percent(value):
   return signed(100 * value, 1)
+
+
+def breakable(name: str) -> Markup:
+  """Returns a name as markup that may go on in another line after an underscore."""
+  return Markup("_<wbr>").join(name.split("_"))
 
 
 def network(settings: Mapping[str, Any]) -> str:

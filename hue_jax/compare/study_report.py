@@ -240,6 +240,7 @@ def _render(template: str, *, autoescape: bool = True, **content: Any) -> str:
     side=report_text.side,
     ends=report_text.ends,
     day=report_text.day,
+    breakable=report_text.breakable,
   )
   environment.globals |= {
     "contrast_of": _contrast_of,
