@@ -67,8 +67,10 @@ def _of_package_file(path: str, ends: re.Pattern) -> Iterator[tuple[re.Match, by
       else:
         yield from _of_tar(_data_of_deb(file) or file, ends)
   except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    # After the colon tarfile lists every compression that it has tried.
+    reason = str(error).partition(":")[0] or type(error).__name__
     raise InputError(
-      f"{path} cannot be read ({error}); accepted is {ACCEPTED}."
+      f"{path} cannot be read ({reason}); accepted is {ACCEPTED}."
     ) from error
 
 

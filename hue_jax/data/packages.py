@@ -110,7 +110,7 @@ def read_package(
     if validation_fraction is None
     else validation_fraction,
   }
-  _check_fractions(package, fractions)
+  _check_fractions(fractions)
   check_integer("--seed", seed, at_least=0, at_most=MAX_SEED)
   path = path or package.place()
   if path is None:
@@ -121,8 +121,7 @@ def read_package(
   found = _different(list(_pictures(package, path, background)))
   if not found:
     raise InputError(
-      f"{path} has none of {package.title}, whose files are "
-      f"{package.pattern.pattern!r}; they are those of: {package.install}."
+      f"{path} has none of {package.title}, which come with: {package.install}."
     )
   keys = _kept(package, path, collections.Counter(of.key for of in found))
   found = [picture for picture in found if picture.key in keys]
@@ -146,13 +145,14 @@ class _Picture:
   stored: np.ndarray | bytes
 
 
-def _check_fractions(package: Package, fractions: Mapping[str, float]) -> None:
+def _check_fractions(fractions: Mapping[str, float]) -> None:
   for split, fraction in fractions.items():
     check_number(f"--{split}_fraction", fraction, at_least=0, at_most=1)
-  if sum(fractions.values()) >= 1 and fractions["test"] < 1:
+  test, validation = fractions["test"], fractions["validation"]
+  if test + validation >= 1 and (test, validation) != (1, 0):
     raise InputError(
-      f"--test_fraction and --validation_fraction are {fractions['test']} and "
-      f"{fractions['validation']}; they must add up to less than 1."
+      f"--test_fraction and --validation_fraction are {test} and {validation}; they "
+      "must add up to less than 1, or be 1 and 0."
     )
 
 

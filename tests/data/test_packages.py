@@ -153,7 +153,10 @@ def test_what_is_not_the_package_or_damaged_is_told(name, tmp_path):
 @pytest.mark.parametrize(
   ("contents", "told"),
   [
-    (b"neither", r"file could not be opened.*; accepted is a folder, or a package"),
+    (
+      b"neither",
+      r"\(file could not be opened successfully\); accepted is a folder, or",
+    ),
     (b"!<arch>\n", r"has no data\.tar"),
     (b"!<arch>\n" + b" " * 60, r"cannot be read"),
     (None, r"cannot be read \(No such file"),
@@ -173,6 +176,7 @@ def test_a_file_that_is_no_package_is_told(tmp_path, contents, told):
     ({"test_fraction": 1.5}, r"--test_fraction is 1\.5"),
     ({"validation_fraction": -0.1}, r"--validation_fraction is -0\.1"),
     ({"test_fraction": 0.5, "validation_fraction": 0.5}, "add up to less than 1"),
+    ({"test_fraction": 1.0}, r"are 1\.0 and 0\.2; they must add up to less than 1, or"),
     ({"seed": -1}, "--seed is -1"),
   ],
 )
