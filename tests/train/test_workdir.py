@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 from etils import epath
+from jax.experimental import multihost_utils
 
 from configs import digits_hue
 from hue_jax.errors import InputError
@@ -175,3 +177,21 @@ def test_a_second_run_is_refused_while_the_first_lives(workdir):
   with holding(workdir), pytest.raises(InputError, match=f"process {os.getpid()} on"):
     _record(workdir, _config())
   _record(workdir, _config())
+
+
+def test_what_the_first_process_cannot_write_ends_the_others(workdir, monkeypatch):
+  """They would wait for it in the next step forever."""
+  workdir.mkdir()
+  evaluations = [Evaluations(workdir), Evaluations(workdir)]
+  (workdir / "evaluations.json").mkdir()
+  sent = []
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(
+    multihost_utils,
+    "broadcast_one_to_all",
+    lambda message: sent.append(message) or sent[0],
+  )
+  for number in range(2):
+    monkeypatch.setattr(jax, "process_index", lambda number=number: number)
+    with pytest.raises(InputError, match=r"evaluations\.json: "):
+      evaluations[number].record(3, {"top1": 0.5})
