@@ -164,7 +164,7 @@ _KEEPING = {
     "sectors": 4,
     "rings": 2,
   },
-  "centers": {"kind": "center_loss"},
+  "centers": {"kind": "center_loss", "balance": "gradient"},
   "ring": {"kind": "ring_loss"},
 }
 
