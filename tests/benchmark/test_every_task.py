@@ -1,4 +1,10 @@
-"""Every task of TFDS with two networks, on mocked examples in their features."""
+"""Every task of TFDS with one of two networks, on mocked examples in their features.
+
+A task says what the images and classes are, a network what is made of them: each is
+tried with one of the other, and ImageNet with both whole networks.
+"""
+
+import itertools
 
 import pytest
 
@@ -6,6 +12,13 @@ from configs import tasks
 from hue_jax.models import efficientnet
 from tests.helpers.mock_tasks import OF_TFDS, split_names, write_mocked
 from tests.helpers.short_run import check_short_run
+
+
+_NETWORKS = ("resnet18", "efficientnet_b0")
+_CASES = [
+  *zip(OF_TFDS, itertools.cycle(_NETWORKS), strict=False),
+  *(("imagenet", network) for network in _NETWORKS),
+]
 
 
 @pytest.fixture
@@ -16,8 +29,7 @@ def shortened(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["resnet18", "efficientnet_b0"])
-@pytest.mark.parametrize("name", OF_TFDS)
+@pytest.mark.parametrize(("name", "network"), dict.fromkeys(_CASES))
 def test_every_task_trains_evaluates_and_saves(name, network, tmp_path, request):
   task = tasks.TASKS[name]
   write_mocked(task.dataset, str(tmp_path), split_names(task))
