@@ -13,7 +13,6 @@ from hue_jax.models import efficientnet
 from tests.helpers.mock_tasks import OF_TFDS, split_names, write_mocked
 from tests.helpers.short_run import check_short_run
 
-
 _NETWORKS = ("resnet18", "efficientnet_b0")
 _CASES = [
   *zip(OF_TFDS, itertools.cycle(_NETWORKS), strict=False),
