@@ -92,7 +92,7 @@ def test_a_signal_is_passed_on_and_the_end_waited_for(
     os.killpg(process.pid, signum)
   else:
     process.send_signal(signum)
-  assert process.wait(timeout=30) == 128 + signum
+  assert process.wait(timeout=120) == 128 + signum
   assert (tmp_path / "saved_0").exists()
   assert (tmp_path / "saved_1").exists()
 
@@ -103,17 +103,17 @@ def test_a_second_signal_ends_what_does_not_stop(launched):
   with pytest.raises(subprocess.TimeoutExpired):
     process.wait(timeout=3)
   process.send_signal(signal.SIGINT)
-  assert process.wait(timeout=30) == 130
+  assert process.wait(timeout=120) == 130
 
 
 @pytest.mark.parametrize("ways", [("works", "fails3"), ("fails3", "works")])
 def test_the_first_that_fails_ends_the_other(launched, tmp_path, ways):
-  assert launched(*ways).wait(timeout=30) == 3
+  assert launched(*ways).wait(timeout=120) == 3
   assert (tmp_path / f"saved_{ways.index('works')}").exists()
 
 
 def test_both_end(launched):
-  assert launched("ends", "ends").wait(timeout=30) == 0
+  assert launched("ends", "ends").wait(timeout=120) == 0
 
 
 def test_a_number_is_needed():

@@ -201,7 +201,7 @@ def test_a_run_holds_its_workdir_and_ctrl_c_stops_it(cache_dir, tmp_path):
     assert second.returncode == 2
     assert "another run is at work" in second.stderr.splitlines()[-1]
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    _, rest = process.communicate(timeout=300)
   finally:
     process.kill()
   assert process.returncode == 130
@@ -278,7 +278,7 @@ def test_two_processes_stop_together_and_hold_the_workdir(cache_dir, tmp_path):
     assert second.stderr.startswith(f"error: workdir is '{tmp_path}', where another")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     os.kill(int(children.split()[1]), signal.SIGTERM)
-    _, rest = process.communicate(timeout=120)
+    _, rest = process.communicate(timeout=3000)
   finally:
     process.terminate()
   assert process.returncode == 143
@@ -319,7 +319,7 @@ def test_a_process_that_fails_alone_leaves_none_waiting(cache_dir, fails):
     for number in range(2)
   ]
   try:
-    assert all(process.wait(timeout=90) for process in processes)
+    assert all(process.wait(timeout=300) for process in processes)
   finally:
     for process in processes:
       process.kill()

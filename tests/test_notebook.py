@@ -72,7 +72,7 @@ def _outputs_of_run(monkeypatch, folder):
   notebook = _read()
   NotebookClient(
     notebook,
-    timeout=300,
+    timeout=900,
     kernel_name="python3",
     resources={"metadata": {"path": str(folder)}},
   ).execute(env=dict(os.environ))

@@ -76,7 +76,7 @@ def test_the_command_runs_and_reports_a_study(tmp_path):
       env=environment,
       capture_output=True,
       text=True,
-      timeout=500,
+      timeout=1500,
     )
 
   small = [

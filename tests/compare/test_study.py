@@ -378,7 +378,7 @@ def test_a_killed_study_goes_on_with_two_workers(tmp_path):
   assert not _is_alive(process.pid)
   before = run_records.read(path)
   assert 3 <= len(before) < 8
-  subprocess.run(command, env=environment, check=True, timeout=240)
+  subprocess.run(command, env=environment, check=True, timeout=900)
   after = run_records.read(path)
   assert after[: len(before)] == before
   assert len(after) == 8
@@ -427,7 +427,7 @@ def test_a_script_that_lacks_what_several_processes_need_is_told(tmp_path):
     env=os.environ | {"PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
     capture_output=True,
     text=True,
-    timeout=240,
+    timeout=900,
   )
   assert found.returncode == 1
   last = found.stderr.strip().splitlines()[-1]

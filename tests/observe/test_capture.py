@@ -314,7 +314,7 @@ def test_a_killed_capture_goes_on(digits, digits_dir, network, tmp_path):
       process.send_signal(signal.SIGKILL)
       break
     time.sleep(0.01)
-  process.wait(timeout=60)
+  process.wait(timeout=300)
   assert 24 <= open_store(folder).num_done <= 200
   store = capture(network, sample, folder, batch_size=8)
   whole = capture(network, sample, tmp_path / "whole", batch_size=8)
@@ -336,7 +336,7 @@ def test_two_processes_fill_one_store(digits, digits_dir, network, tmp_path):
   processes = [
     _start(digits_dir, folder, port, process, devices=2) for process in range(2)
   ]
-  assert [process.wait(timeout=180) for process in processes] == [0, 0]
+  assert [process.wait(timeout=3000) for process in processes] == [0, 0]
   whole = capture(network, sample, tmp_path / "one", batch_size=8)
   for tap in whole.taps:
     np.testing.assert_allclose(

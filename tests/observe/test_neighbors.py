@@ -455,7 +455,7 @@ def test_two_processes_return_what_one_returns(tmp_path):
   port = _free_port()
   arguments = [str(port), str(tmp_path), str(pathlib.Path(__file__).parents[2])]
   processes = [_start(script, str(i), *arguments, devices=2) for i in range(2)]
-  assert [process.wait(timeout=120) for process in processes] == [0, 0]
+  assert [process.wait(timeout=3000) for process in processes] == [0, 0]
   expected = search_example("faiss")
   for i in range(2):
     found = np.load(tmp_path / f"{i}.npz")
@@ -487,7 +487,7 @@ def test_faiss_lives_with_tensorflow_in_either_order(first):
     )
     assert (one.ids == other.ids).all()
   """
-  assert _start(script, devices=2).wait(timeout=120) == 0
+  assert _start(script, devices=2).wait(timeout=3000) == 0
 
 
 def _start(script, *arguments, devices):

@@ -30,7 +30,7 @@ def _run(*arguments):
     env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=900,
     check=False,
   )
 

@@ -52,7 +52,7 @@ def test_a_second_signal_stops_at_once(first, second):
   line = process.stderr.readline()
   assert line == "stopping after this step; a second signal stops at once.\n"
   process.send_signal(second)
-  _, rest = process.communicate(timeout=30)
+  _, rest = process.communicate(timeout=120)
   assert rest == f"stopped at once by {second.name}.\n"
   assert process.returncode == 128 + second
 
@@ -61,7 +61,7 @@ def test_a_second_signal_stops_at_once(first, second):
 def test_without_a_watch_the_first_does(signum):
   process = _start(_DOES_NOT_WATCH)
   process.send_signal(signum)
-  _, rest = process.communicate(timeout=30)
+  _, rest = process.communicate(timeout=120)
   assert rest == f"stopped at once by {signum.name}.\n"
   assert process.returncode == 128 + signum
 
