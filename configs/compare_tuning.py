@@ -21,6 +21,11 @@ TASKS = {
   "digits_10": 120.0,
   "openclipart": 60.0,
   "elpv": 60.0,
+  "mnist_50": 100.0,
+  "oxygen": 60.0,
+  "tuxpaint": 60.0,
+  "foods": 100.0,
+  "faces": 100.0,
 }
 
 

@@ -5,49 +5,22 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from configs import compare, compare_search, compare_tasks, tasks
+from configs import compare, compare_search, compare_tasks
 from hue_jax.compare.class_order import with_class_orders
 from hue_jax.compare.settings import check_objectives, checked_settings
-from hue_jax.compare.task import ArrayTask, Examples
 from hue_jax.errors import InputError
+from tests.helpers.blank_tasks import blank_task
 
 _TASKS = tuple(compare_tasks._TASKS)
-_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-_OPENCLIPART = (
-  "animals,computer,food,geography,office,people,recreation,shapes,signs_and_symbols,"
-  "special,tools,transportation"
-)
-
-
-def _blank(settings):
-  """A task of the data set's shape and classes, without its pictures."""
-  names = {
-    "fashion_mnist": _FASHION.split(","),
-    "openclipart": _OPENCLIPART.split(","),
-    "elpv": ["defect 0", "defect 1/3", "defect 2/3", "defect 1"],
-    "digits": list("0123456789"),
-  }
-  names |= {
-    task.dataset: [f"class {c}" for c in range(task.num_classes)]
-    for task in tasks.TASKS.values()
-    if task.dataset not in names
-  }
-  names = names[settings["dataset"]]
-  labels = np.repeat(np.arange(len(names)), 60)
-  shape = (len(labels), settings["image_size"], settings["image_size"])
-  images = np.zeros((*shape, settings["channels"]), np.uint8)
-  examples = Examples(images, labels)
-  return ArrayTask(settings["dataset"], tuple(names), examples, examples, examples)
 
 
 @pytest.mark.parametrize("task", _TASKS)
 @pytest.mark.parametrize("study", [compare, compare_search])
 def test_every_study_can_be_run(study, task):
   settings = checked_settings(study.get_config(task).to_dict())
-  blank = _blank(settings)
+  blank = blank_task(settings)
   check_objectives(with_class_orders(settings, blank), blank)
   assert settings["read_test"] == (study is compare)
 

@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from configs import compare_tuned, compare_tuning
+from configs import compare_controls, compare_tuned, compare_tuning
 from hue_jax.compare import tuning
-from hue_jax.compare.settings import checked_settings
+from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.study import run_study
 from hue_jax.compare.trainer import Rates, Trainer
 from hue_jax.compare.tuned import FILE, with_tuned
 from hue_jax.errors import InputError
+from tests.helpers.blank_tasks import blank_task
 from tests.helpers.small_study import (
   SECTORS,
   digits_task,
@@ -224,11 +225,14 @@ def test_every_tuning_and_its_study_fit(task, planted, tmp_path):
   settings = compare_tuning.get_config(task)
   settings.tuning.points = 2
   tuning.tune(settings.to_dict(), tmp_path)
-  study = compare_tuned.get_config(task)
-  study.tuned = str(tmp_path / FILE)
-  resolved = with_tuned(checked_settings(study.to_dict()))
-  assert all("optimization" in one for one in resolved["objectives"].values())
-  assert resolved["read_test"]
+  for configuration in (compare_tuned, compare_controls):
+    study = configuration.get_config(task)
+    study.tuned = str(tmp_path / FILE)
+    resolved = with_tuned(checked_settings(study.to_dict()))
+    assert all("optimization" in one for one in resolved["objectives"].values())
+    assert resolved["read_test"]
+    blank = blank_task(resolved)
+    check_objectives(resolved, blank)
 
 
 # --- Trainings ----------------------------------------------------------------------
