@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from hue_jax.compare import run_records
 from hue_jax.compare.run_records import Job
 from hue_jax.compare.study import STUDY_FILE, runs_of
@@ -35,6 +38,42 @@ def test_every_recorded_run_has_its_fingerprint():
     assert sorted(map(str, runs_of(settings, found))) == sorted(map(str, found))
     count += len(found)
   assert count == 1192
+
+
+_TUNED = sorted(path.parent.name for path in _FOLDER.glob("tuning/*/tuned.json"))
+
+
+@pytest.mark.parametrize("task", _TUNED)
+def test_a_recorded_tuning_chose_the_best_and_its_study_took_that(task):
+  tuned = json.loads((_FOLDER / "tuning" / task / "tuned.json").read_text())
+  found = run_records.read(_FOLDER / "tuning" / task / run_records.FILE)
+  assert not any("test" in record for record in found)
+  accuracies, objectives = {}, {}
+  for record in found:
+    accuracies.setdefault(record["objective"], []).append(
+      record["validation"]["accuracy"]
+    )
+    objectives[record["objective"]] = record["settings"]["objective"]
+  for name, one in tuned["objectives"].items():
+    # Of those that had all seeds, the finalists.
+    means = {
+      point: np.mean(values)
+      for point, values in accuracies.items()
+      if point.startswith(f"{name}@") and len(values) == tuned["num_seeds"]
+    }
+    best = max(means, key=means.get)
+    assert objectives[best] == one["settings"]
+    assert means[best] == pytest.approx(one["accuracy"], abs=1e-6)
+    runs = sum(len(v) for k, v in accuracies.items() if k.startswith(f"{name}@"))
+    assert runs == tuned["runs_of_each"]
+  study = _FOLDER / "tuned" / task
+  settings = json.loads((study / STUDY_FILE).read_text())
+  for name, one in tuned["objectives"].items():
+    assert settings["objectives"][name] == one["settings"]
+  records = run_records.read(study / run_records.FILE)
+  assert sorted(map(str, runs_of(settings, records))) == sorted(map(str, records))
+  seeds = {record["seed"] for record in records}
+  assert not seeds & {record["seed"] for record in found}
 
 
 def test_the_tables_of_the_recorded_studies_are_the_same_to_the_last_digit():
