@@ -22,6 +22,7 @@ _NOT_OF_A_RUN = (
   "first_seed",
   "num_seeds",
   "objectives",
+  "seeds_at_once",
   "title",
   "tuned",
   "tuning",

@@ -151,7 +151,9 @@ class StudySettings(Pixels, Optimization):
     REQUIRED, Several(Text(), lengths=(2,))
   )
   first_seed: int = seed()
+  seeds_at_once: int = integer(1, at_least=1)
   num_seeds: int = integer(at_least=1, at_most=_MOST_SEEDS)
+  seeds_at_once: int = integer(1, at_least=1)
 
   measures: Measures = setting(REQUIRED, Group(Measures))
   cost: CostOf = setting(REQUIRED, Group(CostOf))

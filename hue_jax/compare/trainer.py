@@ -5,7 +5,7 @@ same order, augmented alike.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -103,6 +103,9 @@ class Trainer:
       compiler_options=quick_to_compile(),
     )
     self._step = jax.jit(self._train_step, donate_argnums=2)
+    self._step_of_each = jax.jit(
+      jax.vmap(self._train_step, in_axes=(None, None, 0, 0, 0)), donate_argnums=2
+    )
     self.forward = jax.jit(self._forward)
     self._scores = jax.jit(_scores)
 
@@ -154,24 +157,53 @@ class Trainer:
     Returns:
       The network, and how it went.
     """
+    (training,) = self.train_together(objective, [seed], rates)
+    return training
+
+  def train_together(
+    self, objective: Objective, seeds: Sequence[int], rates: Rates | None = None
+  ) -> list[Training]:
+    """Trains a network of each seed, all in one program, as an accelerator likes it.
+
+    Args:
+      objective: The objective to minimize.
+      seeds: The seeds, as `train` takes one.
+      rates: The rates of the optimization; those of the study if None.
+
+    Returns:
+      What `train` returns for each seed, up to the rounding of another program.
+    """
     settings, rates = self.settings, rates or self._rates
-    state, initial = self.initial_state(objective, seed)
+    states, initials = zip(
+      *(self.initial_state(objective, seed) for seed in seeds), strict=True
+    )
+    batches = [self.batches(seed) for seed in seeds]
     evaluations = _evaluation_steps(self.num_train_steps, settings["num_evaluations"])
     next_evaluation = next(evaluations)
-    curve, losses = Curve([], [], []), []
-    batches = self.batches(seed)
+    curves, losses = [Curve([], [], []) for _ in seeds], []
+    state = _stacked(states)
+    traceable_seeds = _stacked([traceable(seed) for seed in seeds])
+    take_step = self._step if len(seeds) == 1 else self._step_of_each
     for step in range(1, self.num_train_steps + 1):
-      state, loss = self._step(objective, rates, state, next(batches), traceable(seed))
+      batch = _stacked([next(of_seed) for of_seed in batches])
+      state, loss = take_step(objective, rates, state, batch, traceable_seeds)
       losses.append(loss)
       if step == next_evaluation:
         next_evaluation = next(evaluations, None)
-        curve.step.append(step)
-        curve.train_loss.append(float(np.mean(jax.device_get(losses))))
-        some = self.task.validation[: settings["curve_images"]]
-        scores, _ = self.predict(objective, state, some.images)
-        curve.accuracy.append(accuracy(scores, some.labels))
+        means = np.mean(np.reshape(jax.device_get(losses), (-1, len(seeds))), axis=0)
+        for curve, mean, one in zip(
+          curves, means, _unstacked(state, len(seeds)), strict=True
+        ):
+          curve.step.append(step)
+          curve.train_loss.append(float(mean))
+          some = self.task.validation[: settings["curve_images"]]
+          scores, _ = self.predict(objective, one, some.images)
+          curve.accuracy.append(accuracy(scores, some.labels))
         losses = []
-    return Training(objective, state, initial, curve)
+    states = _unstacked(state, len(seeds))
+    return [
+      Training(objective, *one) for one in zip(states, initials, curves, strict=True)
+    ]
 
   def batches(self, seed: int) -> Iterator[dict[str, Array]]:
     """Returns a seed's batches for any objective: images, order and augmentation."""
@@ -241,6 +273,20 @@ class Trainer:
 
   def _forward(self, params, batch_stats, images):
     return self.apply(params, batch_stats, self.normalized(images))
+
+
+def _stacked(trees):
+  """Returns one tree whose arrays have an axis for the trees; of one tree, itself."""
+  if len(trees) == 1:
+    return trees[0]
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _unstacked(tree, count):
+  """Returns the trees of which `_stacked` made one."""
+  if count == 1:
+    return [tree]
+  return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]
 
 
 def batched(images: np.ndarray):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,30 @@ def run_jobs(
   Raises:
     InputError: If a worker process ended before its run did.
   """
-  workers = min(workers, len(jobs))
+  groups = list(together(jobs, settings["seeds_at_once"]))
+  workers = min(workers, len(groups))
   if workers > 1:
-    yield from _run_in_processes(settings, workdir, jobs, workers)
-  elif jobs:
+    yield from _run_in_processes(settings, workdir, groups, workers)
+  elif groups:
     worker = Worker(settings, workdir)
-    for job in jobs:
-      yield worker.run(job)
+    for group in groups:
+      yield from worker.run(group)
+
+
+def together(jobs: Iterable[Job], count: int) -> Iterator[list[Job]]:
+  """Yields jobs of one objective each, so many at once or what is left of them.
+
+  Args:
+    jobs: The jobs, seed by seed, so that a study that is stopped is paired.
+    count: The number of seeds that are trained in one program.
+  """
+  waiting: dict[str, list[Job]] = {}
+  for job in jobs:
+    group = waiting.setdefault(job.objective, [])
+    group.append(job)
+    if len(group) == count:
+      yield waiting.pop(job.objective)
+  yield from waiting.values()
 
 
 def default_workers() -> int:
@@ -73,16 +90,31 @@ class Worker:
     self._measuring = Measuring(settings, task, self._trainer)
     self._code = code_version()
 
-  def run(self, job: Job) -> dict[str, Any]:
-    """Trains and measures a network, and returns the record of the run."""
+  def run(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Trains networks of one objective together, and measures them one by one.
+
+    Args:
+      jobs: Jobs that differ in their seed alone.
+
+    Returns:
+      The record of each run; of the time of the training, each has its share.
+    """
     start = time.perf_counter()
-    objective = self._trainer.objective(job.settings)
-    rates = self._trainer.rates(job.settings)
-    trained = self._trainer.train(objective, job.seed, rates)
-    train_seconds = time.perf_counter() - start
+    objective = self._trainer.objective(jobs[0].settings)
+    rates = self._trainer.rates(jobs[0].settings)
+    seeds = [job.seed for job in jobs]
+    trainings = self._trainer.train_together(objective, seeds, rates)
+    train_seconds = (time.perf_counter() - start) / len(jobs)
+    return [
+      self._record(job, trained, train_seconds)
+      for job, trained in zip(jobs, trainings, strict=True)
+    ]
+
+  def _record(self, job, trained, train_seconds):
+    start = time.perf_counter()
     record = {
       "objective": job.objective,
-      "describe": objective.describe(),
+      "describe": trained.objective.describe(),
       "seed": job.seed,
       "fingerprint": run_records.fingerprint(self._settings, job),
       "code": self._code,
@@ -97,11 +129,10 @@ class Worker:
     }
     if self._settings["read_test"]:
       record["test"] = self._measuring.test(trained, job.seed)
-    seconds = time.perf_counter() - start
     return {
       **record,
       "train_seconds": train_seconds,
-      "seconds": seconds,
+      "seconds": train_seconds + time.perf_counter() - start,
       "ended": int(time.time()),
     }
 
@@ -125,7 +156,7 @@ def code_version() -> str:
 # --- Processes ------------------------------------------------------------------
 
 
-def _run_in_processes(settings, workdir, jobs, count):
+def _run_in_processes(settings, workdir, groups, count):
   context = multiprocessing.get_context("spawn")
   cores = context.Queue()
   for core in range(count):
@@ -135,9 +166,9 @@ def _run_in_processes(settings, workdir, jobs, count):
     count, context, _start_worker, (settings, workdir, cores, closed)
   )
   try:
-    futures = [pool.submit(_run_in_worker, job) for job in jobs]
+    futures = [pool.submit(_run_in_worker, group) for group in groups]
     for future in concurrent.futures.as_completed(futures):
-      yield future.result()
+      yield from future.result()
   except BrokenProcessPool:
     raise InputError(
       f"workers is {count}, and one of these processes ended before its run did; it "
@@ -170,8 +201,8 @@ def _end_with_parent(closed):
   os._exit(1)
 
 
-def _run_in_worker(job):
-  return _worker.run(job)
+def _run_in_worker(group):
+  return _worker.run(group)
 
 
 def _cores() -> list[int]:

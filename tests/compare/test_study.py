@@ -308,7 +308,7 @@ def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
   ran = []
   run = workers.Worker.run
   monkeypatch.setattr(
-    workers.Worker, "run", lambda self, job: ran.append(job) or run(self, job)
+    workers.Worker, "run", lambda self, jobs: ran.extend(jobs) or run(self, jobs)
   )
   more = settings | {
     "channels": 0,  # The data set says that it is 1: the runs are the same.
@@ -624,3 +624,46 @@ def test_a_study_needs_neither_tensorflow_nor_what_draws():
     [sys.executable, "-c", program], capture_output=True, text=True, check=True
   )
   assert found.stdout.strip() == "[]"
+
+
+# --- Seeds in one program -----------------------------------------------------------
+
+
+def test_jobs_of_one_objective_are_together_and_seeds_in_order():
+  jobs = [Job(name, {}, seed) for seed in range(5) for name in "ab"]
+  groups = list(workers.together(jobs, 2))
+  assert [(g[0].objective, [job.seed for job in g]) for g in groups] == [
+    ("a", [0, 1]),
+    ("b", [0, 1]),
+    ("a", [2, 3]),
+    ("b", [2, 3]),
+    ("a", [4]),
+    ("b", [4]),
+  ]
+  assert list(workers.together(jobs, 1)) == [[job] for job in jobs]
+
+
+@pytest.mark.slow
+def test_seeds_in_one_program_train_as_one_by_one(tmp_path):
+  # What terms keep, and a plane that is learned, are of each seed.
+  terms = {
+    "memory": {**SECTORS, "prototypes": "memory"},
+    "plane": {"kind": "class_hue", "tap": "features", "plane": "learned"},
+  }
+  settings = small_settings(num_epochs=2.0, objectives={"hue": {"terms": terms}})
+  settings |= {"baseline": "hue", "num_seeds": 3}
+  found = {}
+  for count in (1, 3):
+    folder = small_workdir(tmp_path / str(count), settings)
+    found[count] = run_study(settings | {"seeds_at_once": count}, folder)
+  assert [one["seed"] for one in found[3]] == [0, 1, 2]
+  for one, together in zip(found[1], found[3], strict=True):
+    assert one["fingerprint"] == together["fingerprint"]
+    np.testing.assert_allclose(
+      together["curve"]["train_loss"], one["curve"]["train_loss"], rtol=1e-4
+    )
+    assert abs(together["test"]["accuracy"] - one["test"]["accuracy"]) < 0.01
+    np.testing.assert_allclose(together["test"]["nll"], one["test"]["nll"], rtol=1e-3)
+  # The seeds are not of one another.
+  losses = {tuple(one["curve"]["train_loss"]) for one in found[3]}
+  assert len(losses) == 3
