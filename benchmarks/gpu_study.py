@@ -1,0 +1,196 @@
+"""Does the hue loss help larger networks? A study in blocks of minutes, for a GPU.
+
+    python benchmarks/gpu_study.py --arrays=FILE.npz --workdir=DIR [--network=resnet50]
+      [--minutes=9] [--seeds=10] [--seeds_at_once=5] [--epochs=100] [--batch_size=128]
+
+FILE.npz holds uint8 images and integer labels: train_images, train_labels,
+validation_images, validation_labels, test_images, test_labels; the `data.npz` of a
+study's workdir is one. The objectives are one-hot, label smoothing, MaxSup, the hue
+loss, and the hue loss with label smoothing; the network is as wide as it was published.
+
+It needs JAX, Flax, Optax, NumPy, SciPy and tqdm, and no TensorFlow, clu or
+ml_collections. It ends after the minutes, whatever it does; the same command goes on
+with the runs that are missing. What is in `runs.jsonl` is reported by `python -m
+hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from hue_jax.compare import run_records  # noqa: E402  (not installed: a folder here)
+from hue_jax.compare.study import missing, run_study  # noqa: E402
+from hue_jax.compare.task import SPLITS, ArrayTask, Examples, write_task  # noqa: E402
+
+# The angular consistency loss that the first studies chose (docs/effect.md).
+_HUE = {
+  "kind": "angular_consistency",
+  "weight": 0.3,
+  "sectors": 8,
+  "rings": 2,
+  "temperature": 0.1,
+}
+
+
+class _TimeIsUp(BaseException):
+  """Ends the study where it is: finished runs are on the disk."""
+
+
+def main(argv=None):
+  """Prints how many runs are there, and how many are missing."""
+  arguments = _arguments(argv)
+  task = read_arrays(arguments.arrays)
+  settings = settings_of(arguments, task)
+  if not (Path(arguments.workdir) / "data.npz").exists():
+    write_task(task, settings, arguments.workdir)
+
+  def end(*_):
+    raise _TimeIsUp
+
+  signal.signal(signal.SIGALRM, end)
+  signal.setitimer(signal.ITIMER_REAL, 60 * arguments.minutes)
+  try:
+    run_study(settings, arguments.workdir, workers=1)
+  except _TimeIsUp:
+    print(f"The {arguments.minutes:g} minutes are over.", file=sys.stderr)
+  finally:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+  stored = json.loads((Path(arguments.workdir) / "study.json").read_text())
+  found = run_records.read(Path(arguments.workdir) / run_records.FILE)
+  left = len(missing(stored, found))
+  result = {
+    "network": arguments.network,
+    "device": jax.devices()[0].device_kind,
+    "runs": len(found),
+    "missing": left,
+  }
+  print(json.dumps(result))
+  return result
+
+
+def read_arrays(path: str) -> ArrayTask:
+  """Returns the task that an .npz file holds."""
+  with np.load(path, allow_pickle=False) as arrays:
+    wanted = [f"{split}_{of}" for split in SPLITS for of in ("images", "labels")]
+    if absent := [name for name in wanted if name not in arrays.files]:
+      sys.exit(f"error: {path} lacks {', '.join(absent)}.")
+    splits = {}
+    for split in SPLITS:
+      images = arrays[f"{split}_images"]
+      if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        sys.exit(
+          f"error: {split}_images of {path} is {images.dtype}{list(images.shape)}; "
+          "uint8 [examples, height, width, channels] is needed."
+        )
+      images = images[..., None] if images.ndim == 3 else images
+      splits[split] = Examples(images, arrays[f"{split}_labels"].ravel().astype(int))
+    count = 1 + max(int(one.labels.max()) for one in splits.values())
+    names = [str(c) for c in range(count)]
+    if "class_names" in arrays.files:
+      names = [str(name) for name in arrays["class_names"]]
+  return ArrayTask(Path(path).stem, tuple(names), **splits)
+
+
+def settings_of(arguments: argparse.Namespace, task: ArrayTask) -> dict:
+  """Returns the settings of the study."""
+  size, _, channels = task.image_shape
+  pixels = task.train.images / 255
+  # The stem of small images has the stride 1, and stage 3 as many positions as is due.
+  tap = "stage3" if size < 96 else "stage4"
+  options = {"stem": "small"} if size < 96 else {}
+  if arguments.width:
+    options["width"] = arguments.width
+  hue = {"hue": {**_HUE, "tap": tap}}
+  return {
+    "title": f"{task.name}, {arguments.network}",
+    "dataset": task.name,
+    "train_split": "train",
+    "validation_split": "validation",
+    "test_split": "test",
+    "read_test": True,
+    "train_per_class": 0,
+    "image_size": size,
+    "channels": channels,
+    "padding": max(size // 8, 1),
+    "flip": arguments.flip,
+    "pixel_mean": tuple(np.round(pixels.mean((0, 1, 2)), 4).tolist()),
+    "pixel_std": tuple(np.round(pixels.std((0, 1, 2)), 4).tolist()),
+    "hierarchy": {},
+    "model": arguments.network,
+    "model_options": options,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "gradient_clip_norm": 0.0,
+    "warmup_epochs": min(5.0, arguments.epochs / 10),
+    "num_epochs": arguments.epochs,
+    "batch_size": arguments.batch_size,
+    "num_evaluations": 5,
+    "curve_images": 1000,
+    "objectives": {
+      "one_hot": {},
+      "smoothing": {"label_smoothing": 0.1},
+      "max_suppression": {
+        "terms": {"largest": {"kind": "max_suppression", "weight": 0.1}}
+      },
+      "hue": {"terms": hue},
+      "hue_smoothing": {"terms": hue, "label_smoothing": 0.1},
+    },
+    "baseline": "one_hot",
+    "contrasts": (
+      ("hue", "smoothing"),
+      ("hue", "max_suppression"),
+      ("hue_smoothing", "smoothing"),
+    ),
+    "first_seed": 0,
+    "num_seeds": arguments.seeds,
+    "seeds_at_once": arguments.seeds_at_once,
+    "measures": {
+      "num_seeds": 0,
+      "knn": False,
+      "corrupted_images": 0,
+      "attacked_images": 0,
+      "attack_epsilons": (2.0,),
+      "observed_images_per_class": 0,
+    },
+    "cost": {
+      "model": arguments.network,
+      "model_options": {},
+      "num_classes": task.num_classes,
+      "image_size": size,
+      "batch_size": arguments.batch_size,
+      "repeats": 25,
+    },
+    "workers": 1,
+  }
+
+
+def _arguments(argv):
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--arrays", required=True, help="the .npz file")
+  parser.add_argument("--workdir", required=True, help="the folder of the study")
+  parser.add_argument("--network", default="resnet18", help="the name of a network")
+  parser.add_argument("--width", type=int, default=0, help="0: as published")
+  parser.add_argument("--minutes", type=float, default=9, help="after which it ends")
+  parser.add_argument("--seeds", type=int, default=10, help="of each objective")
+  parser.add_argument("--seeds_at_once", type=int, default=5, help="in one program")
+  parser.add_argument("--epochs", type=float, default=100.0, help="of a training")
+  parser.add_argument("--batch_size", type=int, default=128, help="of a step")
+  parser.add_argument(
+    "--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror images"
+  )
+  return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,69 @@
+"""benchmarks/gpu_study.py in a small form: it ends in time and goes on."""
+
+import builtins
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu_study
+from tests.helpers.small_study import digits_task
+
+_NOT_ON_A_GPU_MACHINE = ("tensorflow", "tensorflow_datasets", "clu", "ml_collections")
+
+
+@pytest.fixture
+def arrays(tmp_path):
+  task = digits_task()
+  found = {}
+  for split in ("train", "validation", "test"):
+    examples = getattr(task, split)[np.arange(100)]
+    # Gray images without an axis for it, as many files have them.
+    found[f"{split}_images"] = examples.images[..., 0]
+    found[f"{split}_labels"] = examples.labels[:, None]
+  np.savez(tmp_path / "digits.npz", **found)
+  return tmp_path / "digits.npz"
+
+
+@pytest.mark.slow
+def test_it_ends_in_time_and_goes_on(arrays, tmp_path, monkeypatch):
+  real = builtins.__import__
+
+  def without(name, *rest, **named):
+    if name.partition(".")[0] in _NOT_ON_A_GPU_MACHINE:
+      raise ImportError(name)
+    return real(name, *rest, **named)
+
+  monkeypatch.setattr(builtins, "__import__", without)
+  command = [
+    f"--arrays={arrays}",
+    f"--workdir={tmp_path / 'study'}",
+    "--network=resnet8",
+    "--width=4",
+    "--seeds=2",
+    "--seeds_at_once=2",
+    "--epochs=5",
+    "--batch_size=50",
+    "--no-flip",
+  ]
+  stopped = gpu_study.main([*command, "--minutes=0.02"])
+  assert stopped["missing"] > 0
+  assert stopped["runs"] + stopped["missing"] == 10
+  done = gpu_study.main([*command, "--minutes=30"])
+  assert (done["runs"], done["missing"]) == (10, 0)
+  lines = (tmp_path / "study" / "runs.jsonl").read_text().splitlines()
+  tested = {json.loads(line)["objective"] for line in lines if "accuracy" in line}
+  assert tested == {"one_hot", "smoothing", "max_suppression", "hue", "hue_smoothing"}
+  assert "hue_jax.compare.study" in sys.modules
+
+
+def test_what_is_no_task_is_named(tmp_path, arrays):
+  np.savez(tmp_path / "half.npz", train_images=np.zeros((2, 4, 4), np.uint8))
+  with pytest.raises(SystemExit, match=r"half\.npz lacks train_labels, validation"):
+    gpu_study.read_arrays(str(tmp_path / "half.npz"))
+  with np.load(arrays) as found:
+    floats = {**found, "test_images": found["test_images"] / 255}
+  np.savez(tmp_path / "floats.npz", **floats)
+  with pytest.raises(SystemExit, match=r"test_images of .* is float64\[100, 8, 8\]"):
+    gpu_study.read_arrays(str(tmp_path / "floats.npz"))
