@@ -467,7 +467,7 @@ def test_a_full_disk_is_one_line_and_loses_no_run_but_this(
 def test_a_workdir_that_cannot_be_written_is_told_before_anything_is_trained(
   name, tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr(Trainer, "train", None)
+  monkeypatch.setattr(Trainer, "train_together", None)
   settings = small_settings()
   if name != "data.npz":
     small_workdir(tmp_path, settings)
@@ -517,7 +517,7 @@ def _with(changed, path, value):
 def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
   tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(Trainer, "train", None)
+  monkeypatch.setattr(Trainer, "train_together", None)
   plain = small_settings()
   assert set(declared.fields_of(StudySettings)) == set(plain)
   for group in ("measures", "cost", "tuning"):
@@ -533,7 +533,7 @@ def test_every_setting_of_a_study_is_checked_before_anything_is_trained(
     assert re.search(r"(it must be|is not a setting; .* takes) .*[.?]$", message), (
       message
     )
-  for missing in set(plain) - {"data_dir", "tuned", "tuning"}:
+  for missing in set(plain) - {"data_dir", "seeds_at_once", "tuned", "tuning"}:
     with pytest.raises(InputError, match=rf"^{missing} is not set; it must be .*\.$"):
       run_study({k: v for k, v in plain.items() if k != missing}, tmp_path)
   with pytest.raises(InputError, match=r"validation_split is ''; .* not empty"):
