@@ -281,9 +281,7 @@ _SCRIPT = """
   if len(sys.argv) > 5:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{sys.argv[5]}", 2, int(sys.argv[6]))
-  from tests.helpers.data_sets import written
-from tests.helpers.pictures import pictures
-from tests.helpers.small_network import small_network, small_sample
+  from tests.helpers.small_network import small_network, small_sample
   from hue_jax.data.datasets import open_dataset
   from hue_jax.observe import capture as capturing
   capturing._BATCHES_BETWEEN_MARKS = 1
