@@ -349,6 +349,7 @@ def test_additive_angular_margin_is_its_definition(margin):
   np.testing.assert_allclose(again, found, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_worse_angle_is_never_a_smaller_loss():
   theta = np.linspace(0, np.pi, 200, dtype=np.float32)
   features = np.stack([np.cos(theta), np.sin(theta), 0 * theta], axis=1)

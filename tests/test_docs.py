@@ -66,6 +66,7 @@ def test_the_contributing_page_is_short():
   assert len((_ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 45
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_readme_trains():
   (code,) = _blocks(_ROOT / "README.md", "python")
   names = {}

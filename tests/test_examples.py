@@ -49,6 +49,7 @@ def _examples(name):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _FUNCTIONS)
 def test_the_example_runs_and_gives_what_it_says(name):
   examples = _examples(name)

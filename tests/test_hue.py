@@ -132,6 +132,7 @@ def test_another_plane_turns_the_angle():
   assert np.abs(_turned(mirrored, np.pi / 2 - original)).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", _SCALARS)
 @pytest.mark.parametrize("leading", [(), (1,), (2, 3, 4)])
 def test_any_leading_shape_by_any_transformation(function, leading):
@@ -180,6 +181,7 @@ def test_bfloat16_gives_nearly_float32s_values():
   assert np.abs(turned).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", _SCALARS)
 def test_extremes_are_finite_by_vmap_of_grad_and_pmap_of_grad(function):
   assert_finite_and_alike_by_vmap_and_pmap(jax.value_and_grad(function))
@@ -188,6 +190,7 @@ def test_extremes_are_finite_by_vmap_of_grad_and_pmap_of_grad(function):
 _VALUE_AND_GRAD = {f.__name__: jax.jit(jax.value_and_grad(f)) for f in _SCALARS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _VALUE_AND_GRAD)
 @settings(max_examples=60, deadline=None)
 @given(vector=FINITE | CONSTANT)
@@ -295,6 +298,7 @@ def _planes():
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _PLANES)
 def test_planes_are_orthonormal_and_orthogonal_to_gray(name):
   plane = np.asarray(_planes()[name], np.float64)

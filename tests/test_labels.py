@@ -53,6 +53,7 @@ def test_every_function_that_takes_labels_is_here():
   assert takes == set(_TAKES_LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _TAKES_LABELS)
 def test_labels_of_every_integer_dtype_are_the_same_labels(name):
   call, function = _TAKES_LABELS[name], _function(name)

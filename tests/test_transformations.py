@@ -246,6 +246,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformation", CHECKS)
 @pytest.mark.parametrize("name", CASES)
 def test_every_function_under_every_transformation(name, transformation):
@@ -294,6 +295,7 @@ def _pattern(shape, magnitudes):
   return signs * np.reshape(magnitudes, (-1,) + (1,) * (len(shape) - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", MAGNITUDES)
 @pytest.mark.parametrize("name", SWEPT)
 def test_every_magnitude_gives_a_finite_value_and_gradient_in_range(name, dtype):

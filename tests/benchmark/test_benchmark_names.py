@@ -54,6 +54,7 @@ def test_train_and_validation_splits_do_not_meet():
     assert task.test not in (task.train, task.validation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", model_names())
 def test_every_network_has_a_hue_tap_at_its_size(network):
   config = benchmark.get_config(f"imagenet,{network},hue")
@@ -72,6 +73,7 @@ class _Facts:
     return 50_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
 def test_recipes_pass_the_checks(recipe):
   network = "vit_s16" if "vit" in recipe else "resnet50"

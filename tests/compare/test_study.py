@@ -142,6 +142,7 @@ def test_like_classes_are_neighbors_on_the_circle():
 # --- Pairs ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_objectives_of_one_seed_start_alike_and_see_the_same(task):
   seen = []
 
@@ -291,6 +292,7 @@ def test_a_fingerprint_is_of_what_determines_a_run():
 # --- Studies ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
   settings = small_settings()
   small_workdir(tmp_path, settings)
@@ -435,6 +437,7 @@ def test_a_script_that_lacks_what_several_processes_need_is_told(tmp_path):
   assert '`if __name__ == "__main__":`' in last
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_no_run_but_this(
   tmp_path, monkeypatch, capsys
 ):
@@ -612,6 +615,7 @@ def test_whole_numbers_and_texts_that_read_as_numbers_are_the_same_study():
   assert run_records.fingerprint(typed, job) == run_records.fingerprint(plain, job)
 
 
+@pytest.mark.slow
 def test_a_study_needs_neither_tensorflow_nor_what_draws():
   program = (
     "import sys\n"

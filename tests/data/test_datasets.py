@@ -98,6 +98,7 @@ def test_unknown_split(digits, split):
     digits.num_examples(split)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "expected"),
   [

@@ -73,6 +73,7 @@ def test_random_resized_crop_is_that_of_pillow(picture):
     assert np.abs(found.numpy() - expected).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(300, 500), (64, 64), (500, 100), (1, 1), (3, 1000)])
 def test_crop_windows_are_inside_and_of_the_right_distribution(shape):
   numbers = philox.uniforms(2, np.arange(2000), 40).reshape(-1, 10, 4)

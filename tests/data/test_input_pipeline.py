@@ -54,6 +54,7 @@ class TestStream:
       sha.update(batch["image"].tobytes() + batch["label"].tobytes())
     assert sha.hexdigest()[:32] == "51d5a8c8b97870bc87f2571186768649"
 
+  @pytest.mark.slow
   @pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
   def test_each_number_has_its_use(self, imagenet, recipe):
     config = base.get_config()
@@ -135,6 +136,7 @@ class TestTrain:
     assert (batch["image"].shape, batch["image"].dtype) == ((12, 10, 10, 1), np.uint8)
     assert (batch["label"].shape, batch["label"].dtype) == ((12,), np.int32)
 
+  @pytest.mark.slow
   @pytest.mark.parametrize("batch_size", [7, 60, 150])
   def test_each_epoch_shows_each_example_once(self, sharded, reference, batch_size):
     examples = reference(sharded, "train")
@@ -156,6 +158,7 @@ class TestTrain:
     np.testing.assert_array_equal(labels, [examples[i]["label"] for i in shown])
     assert shown[:60] != shown[60:120]
 
+  @pytest.mark.slow
   @pytest.mark.parametrize("crop", CROPS)
   def test_resuming_continues(self, imagenet, crop):
     settings = {"batch_size": 8, "image_size": 24, "crop": crop, "seed": 1}
@@ -169,6 +172,7 @@ class TestTrain:
     batch = next(train_batches(digits, "train", start_step=10**12, **settings))
     assert batch["image"].any()
 
+  @pytest.mark.slow
   @pytest.mark.parametrize("crop", CROPS)
   def test_processes_share_the_batch(self, imagenet, crop):
     settings = {"batch_size": 12, "image_size": 24, "crop": crop, "seed": 2}
@@ -189,6 +193,7 @@ class TestTrain:
       ]
       assert_same_batches(joined, whole)
 
+  @pytest.mark.slow
   @pytest.mark.parametrize(
     "augmentation",
     [
@@ -266,6 +271,7 @@ class TestTrain:
     )
     assert not {x.tobytes() for x in one} & {x.tobytes() for x in other}
 
+  @pytest.mark.slow
   def test_pad_crops_and_flips_are_those_of_numpy(self, digits, reference):
     kinds = list(itertools.product(range(5), range(5), (False, True)))
     known = {
@@ -307,6 +313,7 @@ class TestTrain:
 
 
 class TestEval:
+  @pytest.mark.slow
   @pytest.mark.parametrize("split", ["train", "test", "train[-9:]+test[5:17]"])
   @pytest.mark.parametrize(("batch_size", "process_count"), [(7, 1), (8, 4), (64, 2)])
   def test_each_example_once(

@@ -82,6 +82,7 @@ def _shapes(name):
   return model, variables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "count"), _PARAMETERS.items())
 def test_parameter_counts_are_the_published_ones(name, count):
   _, variables = _shapes(name)
@@ -89,6 +90,7 @@ def test_parameter_counts_are_the_published_ones(name, count):
   assert name in model_names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({name for name, _ in _STATE_DICTS}))
 def test_names_and_shapes_are_those_of_pytorchs_libraries(name):
   model, shapes = _shapes(name)
@@ -158,6 +160,7 @@ def _images(side, channels=3, count=2):
   return jax.random.normal(jax.random.key(1), (count, side, side, channels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _SMALL)
 def test_weights_survive_the_way_to_pytorch_and_back(name):
   side, model = _small(name)
@@ -170,6 +173,7 @@ def test_weights_survive_the_way_to_pytorch_and_back(name):
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _SMALL)
 def test_taps_features_and_head_are_what_the_network_computes(name):
   side, model = _small(name)
@@ -192,6 +196,7 @@ def test_taps_features_and_head_are_what_the_network_computes(name):
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _SMALL)
 def test_every_parameter_is_trained_and_half_precision_is_near(name):
   side, model = _small(name)
@@ -234,6 +239,7 @@ def _is_normalized_away(path, name):
   return name == "vgg11_bn" or "qkv" in jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name", ["resnet18", "efficientnet_b0", "vit_ti16", "convnext_t"]
 )
@@ -281,6 +287,7 @@ def test_dropout_of_vgg_and_inception_is_in_training_alone():
   np.testing.assert_array_equal(apply(False, 0), apply(False, 1))
 
 
+@pytest.mark.slow
 def test_taps_at_the_published_sizes():
   def shapes(name, side=224):
     return tap_shapes(create_model(name, num_classes=1000), (side, side, 3))

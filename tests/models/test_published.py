@@ -92,6 +92,7 @@ def _reference(name: str):
   return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "size"),
   [

@@ -130,6 +130,7 @@ def small():
 # --- The numbers ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_arrays"), [("resnet18", 122), ("resnet50", 320)])
 def test_a_resnet_computes_what_pytorch_computes(name, num_arrays):
   reference = _resnet_reference(name)
@@ -171,6 +172,7 @@ def test_there_and_back_keeps_every_number_and_the_tree(small):
   jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "blocks"),
   [("efficientnet_lite0", 16), ("efficientnet_lite1", 21), ("efficientnet_lite2", 21)],

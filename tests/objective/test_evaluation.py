@@ -128,6 +128,7 @@ def _means(size):
   return means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_a_split_measures_the_same_in_batches_of_every_size(classifier):
   whole = _means(_IMAGES)[classifier]
@@ -146,6 +147,7 @@ def test_a_split_measures_the_same_in_batches_of_every_size(classifier):
       np.testing.assert_allclose(found[name], value, rtol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_is_reported_of_kept_prototypes_is_the_loss_of_the_whole_split():
   """The training's definition: the mean over images whose class has a prototype."""
   objective = _objective("softmax")

@@ -190,6 +190,7 @@ def test_planes_by_name_and_from_a_file(tmp_path, outputs):
     np.testing.assert_allclose(_objective(term).terms[0].plane, plane, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_learned_plane_is_a_parameter_that_learns():
   objective = small_objective()
   state = small_state(objective)

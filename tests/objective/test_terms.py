@@ -70,6 +70,7 @@ def _of_network(terms, **settings):
   return _objective(terms, tap_shapes(small_model(), IMAGE_SHAPE), **settings)
 
 
+@pytest.mark.slow
 def test_terms_are_the_library_functions(outputs):
   layer, features = outputs["taps"]["stage2"], outputs["taps"]["features"]
   expected = {
@@ -169,6 +170,7 @@ _KEEPING = {
 }
 
 
+@pytest.mark.slow
 def test_a_step_moves_what_terms_keep_and_evaluation_does_not():
   objective = _of_network(_KEEPING)
   state = small_state(objective)
@@ -200,6 +202,7 @@ def test_a_step_moves_what_terms_keep_and_evaluation_does_not():
   assert total > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["pmap", "shard_map"])
 def test_eight_devices_keep_what_one_keeps(form):
   objective = _of_network(_KEEPING)
@@ -237,6 +240,7 @@ def _loss_by_layer(objective, given, layer, axis_name=None):
   return jnp.sum(objective(batch).measured["loss"].values * given["mask"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _BALANCED)
 @pytest.mark.parametrize("classifier", ["softmax", "additive_angular_margin"])
 def test_the_gradient_of_a_balanced_term_is_the_share_of_the_classifiers(
@@ -298,6 +302,7 @@ def test_balanced_terms_have_no_part_in_the_loss_of_evaluation(outputs):
   assert described == "cross_entropy + 0.1 of the gradient class_hue(stage2)"
 
 
+@pytest.mark.slow
 def test_a_term_without_a_gradient_is_not_made_larger(outputs):
   terms = {"t": {**_BALANCED["sectors"], "balance": "gradient"}}
   alone = outputs | {"labels": jnp.arange(7)}  # no image has another of its class
@@ -311,6 +316,7 @@ def test_a_term_without_a_gradient_is_not_made_larger(outputs):
 # --- One compilation ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_objectives_that_differ_in_numbers_share_a_compilation():
   traces = []
 

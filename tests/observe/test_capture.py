@@ -204,6 +204,7 @@ class TestForeignStores:
     with pytest.raises(InputError, match="cannot be read"):
       open_store(folder)
 
+  @pytest.mark.slow
   @pytest.mark.parametrize("value", ["absent", None, "3", [], {}, {"stem": [1]}])
   @pytest.mark.parametrize(
     "path",

@@ -60,6 +60,7 @@ def test_the_command_prints_its_result(digits_dir, trained_workdir, tmp_path):
   assert "--config.images_per_class=5" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
@@ -80,6 +81,7 @@ def test_a_wrong_command_is_one_line(tmp_path, arguments, message):
   assert not done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
@@ -158,6 +160,7 @@ def test_a_workdir_that_cannot_be_made_is_one_line(observe_config, tmp_path, cap
   assert last == f"error: {workdir} cannot be used: Not a directory."
 
 
+@pytest.mark.slow
 def test_an_untrained_network_is_alive(trained_workdir):
   network = load_network(trained_workdir)
   images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)

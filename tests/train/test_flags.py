@@ -98,6 +98,7 @@ _STRANGE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", _STRANGE)
 def test_no_text_ends_in_a_traceback(text):
   """Whatever is typed is taken, or refused in one line that a terminal can show."""
@@ -164,6 +165,7 @@ _DIGITS = "--config=configs/digits_hue.py"
 _PREPARE = ("-m", "hue_jax.data.prepare", "folder", "birds", "--name=birds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("command", "message"),
   [

@@ -93,6 +93,7 @@ def test_a_workdir_says_how_its_images_are_made(tmp_path, workdir):
   assert load_network(str(folder)).fingerprint == usual.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_of_weights(tmp_path, weights, suffix):
   model, variables, arrays = weights

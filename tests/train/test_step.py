@@ -42,6 +42,7 @@ def _run(form, devices, num_steps, objective, *, synchronized=True):
   return losses, parallel.unreplicate(state)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one_in_both_forms():
   objective = small_objective()
   one, one_state = _run("pmap", 1, 12, objective)
@@ -60,6 +61,7 @@ def test_eight_devices_give_the_losses_of_one_in_both_forms():
     )
 
 
+@pytest.mark.slow
 def test_without_an_axis_the_step_is_an_ordinary_function():
   objective = small_objective()
   step = jax.jit(make_train_step(objective, seed=0, **PIXELS))
@@ -71,6 +73,7 @@ def test_without_an_axis_the_step_is_an_ordinary_function():
   )
 
 
+@pytest.mark.slow
 def test_each_devices_own_statistics_are_averaged_into_the_state():
   _, state = _run("pmap", 8, 1, small_objective({}), synchronized=False)
   batch = small_batch(0)
@@ -93,6 +96,7 @@ def test_each_devices_own_statistics_are_averaged_into_the_state():
   )
 
 
+@pytest.mark.slow
 def test_with_hue_off_it_is_the_step_of_flaxs_imagenet_example():
   """That step, in this project's words: mean cross entropy of the logits against
   one-hot labels, plus ½ · 1e-4 · Σ‖w‖² over parameters of more than one axis, and
@@ -147,6 +151,7 @@ def test_with_hue_off_it_is_the_step_of_flaxs_imagenet_example():
     )
 
 
+@pytest.mark.slow
 def test_metrics_against_a_plain_count():
   objective = small_objective({"class": {"tap": "features", "kind": "class_hue"}})
   state = small_state(objective)
@@ -179,6 +184,7 @@ def test_metrics_against_a_plain_count():
   np.testing.assert_allclose(sums["hue_error_degrees/class"][0], degrees, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing_whatever_it_holds():
   objective = small_objective()
   state = small_state(objective)
@@ -193,6 +199,7 @@ def test_padding_changes_nothing_whatever_it_holds():
     np.testing.assert_array_equal(count, whole[name][1], err_msg=name)
 
 
+@pytest.mark.slow
 def test_moving_average_is_the_recursion_and_is_what_is_evaluated():
   objective = small_objective()
   step = jax.jit(make_train_step(objective, seed=0, ema_decay=0.15, **PIXELS))
@@ -211,6 +218,7 @@ def test_moving_average_is_the_recursion_and_is_what_is_evaluated():
   assert np.abs(flat(params) - flat(state.params)).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1 - 1e-7])
 def test_no_moving_average_is_mostly_of_the_beginning(decay):
   # The weights at step t are the vector e_t: the average has the share of each.
