@@ -27,10 +27,7 @@ class AngularLoss(LayerTerm):
   tap: str = tap("features")
   angle: Number = number(math.pi / 4, above=0, at_most=losses.MAX_ANGLE)
 
-  @property
-  def compares_images(self) -> bool:
-    """See `Term`."""
-    return True
+  compares_images = True
 
   def measure(self, batch):
     """Returns the angular loss."""

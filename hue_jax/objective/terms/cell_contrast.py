@@ -11,10 +11,7 @@ class CellContrast(CellTerm):
 
   kind = "cell_contrast"
 
-  @property
-  def compares_images(self) -> bool:
-    """See `Term`."""
-    return True
+  compares_images = True
 
   def measure(self, batch):
     """Returns the mean over cells."""

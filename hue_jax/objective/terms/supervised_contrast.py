@@ -25,10 +25,7 @@ class SupervisedContrast(LayerTerm):
   tap: str = tap("features")
   temperature: Number = number(0.1, above=0)
 
-  @property
-  def compares_images(self) -> bool:
-    """See `Term`."""
-    return True
+  compares_images = True
 
   def measure(self, batch):
     """Returns the supervised contrastive loss."""
