@@ -15,6 +15,7 @@ import numpy as np
 from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.statistics import median_interval
 from hue_jax.compare.trainer import OPTIMIZATION
+from hue_jax.compare.tuned import with_tuned
 from hue_jax.errors import InputError
 from hue_jax.files import write_text
 from hue_jax.models import create_model, tap_shapes
@@ -75,7 +76,7 @@ def measure_costs(
   Raises:
     InputError: If a setting cannot be used.
   """
-  settings = checked_settings(settings)
+  settings = with_tuned(checked_settings(settings))
   cost, baseline = settings["cost"], settings["baseline"]
   folder = Path(workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
