@@ -3,7 +3,7 @@
 python -m hue_jax.compare --mode=tune --config=configs/compare_tuning.py:fashion_50 \\
     --workdir=runs/tuning/fashion_50
 
-`compare_tuned.py` then reads the test split. The seeds are of no other study.
+`compare_tuned.py` then reads the test split, with other seeds.
 """
 
 from ml_collections import ConfigDict
@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from configs import base, compare_tasks
 from hue_jax.errors import check_one_of
 
-# Task → the length of training in epochs: as far as more of them help one-hot on
-# validation images (docs/effect.md), or as two cores bear.
+# Task → the length of training in epochs, as two cores bear: whether more of them would
+# help one-hot is not measured.
 TASKS = {
   "fashion_50": 100.0,
   "fashion_500": 30.0,

@@ -6,8 +6,16 @@ import subprocess
 import sys
 
 import pytest
+from ml_collections import ConfigDict
 
-from configs import compare, compare_search, compare_tasks
+from configs import (
+  compare,
+  compare_controls,
+  compare_search,
+  compare_tasks,
+  compare_tuned,
+  compare_tuning,
+)
 from hue_jax.compare.class_order import with_class_orders
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.errors import InputError
@@ -25,13 +33,19 @@ def test_every_study_can_be_run(study, task):
   assert settings["read_test"] == (study is compare)
 
 
-def test_searches_and_studies_share_no_seed():
+def test_searches_tunings_controls_and_studies_share_no_seed():
   for task in _TASKS:
-    seeds = [
-      set(range(c.first_seed, c.first_seed + c.num_seeds))
-      for c in (compare.get_config(task), compare_search.get_config(task))
-    ]
-    assert not seeds[0] & seeds[1]
+    configs = [compare.get_config(task), compare_search.get_config(task)]
+    if task in compare_tuning.TASKS:
+      configs.append(compare_controls.get_config(task))
+      tuning = compare_tuning.get_config(task).tuning
+      num_seeds = tuning.num_seeds + tuning.more_seeds
+      configs.append(ConfigDict({**tuning, "num_seeds": num_seeds}))
+      tuned, first = compare_tuned.get_config(task), configs[0]
+      # The study of tuned objectives is the first study again.
+      assert (tuned.first_seed, first.first_seed) == (0, 0)
+    seeds = [range(c.first_seed, c.first_seed + c.num_seeds) for c in configs]
+    assert len(set().union(*seeds)) == sum(map(len, seeds))
 
 
 def test_an_unknown_task_is_named():

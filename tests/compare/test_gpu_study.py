@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu_study
+from configs import compare_tuning
+from hue_jax.objective import create_objective
 from tests.helpers.small_study import digits_task
 
 _NOT_ON_A_GPU_MACHINE = ("tensorflow", "tensorflow_datasets", "clu", "ml_collections")
@@ -56,6 +58,27 @@ def test_it_ends_in_time_and_goes_on(arrays, tmp_path, monkeypatch):
   tested = {json.loads(line)["objective"] for line in lines if "accuracy" in line}
   assert tested == {"one_hot", "smoothing", "max_suppression", "hue", "hue_smoothing"}
   assert "hue_jax.compare.study" in sys.modules
+
+
+def test_its_objectives_are_those_that_are_tuned(arrays):
+  # The configurations need ml_collections, which a GPU machine may lack.
+  arguments = gpu_study._arguments([f"--arrays={arrays}", "--workdir=any"])
+  settings = gpu_study.settings_of(arguments, gpu_study.read_arrays(str(arrays)))
+  tuned = compare_tuning.objectives("stage3")
+  for name, objective in settings["objectives"].items():
+    shape = {"stage3": (4, 4, 8), "features": (8,)}
+    ours, theirs = (
+      create_objective(
+        num_classes=10,
+        tap_shapes=shape,
+        num_train_steps=1,
+        warmup_steps=0,
+        seed=0,
+        **{"terms": {}, **one},
+      )
+      for one in (objective, tuned[name])
+    )
+    assert ours == theirs, name
 
 
 def test_what_is_no_task_is_named(tmp_path, arrays):
