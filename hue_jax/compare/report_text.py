@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hue_jax.compare.analysis import Gain
+from hue_jax.compare.trainer import OPTIMIZATION, Rates
 
 
 def _digits(value: int | float) -> int:
@@ -96,15 +97,14 @@ def rates(settings: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
   Returns:
     Those of every objective; nothing where all have the study's.
   """
-  names = ("learning_rate", "weight_decay")
   own = {
-    objective: found.get("optimization", {})
+    objective: found.get(OPTIMIZATION, {})
     for objective, found in settings["objectives"].items()
   }
   if not any(own.values()):
     return {}
   return {
-    objective: tuple(found.get(name, settings.get(name)) for name in names)
+    objective: tuple(found.get(name, settings.get(name)) for name in Rates._fields)
     for objective, found in own.items()
   }
 
