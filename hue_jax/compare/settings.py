@@ -7,7 +7,7 @@ from typing import Any
 from hue_jax.compare.measures.predictions import hierarchy_distances
 from hue_jax.compare.measures.transfer import read_tasks
 from hue_jax.compare.task import ArrayTask
-from hue_jax.compare.trainer import OPTIMIZATION, num_train_steps
+from hue_jax.compare.trainer import OPTIMIZATION, Rates, num_train_steps
 from hue_jax.errors import InputError, check_one_of, refuse
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import ObjectiveSettings
@@ -22,11 +22,12 @@ from hue_jax.settings import (
   Options,
   Several,
   Text,
+  checked,
   create,
+  fields_of,
   flag,
   group,
   integer,
-  number,
   options,
   seed,
   setting,
@@ -109,14 +110,6 @@ class Tuning:
   first_seed: int = seed(3000)
   shared: Mapping[str, Any] = setting({}, Ranges())
   own: Mapping[str, Any] = setting({}, Named(Ranges()))
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnRates:
-  """What an objective may have of its own of the optimization."""
-
-  learning_rate: int | float | None = number(None, above=0)
-  weight_decay: int | float | None = number(None, at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +211,12 @@ def check_objectives(settings: Mapping[str, Any], task: ArrayTask) -> None:
   for name, objective in settings["objectives"].items():
     here = f"objectives.{name}"
     own = {key: one for key, one in objective.items() if key != OPTIMIZATION}
-    create(OwnRates, objective.get(OPTIMIZATION, {}), f"{here}.{OPTIMIZATION}")
+    checked(
+      Optimization,
+      objective.get(OPTIMIZATION, {}),
+      f"{here}.{OPTIMIZATION}",
+      without=set(fields_of(Optimization)) - set(Rates._fields),
+    )
     create(ObjectiveSettings, own, here).check(
       shapes, num_classes=task.num_classes, here=here
     )

@@ -235,6 +235,25 @@ def test_every_tuning_and_its_study_fit(task, planted, tmp_path):
     check_objectives(resolved, blank)
 
 
+@pytest.mark.parametrize(
+  ("own", "message"),
+  [
+    ({"learning_rate": 0}, r"optimization\.learning_rate is 0; .* above 0"),
+    ({"weight_decay": -1}, r"optimization\.weight_decay is -1; .* at least 0"),
+    ({"learning_rate": "fast"}, r"optimization\.learning_rate is 'fast'"),
+    (
+      {"momentum": 0.5},
+      r"optimization\.momentum is not a setting; .* learning_rate, weight_decay\.",
+    ),
+    ({"learning": 0.5}, r"optimization\.learning is not a setting; .*Did you mean"),
+  ],
+)
+def test_an_objectives_own_rates_are_checked(own, message):
+  settings = small_settings(objectives={"one_hot": {"optimization": own}})
+  with pytest.raises(InputError, match=rf"^objectives\.one_hot\.{message}"):
+    check_objectives(checked_settings(settings), digits_task())
+
+
 # --- Trainings ----------------------------------------------------------------------
 
 
