@@ -15,7 +15,9 @@ from hue_jax.objective import Objective, create_objective
 from hue_jax.train import config as settings
 from hue_jax.train.checkpoints import WEIGHTS, Checkpoints
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
+from hue_jax.train.parallel import AXIS
 from hue_jax.train.state import TrainState, create_state
+from hue_jax.train.step import Step, make_train_step
 from hue_jax.train.workdir import CHECKPOINTS, folder_of, read_config
 
 
@@ -83,6 +85,25 @@ def build(
     abstract=abstract,
   )
   return Built(objective, learning_rate, state)
+
+
+def train_step(config: ConfigDict, objective: Objective) -> Step:
+  """Returns the training step of a run, for `Parallel.map`.
+
+  Args:
+    config: A configuration with the fields of `configs/base.py`.
+    objective: What the configuration has the run minimize.
+  """
+  return make_train_step(
+    objective,
+    seed=config.seed,
+    ema_decay=config.ema_decay,
+    mixing=settings.mixing(config),
+    erase_probability=config.erase_probability,
+    axis_name=AXIS,
+    pixel_mean=tuple(config.pixel_mean),
+    pixel_std=tuple(config.pixel_std),
+  )
 
 
 class Trained(NamedTuple):

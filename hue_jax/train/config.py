@@ -141,16 +141,18 @@ def follow_dataset(config: ConfigDict, dataset: DatasetFacts) -> None:
   config.channels = config.channels or dataset.channels
 
 
-def check_settings(config: ConfigDict) -> None:
+def check_settings(config: ConfigDict, *, num_devices: int | None = None) -> None:
   """Raises an InputError for the first setting that no data set could bear.
 
   Args:
     config: A configuration with the fields of `configs/base.py`.
+    num_devices: The devices that a batch is cut over; those of JAX if None.
   """
   settings = create(Settings, config)
-  _check_divides("batch_size", settings.batch_size)
-  _check_divides("eval_batch_size", settings.eval_batch_size)
-  each = settings.batch_size // jax.device_count()
+  num_devices = num_devices or jax.device_count()
+  _check_divides("batch_size", settings.batch_size, num_devices)
+  _check_divides("eval_batch_size", settings.eval_batch_size, num_devices)
+  each = settings.batch_size // num_devices
   if settings.mixing and each % 2:
     raise InputError(
       f"batch_size is {settings.batch_size}, which makes {each} images a device; it "
@@ -199,8 +201,7 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
   )
 
 
-def _check_divides(name, batch_size):
-  devices = jax.device_count()
+def _check_divides(name, batch_size, devices):
   if batch_size % devices:
     raise InputError(
       f"{name} is {batch_size}, which {devices} devices do not divide; it must be a "

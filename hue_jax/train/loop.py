@@ -19,7 +19,7 @@ from hue_jax.errors import InputError, Stopped
 from hue_jax.objective import Objective
 from hue_jax.train import config as settings
 from hue_jax.train.batches import RunData, open_data
-from hue_jax.train.build import build
+from hue_jax.train.build import build, train_step
 from hue_jax.train.checkpoints import Checkpoints, Restored
 from hue_jax.train.evaluation import Evaluator, evaluate
 from hue_jax.train.layer_pictures import LayerPictures
@@ -28,7 +28,7 @@ from hue_jax.train.parallel import AXIS, Parallel, create_parallel
 from hue_jax.train.preemption import Watch
 from hue_jax.train.run_report import Means, Report
 from hue_jax.train.state import TrainState
-from hue_jax.train.step import make_eval_step, make_train_step
+from hue_jax.train.step import make_eval_step
 from hue_jax.train.transfer import transfer
 from hue_jax.train.workdir import check_config, folder_of, holding, record_config
 
@@ -200,15 +200,6 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     "pixel_mean": tuple(config.pixel_mean),
     "pixel_std": tuple(config.pixel_std),
   }
-  train_step = make_train_step(
-    objective,
-    seed=config.seed,
-    ema_decay=config.ema_decay,
-    mixing=settings.mixing(config),
-    erase_probability=config.erase_probability,
-    axis_name=AXIS,
-    **pixels,
-  )
   eval_step = make_eval_step(objective, axis_name=AXIS, **pixels)
   return Run(
     started=started,
@@ -221,7 +212,7 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     eval_steps=settings.eval_steps(config, data.dataset),
     initial_state=jax.device_get(initial_state),
     parallel=parallel,
-    train_step=parallel.map(train_step, donate_state=True),
+    train_step=parallel.map(train_step(config, objective), donate_state=True),
     eval_step=parallel.map(eval_step),
     layer_pictures=LayerPictures(
       functools.partial(data.first_images, count=config.num_colored_images),
