@@ -7,20 +7,21 @@ All have the learning rate and weight decay to which `compare_tuning.py` tuned o
 and the hue loss its weight of the first studies; the test split is read.
 """
 
-from configs import base, compare_tasks, compare_tuning
+from configs import base, compare_networks, compare_tuning
 
 _SEEDS = 5000  # of no other study
 
 
-def get_config(task: str = ""):
+def get_config(argument: str = ""):
   """Twenty seeds of the hue loss and its controls."""
-  config = compare_tuning.get_config(task)
-  config.title = f"{task}, controls"
+  config = compare_tuning.get_config(argument)
+  config.title = f"{argument}, controls"
   config.read_test = True
   config.first_seed = _SEEDS
   config.num_seeds = 20
-  config.tuned = f"docs/studies/tuning/{task}/tuned.json"
-  controls = _controls(compare_tasks.tap(task))
+  config.tuned = f"docs/studies/tuning/{compare_networks.folder(argument)}/tuned.json"
+  task, network = compare_networks.task_and_network(argument)
+  controls = _controls(compare_networks.tap(task, network))
   config.objectives = {
     name: {**objective, "optimization": {"tuned": "one_hot"}}
     for name, objective in controls.items()

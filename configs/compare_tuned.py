@@ -8,23 +8,24 @@ is there twice: tuned for itself, and (`…_at_one_hot`) with the learning rate 
 decay of one-hot and the strengths of the first studies.
 """
 
-from configs import compare_tasks, compare_tuning
+from configs import compare_networks, compare_tuning
 
 
-def get_config(task: str = ""):
+def get_config(argument: str = ""):
   """Twenty seeds of which none was used to tune."""
-  config = compare_tuning.get_config(task)
-  config.title = f"{task}, tuned"
+  config = compare_tuning.get_config(argument)
+  config.title = f"{argument}, tuned"
   config.read_test = True
   config.first_seed = 0
   config.num_seeds = 20
-  untuned = compare_tuning.objectives(compare_tasks.tap(task))
+  task, network = compare_networks.task_and_network(argument)
+  untuned = compare_tuning.objectives(compare_networks.tap(task, network))
   config.objectives = {name: {"tuned": name} for name in untuned} | {
     f"{name}_at_one_hot": {**objective, "optimization": {"tuned": "one_hot"}}
     for name, objective in untuned.items()
     if name not in ("one_hot", "hue_max_suppression")
   }
-  config.tuned = f"docs/studies/tuning/{task}/tuned.json"
+  config.tuned = f"docs/studies/tuning/{compare_networks.folder(argument)}/tuned.json"
   config.contrasts = (
     ("hue", "smoothing"),
     ("hue", "max_suppression"),

@@ -3,12 +3,13 @@
 python -m hue_jax.compare --mode=tune --config=configs/compare_tuning.py:fashion_50 \\
     --workdir=runs/tuning/fashion_50
 
-`compare_tuned.py` then reads the test split, with other seeds.
+`compare_tuned.py` then reads the test split, with other seeds. The network is ResNet-8
+of width 8, or one of `compare_networks.py` after the task: `:fashion_50,resnet18`.
 """
 
 from ml_collections import ConfigDict
 
-from configs import base, compare_tasks
+from configs import base, compare_networks, compare_tasks
 from hue_jax.errors import check_one_of
 
 # Task → the length of training in epochs, as two cores bear: whether more of them would
@@ -29,17 +30,23 @@ TASKS = {
 }
 
 
-def get_config(task: str = ""):
+def get_config(argument: str = ""):
   """The objectives and the ranges in which they are tuned."""
+  task, network = compare_networks.task_and_network(argument)
   check_one_of("the task, after the colon of --config,", task, TASKS)
   config = compare_tasks.get_config(task)
-  config.title = f"{task}, tuning"
+  config.title = f"{argument}, tuning"
   config.read_test = False
   config.num_epochs = TASKS[task]
   config.measures.num_seeds = 0
-  config.objectives = objectives(compare_tasks.tap(task))
+  config.model = network.model
+  config.model_options = ConfigDict(network.options)
+  config.objectives = objectives(compare_networks.tap(task, network))
   config.tuning.shared = {
-    "optimization": {"learning_rate": (0.02, 0.25), "weight_decay": (0.02, 2.0)}
+    "optimization": {
+      "learning_rate": network.learning_rate,
+      "weight_decay": (0.02, 2.0),
+    }
   }
   smoothing = {"label_smoothing": (0.02, 0.4)}
   hue = {"terms": {"hue": {"weight": (0.05, 1.5)}}}

@@ -6,8 +6,9 @@ from typing import Any
 
 from hue_jax.compare.measures.predictions import hierarchy_distances
 from hue_jax.compare.measures.transfer import read_tasks
+from hue_jax.compare.rates import OPTIMIZATION, Rates
 from hue_jax.compare.task import ArrayTask
-from hue_jax.compare.trainer import OPTIMIZATION, Rates, num_train_steps
+from hue_jax.compare.trainer import num_train_steps
 from hue_jax.errors import InputError, check_one_of, refuse
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import ObjectiveSettings
@@ -146,7 +147,6 @@ class StudySettings(Pixels, Optimization):
   first_seed: int = seed()
   seeds_at_once: int = integer(1, at_least=1)
   num_seeds: int = integer(at_least=1, at_most=_MOST_SEEDS)
-  seeds_at_once: int = integer(1, at_least=1)
 
   measures: Measures = setting(REQUIRED, Group(Measures))
   cost: CostOf = setting(REQUIRED, Group(CostOf))

@@ -35,6 +35,27 @@ def model_names() -> tuple[str, ...]:
   return tuple(_MODELS)
 
 
+def register_model(name: str, module: type[nn.Module], **arguments) -> None:
+  """Makes a network known by a name, as a file of a configuration may do.
+
+  Args:
+    name: The name; one that is there is replaced, if it is of a module of that name.
+    module: A Flax module of the fields `num_classes`, `dtype` and `axis_name`, which
+      hands out its layers by `sow_tap`. Its other fields are the options that a user
+      may set, as far as they are declared by `hue_jax.settings`.
+    **arguments: The values of fields that the name stands for.
+
+  Raises:
+    ValueError: If another module has that name.
+  """
+  known, _ = _MODELS.get(name, (module, {}))
+  if (known.__module__, known.__qualname__) != (module.__module__, module.__qualname__):
+    raise ValueError(
+      f"name is {name!r}, which {known.__module__}.{known.__qualname__} has."
+    )
+  _MODELS[name] = (module, arguments)
+
+
 def create_model(
   name: str,
   *,
@@ -54,7 +75,8 @@ def create_model(
       numbers do not depend on the number of devices; None for each device's own.
     **options: The settings of the network's module, such as `stem` and `width` of
       `hue_jax.models.resnet.ResNet`, or `dropout_rate` of
-      `hue_jax.models.efficientnet.EfficientNet`.
+      `hue_jax.models.efficientnet.EfficientNet`. They come before those that the name
+      stands for: `depth=4` of "vit_ti16" is ViT-Ti of four blocks.
 
   Returns:
     A Flax module: `module.apply(variables, images, train=…)` gives float32 logits
@@ -67,9 +89,8 @@ def create_model(
   options = checked_options(name, options)
   check_integer("num_classes", num_classes, at_least=1)
   module, arguments = _MODELS[name]
-  return module(
-    num_classes=num_classes, dtype=dtype, axis_name=axis_name, **arguments, **options
-  )
+  arguments = {**arguments, **options}
+  return module(num_classes=num_classes, dtype=dtype, axis_name=axis_name, **arguments)
 
 
 def checked_options(
@@ -91,8 +112,8 @@ def checked_options(
     InputError: If the network is unknown, lacks an option, or cannot take a value.
   """
   check_name("model", name, _MODELS)
-  module, arguments = _MODELS[name]
-  return checked(module, options, setting, without=arguments, beside=beside)
+  module, _ = _MODELS[name]
+  return checked(module, options, setting, beside=beside)
 
 
 def tap_shapes(

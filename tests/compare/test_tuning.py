@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import compare_controls, compare_tuned, compare_tuning
+from configs import compare_controls, compare_networks, compare_tuned, compare_tuning
 from hue_jax.compare import tuning
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.study import run_study
@@ -220,19 +220,31 @@ def test_a_study_of_other_settings_is_refused(tuned, changes, message):
       with_tuned(checked_settings(_study(tuned, **changes)))
 
 
-@pytest.mark.parametrize("task", compare_tuning.TASKS)
-def test_every_tuning_and_its_study_fit(task, planted, tmp_path):
-  settings = compare_tuning.get_config(task)
+_STUDIES = [
+  *compare_tuning.TASKS,
+  *(f"fashion_50,{network}" for network in compare_networks.NETWORKS),
+  *(f"digits_10,{network}" for network in compare_networks.NETWORKS),
+]
+
+
+@pytest.mark.parametrize("argument", _STUDIES)
+def test_every_tuning_and_its_study_fit(argument, planted, tmp_path):
+  settings = compare_tuning.get_config(argument)
   settings.tuning.points = 2
   tuning.tune(settings.to_dict(), tmp_path)
   for configuration in (compare_tuned, compare_controls):
-    study = configuration.get_config(task)
+    study = configuration.get_config(argument)
     study.tuned = str(tmp_path / FILE)
     resolved = with_tuned(checked_settings(study.to_dict()))
     assert all("optimization" in one for one in resolved["objectives"].values())
     assert resolved["read_test"]
     blank = blank_task(resolved)
     check_objectives(resolved, blank)
+
+
+def test_an_unknown_network_of_a_study_is_named():
+  with pytest.raises(InputError, match=r"is 'resnet9'; it must be one of resnet8, .*"):
+    compare_tuning.get_config("fashion_50,resnet9")
 
 
 @pytest.mark.parametrize(

@@ -395,10 +395,18 @@ def test_sizes_that_a_network_cannot_take_are_told(name, size, told):
 def _options():
   """(network, option, value that it cannot have), of every network."""
   for name in model_names():
-    module, arguments = _MODELS[name]
-    for option, field in fields_of(module).items():
-      if option not in arguments:
-        yield from ((name, option, value) for value in wrong_values(field))
+    for option, field in fields_of(_MODELS[name][0]).items():
+      yield from ((name, option, value) for value in wrong_values(field))
+
+
+def test_an_option_comes_before_what_a_name_stands_for():
+  network = create_model("vit_ti16", num_classes=10, depth=4)
+  assert (network.depth, network.width) == (4, 192)
+  shapes = jax.eval_shape(
+    lambda: network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+  )
+  assert sum("_block" in name for name in shapes["params"]) == 4
+  assert create_model("efficientnet_b1", num_classes=10, width=0.5).depth == 1.1
 
 
 def test_an_option_that_cannot_be_used_is_told_by_every_network():
