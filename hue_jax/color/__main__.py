@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from hue_jax.color.coloring import PLANES, color_layer, plane_of
 from hue_jax.command import Parser, add_setting, packages, run
+from hue_jax.compiled import keep_compiled
 from hue_jax.errors import InputError
 from hue_jax.files import replacing
 from hue_jax.settings import Choice
@@ -51,6 +52,7 @@ def _color(args: argparse.Namespace) -> None:
   _check_images(args.images)
   background = ground_color(args.background)
   labels = _classes(args.images) if args.plane == "class_means" else None
+  keep_compiled()
   # It takes longer to import than what a user may have mistaken takes to tell.
   from hue_jax.train.networks import load_network
 

@@ -22,6 +22,7 @@ from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.run_records import Job
 from hue_jax.compare.task import load_task
 from hue_jax.compare.trainer import Trainer
+from hue_jax.compiled import keep_compiled
 from hue_jax.errors import InputError
 
 
@@ -186,6 +187,7 @@ _worker: Worker | None = None
 def _start_worker(settings, workdir, cores, closed):
   """Starts a worker on a core of its own: small networks gain nothing from two."""
   global _worker
+  keep_compiled()
   threading.Thread(target=_end_with_parent, args=(closed,), daemon=True).start()
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
   if hasattr(os, "sched_setaffinity"):

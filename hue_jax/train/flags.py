@@ -29,6 +29,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 
 from hue_jax import command, settings
+from hue_jax.compiled import keep_compiled
 from hue_jax.errors import InputError, refuse
 
 _CONFIG = "config"
@@ -82,6 +83,7 @@ def run(
 def _print_result(main):
   logging.set_verbosity(logging.WARNING)
   standard_output = command.keep_standard_output()
+  keep_compiled()
   result = main()
   if jax.process_index() == 0:
     print(command.json_line(result), file=standard_output, flush=True)
