@@ -33,7 +33,7 @@ _OF_THE_MACHINE = frozenset(
 # Extra of the package → what its requirements are imported as.
 EXTRAS = {
   "train": (
-    *("absl", "array_record", "clu", "etils", "flax", "google_crc32c"),
+    *("absl", "array_record", "clu", "etils", "filelock", "flax", "google_crc32c"),
     *("importlib_resources", "ml_collections", "optax", "orbax", "PIL", "safetensors"),
     *("scipy", "sklearn", "tensorboard", "tensorflow", "tensorflow_datasets", "tqdm"),
   ),

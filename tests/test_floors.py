@@ -18,7 +18,7 @@ _FLOORS = (
   ("models", "losses", "circular"),
   ("hue",),
   ("preprocessing", "numerics", "philox", "balance", "pictures"),
-  ("settings", "command", "progress", "trees", "files"),
+  ("settings", "command", "compiled", "progress", "trees", "files"),
   ("errors",),
 )
 _FLOOR = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
