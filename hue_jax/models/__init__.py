@@ -15,7 +15,16 @@ from hue_jax.models.registry import (
   checked_options,
   create_model,
   model_names,
+  register_model,
   tap_shapes,
 )
+from hue_jax.models.taps import sow_tap
 
-__all__ = ["checked_options", "create_model", "model_names", "tap_shapes"]
+__all__ = [
+  "checked_options",
+  "create_model",
+  "model_names",
+  "register_model",
+  "sow_tap",
+  "tap_shapes",
+]
