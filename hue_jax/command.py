@@ -39,6 +39,7 @@ EXTRAS = {
   ),
   "observe": ("faiss", "jinja2", "markupsafe", "matplotlib"),
   "pretrained": ("torch",),
+  "tpu": ("libtpu",),
 }
 
 
