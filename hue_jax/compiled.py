@@ -61,7 +61,7 @@ def keep_compiled(environ: Mapping[str, str] = os.environ) -> Path | None:
     ("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS),
     ("jax_persistent_cache_min_entry_size_bytes", -1),
   ):
-    config.update(name, value)
+    jax.config.update(name, value)
   return folder
 
 
