@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Several processes of one run on this machine, joined as the hosts of a pod are.
 #
-#   launch/local_processes.sh 2 --config=configs/digits_hue.py --workdir=runs/two
+#   launch/local_processes.sh [--dry-run] 2 --config=configs/digits_hue.py --workdir=runs/two
+#
+# --dry-run shows the commands.
 #
 # Ctrl-C, or SIGTERM, has all of them save their state, and waits for it; a second one
 # ends them at once.
@@ -10,8 +12,13 @@
 # each its part with CUDA_VISIBLE_DEVICES inside a wrapper named by PYTHON.
 set -euo pipefail
 
+dry_run=false
+if [[ ${1:-} == --dry-run ]]; then
+  dry_run=true
+  shift
+fi
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
-  echo "usage: launch/local_processes.sh NUM_PROCESSES [flags of main.py]" >&2
+  echo "usage: launch/local_processes.sh [--dry-run] NUM_PROCESSES [flags of main.py]" >&2
   exit 2
 fi
 num_processes=$1
@@ -23,7 +30,17 @@ port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)
 processes=()
 stopped=0
 
+if $dry_run; then
+  for ((i = 0; i < num_processes; i++)); do
+    printf '%q ' env "JAX_COORDINATOR_ADDRESS=127.0.0.1:$port" \
+      "JAX_NUM_PROCESSES=$num_processes" "JAX_PROCESS_ID=$i" "$python" "$root/main.py" "$@"
+    echo '&'
+  done
+  exit 0
+fi
+
 # Tells all processes to stop: they save what they have. Told again, they are killed.
+# shellcheck disable=SC2317  # A trap calls it.
 stop() {
   if ((stopped)); then
     kill -KILL "${processes[@]}" 2>/dev/null || true
