@@ -22,15 +22,15 @@ _MODE = flags.define_mode(
 def main() -> dict[str, Any]:
   """Trains or evaluates; returns the result."""
   preemption.stop_at_once()
-  distributed.initialize()
-  # Each takes longer to import than what a user may have mistaken takes to tell.
-  from hue_jax.train.config import check_settings
+  with distributed.joined():
+    # Each takes longer to import than what a user may have mistaken takes to tell.
+    from hue_jax.train.config import check_settings
 
-  check_settings(_CONFIG.value)
-  from hue_jax.train import loop
+    check_settings(_CONFIG.value)
+    from hue_jax.train import loop
 
-  modes = {"train": loop.train, "evaluate": loop.evaluate_workdir}
-  return modes[_MODE.value](_CONFIG.value, _WORKDIR.value)
+    modes = {"train": loop.train, "evaluate": loop.evaluate_workdir}
+    return modes[_MODE.value](_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":

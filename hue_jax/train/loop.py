@@ -12,12 +12,12 @@ import jax
 import numpy as np
 import optax
 from etils import epath
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, Stopped
 from hue_jax.objective import Objective
 from hue_jax.train import config as settings
+from hue_jax.train import given, peers
 from hue_jax.train.batches import RunData, open_data
 from hue_jax.train.build import build, train_step
 from hue_jax.train.checkpoints import Checkpoints, Restored
@@ -30,7 +30,13 @@ from hue_jax.train.run_report import Means, Report
 from hue_jax.train.state import TrainState
 from hue_jax.train.step import make_eval_step
 from hue_jax.train.transfer import transfer
-from hue_jax.train.workdir import check_config, folder_of, holding, record_config
+from hue_jax.train.workdir import (
+  check_config,
+  content,
+  folder_of,
+  holding,
+  record_config,
+)
 
 
 class TrainingDiverged(Stopped):
@@ -50,8 +56,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     The result: task, model, objective, step, test_top1, test_loss, seconds, ….
 
   Raises:
-    InputError: If a setting or file cannot be used, or another run is at work in the
-      workdir.
+    InputError: If a setting or file cannot be used, another run is at work in the
+      workdir, or the processes of the run were given different things.
     TrainingDiverged: If a loss or gradient is not finite.
     NotSaved: If a checkpoint cannot be written.
     Preempted: If a signal to stop came; the state is saved.
@@ -64,6 +70,7 @@ def train_run(run: "Run", workdir: str) -> dict[str, Any]:
   folder = folder_of(workdir)
   with holding(folder):
     record_config(folder, run.config, run.data.identities())
+    peers.check_same({"what the workdir, which all must share, holds": content(folder)})
     with _checkpoints(run, folder) as checkpoints:
       restored, origin = _restored_or_transferred(checkpoints, run)
       first_step = int(restored.state.step)
@@ -192,6 +199,7 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   """
   started = time.perf_counter()
   data = open_data(config)
+  peers.check_same(given.facts(config, data.identities()))
   num_train_steps = settings.num_train_steps(config, data.dataset)
   warmup_steps = settings.steps(config, data.dataset, config.warmup_epochs)
   objective, learning_rate, initial_state = build(config, num_train_steps, warmup_steps)
@@ -332,10 +340,7 @@ def _restored_or_transferred(checkpoints, run) -> tuple[Restored, str]:
   """Returns what to go on from, and where it comes from."""
   restored, config = checkpoints.restore_last(run.initial_state), run.config
   state = restored.state
-  if jax.process_count() > 1:
-    multihost_utils.assert_equal(
-      np.asarray(state.step), "the processes restored checkpoints of different steps"
-    )
+  peers.check_same({"the last step of which the checkpoint is whole": str(state.step)})
   if state.step:
     return restored, f"going on from step {int(state.step)}"
   if not config.init_from:

@@ -5,6 +5,7 @@ The checkpoints lie there, too; see `checkpoints.py`.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -188,6 +189,24 @@ def read_config(workdir: epath.Path) -> ConfigDict:
   settings = _read(path)
   settings.pop(_DATA, None)
   return ConfigDict(settings)
+
+
+def content(workdir: epath.Path) -> str:
+  """Returns in a few words what a workdir holds, for processes to compare.
+
+  Args:
+    workdir: The folder of a run.
+
+  Returns:
+    The digest of its configuration, and the steps of its checkpoints.
+  """
+  path, folder = workdir / _CONFIG, workdir / CHECKPOINTS
+  if not path.exists():
+    return "no configuration"
+  digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+  names = [each.name for each in folder.iterdir()] if folder.exists() else []
+  steps = sorted(int(name) for name in names if name.isdigit())
+  return f"configuration {digest} and the checkpoints {steps}"
 
 
 def _check_same(ours, theirs, workdir):
