@@ -18,12 +18,15 @@ class Network(NamedTuple):
     options: Its options.
     tap: The last layer of which a small image has more than a few positions; None for
       that of the task's ResNet.
+    last: The layer whose mean over positions is the features; None for a network
+      without one.
     learning_rate: The range in which the learning rate is tuned.
   """
 
   model: str
   options: dict[str, Any]
   tap: str | None = None
+  last: str | None = "stage3"
   learning_rate: tuple[float, float] = (0.02, 0.25)
 
 
@@ -38,12 +41,15 @@ NETWORKS = {
   "resnet8_width32": _resnet("resnet8", 32),
   "resnet14": _resnet("resnet14", 8),
   "resnet20": _resnet("resnet20", 8),
-  "resnet18": _resnet("resnet18", 16),
-  "efficientnet_b0": Network("efficientnet_b0", {"stem_strides": 1, "width": 0.25}),
+  "resnet18": _resnet("resnet18", 16)._replace(last="stage4"),
+  "efficientnet_b0": Network(
+    "efficientnet_b0", {"stem_strides": 1, "width": 0.25}, last="top"
+  ),
   "vit_ti_depth4": Network(
     "vit_ti16",
     {"patch_size": 4, "depth": 4, "pooling": "mean"},
     tap="stage4",
+    last=None,
     learning_rate=(0.0005, 0.02),
   ),
 }

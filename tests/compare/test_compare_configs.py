@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from configs import (
   compare,
   compare_controls,
+  compare_forms,
   compare_search,
   compare_tasks,
   compare_tuned,
@@ -33,11 +34,12 @@ def test_every_study_can_be_run(study, task):
   assert settings["read_test"] == (study is compare)
 
 
-def test_searches_tunings_controls_and_studies_share_no_seed():
+def test_searches_tunings_controls_forms_and_studies_share_no_seed():
   for task in _TASKS:
     configs = [compare.get_config(task), compare_search.get_config(task)]
     if task in compare_tuning.TASKS:
       configs.append(compare_controls.get_config(task))
+      configs.append(compare_forms.get_config(task))
       tuning = compare_tuning.get_config(task).tuning
       num_seeds = tuning.num_seeds + tuning.more_seeds
       configs.append(ConfigDict({**tuning, "num_seeds": num_seeds}))

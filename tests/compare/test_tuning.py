@@ -6,7 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import compare_controls, compare_networks, compare_tuned, compare_tuning
+from configs import (
+  compare_controls,
+  compare_forms,
+  compare_networks,
+  compare_tuned,
+  compare_tuning,
+)
 from hue_jax.compare import tuning
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.study import run_study
@@ -223,7 +229,8 @@ def test_a_study_of_other_settings_is_refused(tuned, changes, message):
 _STUDIES = [
   *compare_tuning.TASKS,
   *(f"fashion_50,{network}" for network in compare_networks.NETWORKS),
-  *(f"digits_10,{network}" for network in compare_networks.NETWORKS),
+  "oxygen,resnet18",
+  "oxygen,vit_ti_depth4",
 ]
 
 
@@ -232,14 +239,19 @@ def test_every_tuning_and_its_study_fit(argument, planted, tmp_path):
   settings = compare_tuning.get_config(argument)
   settings.tuning.points = 2
   tuning.tune(settings.to_dict(), tmp_path)
-  for configuration in (compare_tuned, compare_controls):
+  for configuration in (compare_tuned, compare_controls, compare_forms):
     study = configuration.get_config(argument)
     study.tuned = str(tmp_path / FILE)
     resolved = with_tuned(checked_settings(study.to_dict()))
     assert all("optimization" in one for one in resolved["objectives"].values())
-    assert resolved["read_test"]
+    assert resolved["read_test"] == (configuration is not compare_forms)
     blank = blank_task(resolved)
     check_objectives(resolved, blank)
+
+
+def test_every_form_tests_a_hypothesis():
+  forms = set(compare_forms.get_config("fashion_50").objectives)
+  assert forms - {"one_hot"} == set(compare_forms.HYPOTHESES)
 
 
 def test_an_unknown_network_of_a_study_is_named():
