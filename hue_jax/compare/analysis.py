@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hue_jax.compare import run_records
+from hue_jax.compare.run_records import STUDY_FILE, runs_of
 from hue_jax.compare.statistics import (
   Paired,
   Reduction,
@@ -22,7 +23,6 @@ from hue_jax.compare.statistics import (
   steps_to_reach,
   t_interval,
 )
-from hue_jax.compare.study import STUDY_FILE, runs_of
 from hue_jax.errors import InputError
 
 Record = Mapping[str, Any]

@@ -1,7 +1,5 @@
 """What an objective costs: time of a step, memory, operations and parameters."""
 
-import dataclasses
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -12,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hue_jax.compare.cost_records import FILE, Cost
+from hue_jax.compare.rates import OPTIMIZATION
 from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.statistics import median_interval
-from hue_jax.compare.trainer import OPTIMIZATION
 from hue_jax.compare.tuned import with_tuned
-from hue_jax.errors import InputError
 from hue_jax.files import write_text
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import create_objective
@@ -26,34 +24,6 @@ from hue_jax.progress import track
 from hue_jax.train.optimizer import create_optimizer
 from hue_jax.train.state import create_state
 from hue_jax.train.step import make_train_step
-
-FILE = "cost.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-  """The cost of one objective.
-
-  Attributes:
-    objective: The name of the objective.
-    step_milliseconds: The median time of a step.
-    overhead: The time of a step over that of the baseline right before or after it,
-      minus 1, in percent: the median of the pairs; 0 for the baseline itself.
-    overhead_interval: The 95 % interval of this median.
-    temporary_megabytes: The memory of a step beside its arguments and results, by XLA.
-    gigaflops: The operations of a step, by XLA.
-    parameters: The number of parameters that are trained.
-    kept: The count of numbers that terms keep from batch to batch.
-  """
-
-  objective: str
-  step_milliseconds: float
-  overhead: float
-  overhead_interval: tuple[float, float]
-  temporary_megabytes: float
-  gigaflops: float
-  parameters: int
-  kept: int
 
 
 def measure_costs(
@@ -113,32 +83,6 @@ def _time(steps, baseline, repeats):
       for x, time_taken in pair.items():
         seconds[x].append(time_taken)
   return seconds, ratios
-
-
-def read_costs(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
-  """Reads what `measure_costs` has written: the network, where, when, and the costs.
-
-  Args:
-    workdir: The folder of the study.
-
-  Returns:
-    The mapping, its "costs" as `Cost`; None if nothing is there.
-
-  Raises:
-    InputError: If the file cannot be read.
-  """
-  path = Path(workdir).expanduser() / FILE
-  if not path.exists():
-    return None
-  try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    costs = []
-    for cost in found["costs"]:
-      interval = tuple(cost["overhead_interval"])
-      costs.append(Cost(**{**cost, "overhead_interval": interval}))
-  except (ValueError, KeyError, TypeError) as error:
-    raise InputError(f"{path} cannot be read ({error}); measure it anew.") from None
-  return {**found, "costs": costs}
 
 
 class _Step:

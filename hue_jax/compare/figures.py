@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from hue_jax.compare.across_studies import AcrossStudies
 from hue_jax.compare.analysis import Analysis
 from hue_jax.compare.report_text import ends, share
-from hue_jax.pages.figures import Theme, legend_above, new_axes, without_math
+from hue_jax.pages.figures import (
+  Margins,
+  Theme,
+  legend_above,
+  new_axes,
+  without_math,
+)
 
 _MARKERS = "osD^vP*X<>"
 
@@ -35,7 +41,9 @@ def gains_of(study: Analysis, theme: Theme) -> Figure:
 def _forest(groups, theme):
   """Draws a line an interval, under their studies' names, along one axis of gains."""
   rows = sum(1 + len(contrasts) for _, contrasts in groups)
-  figure, (axis,) = new_axes(theme, 1, 1, (7.2, 0.21 * rows + 0.7))
+  longest = max((len(c.objective) for _, found in groups for c in found), default=0)
+  margins = Margins(left=0.15 + 0.07 * longest, right=0.1, bottom=0.45, top=0.05)
+  figure, (axis,) = new_axes(theme, 1, 1, (7.2, 0.21 * rows + 0.6), margins=margins)
   axis.axvline(0, color=theme.faint, linewidth=0.8)
   names = []
   for study, contrasts in groups:
@@ -81,8 +89,11 @@ _EFFECT, _WEIGHT = 10, 138
 def forest(found: Sequence[AcrossStudies], theme: Theme) -> Figure:
   """Draws relative error reductions by study, and pooled, a panel a contrast."""
   heights = [len(across.rows) + (3.4 if across.pooled else 2) for across in found]
+  # The room of the columns.
+  margins = Margins(left=3.4, right=2.05, bottom=0.5, top=0.05, down=0.3)
+  height = 0.2 * sum(heights) + 0.25 + 0.3 * len(heights)
   figure, axes = new_axes(
-    theme, len(found), 1, (8.4, 0.2 * sum(heights) + 0.5), heights=heights
+    theme, len(found), 1, (8.4, height), heights=heights, margins=margins
   )
   limits = _reach(found)
   for axis, across in zip(axes, found, strict=True):
@@ -203,7 +214,8 @@ def _beside(axis, y, theme, name, *columns, color=None, weight="normal"):
 
 def learning_curves(study: Analysis, theme: Theme) -> Figure:
   """Draws validation accuracy during training, and its gain over the baseline's."""
-  figure, (level, gain) = new_axes(theme, 1, 2, (9.6, 3.3))
+  margins = Margins(left=0.55, right=0.1, bottom=0.45, top=0.1, across=0.65)
+  figure, (level, gain) = new_axes(theme, 1, 2, (9.6, 3.3), margins=margins)
   for number, (name, curve) in enumerate(study.curves.items()):
     is_baseline = name == study.baseline
     style = {
@@ -245,7 +257,9 @@ def robustness(study: Analysis, theme: Theme) -> Figure:
   kinds = list(study.corruptions[objectives[0]])
   columns = 3
   rows = -(-len(kinds) // columns)
-  figure, axes = new_axes(theme, rows, columns, (9, 2.2 * rows + 0.6))
+  margins = Margins(left=0.55, right=0.1, bottom=0.45, top=0.25, across=0.6, down=0.75)
+  size = (9, 2.2 * rows + 0.6)
+  figure, axes = new_axes(theme, rows, columns, size, margins=margins)
   for axis, kind in zip(axes, kinds, strict=False):
     for number, name in enumerate(objectives):
       series = study.corruptions[name][kind]
@@ -259,6 +273,8 @@ def robustness(study: Analysis, theme: Theme) -> Figure:
         label=without_math(name),
       )
     axis.set_title(kind, fontsize=9, color=theme.ink, loc="left")
+    axis.set_xticks(np.arange(1, len(series) + 1))
+    axis.locator_params(axis="y", nbins=5)
     axis.set_xlabel("severity", fontsize=8)
     axis.set_ylabel("accuracy, %", fontsize=8)
   for axis in axes[len(kinds) :]:

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hue_jax.compare.analysis import Gain
-from hue_jax.compare.trainer import OPTIMIZATION, Rates
+from hue_jax.compare.rates import OPTIMIZATION, Rates
 
 
 def _digits(value: int | float) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from hue_jax.errors import InputError
 
 FILE = "runs.jsonl"
+STUDY_FILE = "study.json"
 
 # What says where and how much is run, and not what a run is.
 _NOT_OF_A_RUN = (
@@ -68,6 +69,25 @@ def fingerprint_of_objective(settings: Mapping[str, Any]) -> str:
 def key(objective: str, fingerprint: str) -> tuple[str, str]:
   """Returns what a line is found by: an objective may have two names in a study."""
   return objective, fingerprint
+
+
+def jobs_of(settings: Mapping[str, Any]) -> list[Job]:
+  """Returns all runs of a study, seed by seed, so that a stopped one is paired."""
+  seeds = range(settings["first_seed"], settings["first_seed"] + settings["num_seeds"])
+  return [
+    Job(name, objective, seed)
+    for seed in seeds
+    for name, objective in settings["objectives"].items()
+  ]
+
+
+def runs_of(
+  settings: Mapping[str, Any], found: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """Returns the records that are of a study, in its order, each once."""
+  there = {key(r["objective"], r["fingerprint"]): r for r in found}
+  keys = (key(job.objective, fingerprint(settings, job)) for job in jobs_of(settings))
+  return [there[key] for key in keys if key in there]
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

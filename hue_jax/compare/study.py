@@ -8,7 +8,7 @@ from typing import Any
 
 from hue_jax.compare import run_records
 from hue_jax.compare.class_order import with_class_orders
-from hue_jax.compare.run_records import Job
+from hue_jax.compare.run_records import STUDY_FILE, Job, jobs_of, runs_of
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import load_task
 from hue_jax.compare.trainer import num_train_steps, num_warmup_steps
@@ -18,8 +18,6 @@ from hue_jax.files import write_text
 from hue_jax.pages.files import json_text
 from hue_jax.progress import Progress
 from hue_jax.train.optimizer import warmup_remark
-
-STUDY_FILE = "study.json"
 
 
 def run_study(
@@ -76,16 +74,6 @@ def run_study(
   return runs_of(settings, run_records.read(path))
 
 
-def jobs_of(settings: Mapping[str, Any]) -> list[Job]:
-  """Returns all runs of a study, seed by seed, so that a stopped one is paired."""
-  seeds = range(settings["first_seed"], settings["first_seed"] + settings["num_seeds"])
-  return [
-    Job(name, objective, seed)
-    for seed in seeds
-    for name, objective in settings["objectives"].items()
-  ]
-
-
 def missing(settings: Mapping[str, Any], found: list[dict[str, Any]]) -> list[Job]:
   """Returns the runs of a study that are not among the records."""
   there = {run_records.key(r["objective"], r["fingerprint"]) for r in found}
@@ -95,15 +83,3 @@ def missing(settings: Mapping[str, Any], found: list[dict[str, Any]]) -> list[Jo
     if run_records.key(job.objective, run_records.fingerprint(settings, job))
     not in there
   ]
-
-
-def runs_of(
-  settings: Mapping[str, Any], found: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-  """Returns the records that are of a study, in its order, each once."""
-  there = {run_records.key(r["objective"], r["fingerprint"]): r for r in found}
-  keys = (
-    run_records.key(job.objective, run_records.fingerprint(settings, job))
-    for job in jobs_of(settings)
-  )
-  return [there[key] for key in keys if key in there]

@@ -9,7 +9,7 @@ from typing import Any
 from hue_jax.compare import figures, report_text
 from hue_jax.compare.across_studies import AcrossStudies, across_studies, chosen
 from hue_jax.compare.analysis import Analysis, analyze
-from hue_jax.compare.cost import read_costs
+from hue_jax.compare.cost_records import read_costs
 from hue_jax.compare.run_records import fingerprint_of_objective
 from hue_jax.files import write_text
 from hue_jax.pages import provenance, templates

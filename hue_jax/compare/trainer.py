@@ -6,7 +6,7 @@ same order, augmented alike.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, UInt8
 
 from hue_jax.compare.batches import traceable, train_batches
 from hue_jax.compare.measures.predictions import accuracy
+from hue_jax.compare.rates import OPTIMIZATION, Rates
 from hue_jax.compare.task import ArrayTask
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
@@ -26,9 +27,6 @@ from hue_jax.train.state import TrainState, quick_to_compile, state_of
 from hue_jax.train.step import forward, make_train_step, normalize
 
 EVAL_BATCH = 250
-
-# The setting of an objective that holds its own `Rates`.
-OPTIMIZATION = "optimization"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,18 +42,6 @@ class Curve:
   step: list[int]
   accuracy: list[float]
   train_loss: list[float]
-
-
-class Rates(NamedTuple):
-  """What an objective may have of its own of the optimization.
-
-  Attributes:
-    learning_rate: The learning rate at the end of the warm-up, of batch size 256.
-    weight_decay: The decay of kernels.
-  """
-
-  learning_rate: float
-  weight_decay: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hue_jax.compare import run_records
-from hue_jax.compare.trainer import OPTIMIZATION
+from hue_jax.compare.rates import OPTIMIZATION
 from hue_jax.errors import InputError, check_one_of
 from hue_jax.pages.files import json_text
 

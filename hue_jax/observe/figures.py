@@ -17,6 +17,7 @@ from hue_jax.pages.figures import Theme, ink, legend_above, new_axes, without_ma
 
 _PLANE_TICKS = ([0, 90, 180, 270, 360], ["right", "bottom", "left", "top", "right"])
 _MOST_CLASSES = 30
+_NOT_SAMPLED = "#858d97"  # a gray on either paper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _draw_by_position(observation, tap, results, theme):
   finite = np.concatenate([values[np.isfinite(values)] for values in maps.values()])
   low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
   for axis, name in zip(axes, ("trained", "untrained"), strict=False):
-    shown = _map(axis, maps[name], low, max(high, low + 1e-3), theme)
+    shown = _map(axis, maps[name], low, max(high, low + 1e-3))
     axis.set_title(f"accuracy, {name}", fontsize=9, color=theme.ink, loc="left")
   bar = figure.colorbar(shown, ax=axes[1], shrink=0.85)
   ink(bar.ax, theme)
@@ -172,8 +173,8 @@ def _draw_by_position(observation, tap, results, theme):
   return figure
 
 
-def _map(axis, values, low, high, theme):
-  cmap = mpl.colormaps["viridis"].with_extremes(bad=theme.faint)
+def _map(axis, values, low, high):
+  cmap = mpl.colormaps["viridis"].with_extremes(bad=_NOT_SAMPLED)
   shown = axis.imshow(
     np.ma.masked_invalid(values),
     cmap=cmap,
@@ -245,7 +246,7 @@ def _draw_in_space(observation, tap, results, theme):
   shown = _largest_classes(curves)
   highest = max(_highest(curves[name][shown]) for name in ("trained", "untrained"))
   for axis, name in zip(axes, ("trained", "untrained"), strict=False):
-    _rows_of_hue(axis, curves[name][shown], highest, theme)
+    _rows_of_hue(axis, curves[name][shown], highest)
     axis.set_title(f"hue θ by class, {name}", fontsize=9, color=theme.ink, loc="left")
   names = [without_math(results.class_names[c]) for c in curves["classes"][shown]]
   axes[0].set_yticks(np.arange(len(names)), [_short(name) for name in names])
@@ -254,7 +255,7 @@ def _draw_in_space(observation, tap, results, theme):
   if by_position:
     highest = max(_highest(by_position[name]) for name in ("trained", "untrained"))
     for axis, name in zip(axes[2:], ("trained", "untrained"), strict=True):
-      _rows_of_hue(axis, by_position[name], highest, theme)
+      _rows_of_hue(axis, by_position[name], highest)
       axis.set_title(f"hue θ by φ, {name}", fontsize=9, color=theme.ink, loc="left")
       last = len(by_position[name])
       ticks = np.array([0, 1, 2, 3]) * last / 4 - 0.5
@@ -263,17 +264,17 @@ def _draw_in_space(observation, tap, results, theme):
   return figure
 
 
-def _rows_of_hue(axis, density, highest, theme):
+def _rows_of_hue(axis, density, highest):
   """Draws each row as a density of θ: by its hue, and strong where many are."""
   bins = density.shape[1]
   hue = np.broadcast_to((np.arange(bins) + 0.5) / bins, density.shape)
   strength = np.nan_to_num(density) / highest
-  paper = np.array(mpl.colors.to_rgb(theme.paper))
   full = hsv_to_rgb(
     np.stack([hue, np.full_like(hue, 0.85), np.full_like(hue, 0.9)], -1)
   )
+  # What is weak is transparent, and shows the paper of either theme.
   axis.imshow(
-    paper + strength[..., None] * (full - paper),
+    np.concatenate([full, strength[..., None]], axis=-1),
     aspect="auto",
     extent=(0, 360, len(density) - 0.5, -0.5),
     interpolation="nearest",

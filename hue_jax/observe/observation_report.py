@@ -29,7 +29,7 @@ _WHEEL_SIZE = 120
 
 
 def write_report(results: Results, viewer: Viewer, folder: str | os.PathLike[str]):
-  """Writes report.html, figures/*.png and *.svg, results.json and results.csv.
+  """Writes report.html, figures/*.svg, results.json and results.csv.
 
   Args:
     results: The results that the report shows.

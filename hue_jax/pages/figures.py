@@ -6,6 +6,7 @@ Colors are Okabe and Ito's, which people with color blindness tell apart.
 import contextlib
 import dataclasses
 import io
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,40 +70,59 @@ class Picture:
 def draw_picture(
   name: str, description: str, draw: Callable[[Theme], Figure], folder: Path
 ) -> Picture:
-  """Draws a figure for both themes, and keeps the light one as PNG and SVG.
+  """Draws a figure for both themes, and keeps the light one as an SVG file.
 
   Args:
-    name: The name of the files; what a file's name had better not have becomes "_".
+    name: The name of the file; what a file's name had better not have becomes "_".
     description: What it shows.
-    draw: Theme → figure.
-    folder: The folder of the files.
+    draw: Theme → figure, which takes colors from the theme alone.
+    folder: The folder of the file.
 
   Returns:
     The picture for a page.
   """
   stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-  light, dark = (draw(theme) for theme in (LIGHT, DARK))
-  _lay_out(light, dark)
-  with replacing(folder / f"{stem}.png") as file:
-    save(light, file, "png")
-  drawings = [io.BytesIO(), io.BytesIO()]
-  for figure, drawing in zip((light, dark), drawings, strict=True):
-    save(figure, drawing, "svg")
+  drawing = svg(draw(LIGHT))
   with replacing(folder / f"{stem}.svg") as file:
-    file.write(drawings[0].getvalue())
-  uris = (data_uri("image/svg+xml", drawing.getvalue()) for drawing in drawings)
+    file.write(drawing.encode())
+  uris = (
+    data_uri("image/svg+xml", text.encode()) for text in (drawing, in_dark(drawing))
+  )
   return Picture(name, description, *uris)
 
 
-def _lay_out(figure, twin):
-  """Places the axes of a figure for all its files, and those of its twin alike."""
-  # A layout takes as long as a drawing, and each file would need both anew.
-  with _quiet():
-    figure.draw_without_rendering()
-  for axis, other in zip(figure.axes, twin.axes, strict=True):
-    other.set_position(axis.get_position(original=True))
-  for one in (figure, twin):
-    one.set_layout_engine(None)
+def svg(figure: Figure) -> str:
+  """Returns a figure as SVG: text stays text, and equal figures make equal files."""
+  drawing = io.BytesIO()
+  settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}
+  with _quiet(), mpl.rc_context(settings):
+    if figure.get_layout_engine():
+      figure.tight_layout()
+      # With an engine, even one that does nothing, Matplotlib draws all twice.
+      figure.set_layout_engine(None)
+    for legend in figure.legends:
+      room = legend.get_tightbbox().height / figure.bbox.height
+      figure.subplots_adjust(top=figure.subplotpars.top - room)
+    figure.savefig(drawing, format="svg", metadata={"Date": None})
+  return drawing.getvalue().decode()
+
+
+def in_dark(drawing: str) -> str:
+  """Returns a drawing of the light theme as the dark one's: its colors exchanged.
+
+  That takes no time, where drawing the figure again takes as long as the first time.
+
+  Args:
+    drawing: The SVG.
+  """
+  return re.sub("#[0-9a-f]{6}", lambda color: _DARK_OF.get(color[0], color[0]), drawing)
+
+
+def _colors(theme):
+  return (theme.ink, theme.faint, theme.paper, *theme.series)
+
+
+_DARK_OF = dict(zip(_colors(LIGHT), _colors(DARK), strict=True))
 
 
 @contextlib.contextmanager
@@ -113,13 +133,42 @@ def _quiet():
     yield
 
 
-def save(figure: Figure, file: io.IOBase, file_format: str) -> None:
-  """Writes a figure as "png" or "svg", to an open file."""
-  # Text stays text, and equal runs make equal files.
-  metadata = {"Date": None} if file_format == "svg" else None
-  settings = {"svg.fonttype": "none", "svg.hashsalt": "hue_jax"}
-  with mpl.rc_context(settings), _quiet():
-    figure.savefig(file, format=file_format, dpi=160, metadata=metadata)
+@dataclasses.dataclass(frozen=True)
+class Margins:
+  """The room about axes, in inches.
+
+  Attributes:
+    left: The room to the left of the first column.
+    right: The room to the right of the last.
+    bottom: The room below the last row.
+    top: The room above the first row, and above it that of a legend.
+    across: The room between columns.
+    down: The room between rows.
+  """
+
+  left: float
+  right: float
+  bottom: float
+  top: float
+  across: float = 0.0
+  down: float = 0.0
+
+  def adjust(self, figure: Figure, rows: int, columns: int) -> None:
+    """Places the axes of a figure."""
+    width, height = figure.get_size_inches()
+    inside = width - self.left - self.right, height - self.bottom - self.top
+    each = (
+      (inside[0] - (columns - 1) * self.across) / columns,
+      (inside[1] - (rows - 1) * self.down) / rows,
+    )
+    figure.subplots_adjust(
+      left=self.left / width,
+      right=1 - self.right / width,
+      bottom=self.bottom / height,
+      top=1 - self.top / height,
+      wspace=self.across / each[0],
+      hspace=self.down / each[1],
+    )
 
 
 def new_axes(
@@ -129,6 +178,7 @@ def new_axes(
   size: Sequence[int | float],
   widths: Sequence[int | float] | None = None,
   heights: Sequence[int | float] | None = None,
+  margins: Margins | None = None,
 ) -> tuple[Figure, list[Axes]]:
   """Makes an empty figure of a theme.
 
@@ -139,11 +189,16 @@ def new_axes(
     size: The width and height in inches.
     widths: The widths of the columns, relative to each other.
     heights: The heights of the rows, relative to each other.
+    margins: The room about axes; what their labels take if None, which takes as long
+      to find as the drawing itself.
 
   Returns:
     The figure, and its axes row by row.
   """
-  figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
+  layout = None if margins else "tight"
+  figure = Figure(figsize=size, layout=layout, facecolor=theme.paper)
+  if margins:
+    margins.adjust(figure, rows, columns)
   grid = figure.add_gridspec(rows, columns, width_ratios=widths, height_ratios=heights)
   axes = [figure.add_subplot(cell) for cell in grid]
   for axis in axes:
@@ -164,12 +219,12 @@ def ink(axis: Axes, theme: Theme) -> None:
 
 
 def legend_above(figure: Figure, axis: Axes, theme: Theme, *, columns: int) -> None:
-  """Puts the legend of one axis above all axes of the figure."""
+  """Puts the legend of one axis above all axes of the figure; `svg` makes room."""
   handles, labels = axis.get_legend_handles_labels()
   figure.legend(
     handles,
     labels,
-    loc="outside upper left",
+    loc="upper left",
     ncols=columns,
     fontsize=8,
     frameon=False,

@@ -9,7 +9,8 @@ import pytest
 
 from hue_jax.compare.across_studies import across_studies, chosen
 from hue_jax.compare.analysis import analyze
-from hue_jax.compare.cost import measure_costs, read_costs
+from hue_jax.compare.cost import measure_costs
+from hue_jax.compare.cost_records import read_costs
 from hue_jax.compare.study_report import write_report
 from hue_jax.errors import InputError
 from tests.helpers.planted_study import settings_of, write_study
@@ -168,7 +169,7 @@ def test_a_single_study_answers_without_a_pooled_line(study, tmp_path):
     in (text)
   )
   assert "There is no pooled line: the study is of one data set, fashion_mnist." in text
-  assert not (tmp_path / "figures" / "forest.png").exists()
+  assert not (tmp_path / "figures" / "forest.svg").exists()
 
 
 def test_rates_of_an_objective_are_shown_where_they_differ(tmp_path):
@@ -262,11 +263,11 @@ def test_the_markdown_has_the_numbers_of_the_json(report):
 
 def test_figures_are_drawn(report):
   folder, _ = report
-  names = {path.name for path in (folder / "figures").glob("*.png")}
-  assert {"gains.png", "planted_curves.png", "planted_robustness.png"} <= names
+  names = {path.name for path in (folder / "figures").glob("*.svg")}
+  assert {"gains.svg", "planted_curves.svg", "planted_robustness.svg"} <= names
   # Each has gains and curves; the other study measured no corruptions.
   assert len(names) == 7
-  assert "forest.png" in names
+  assert "forest.svg" in names
 
 
 def test_the_page_answers_first(report):

@@ -7,9 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced, read_task
 from hue_jax.errors import InputError
@@ -35,6 +32,8 @@ def read_tasks(
     InputError: If a folder holds no task, or two have one name.
   """
   found = {}
+  if workdirs:
+    import sklearn.linear_model  # noqa: F401  What is missing is told at once.
   for number, workdir in enumerate(workdirs):
     path = Path(workdir).expanduser()
     here = f"measures.transfer_to[{number}]"
@@ -70,6 +69,11 @@ def linear_accuracy(
   Returns:
     The share of test examples that are classified right.
   """
+  # Slow to import, and not needed where studies are only read.
+  from sklearn.linear_model import LogisticRegression
+  from sklearn.pipeline import make_pipeline
+  from sklearn.preprocessing import StandardScaler
+
   train, validation, test = (
     features(examples.images) for examples in (task.train, task.validation, task.test)
   )
