@@ -291,10 +291,11 @@ import os
 import jax
 from hue_jax.train import distributed
 
-distributed.initialize(shutdown_timeout_seconds=2)
-if os.environ["JAX_PROCESS_ID"] == "{fails}":
-  raise SystemExit(3)
-jax.pmap(lambda x: jax.lax.psum(x, "i"), "i")(jax.numpy.ones((1,))).block_until_ready()
+with distributed.joined():
+  if os.environ["JAX_PROCESS_ID"] == "{fails}":
+    raise SystemExit(3)
+  total = jax.pmap(lambda x: jax.lax.psum(x, "i"), "i")(jax.numpy.ones((1,)))
+  total.block_until_ready()
 """
 
 

@@ -4,7 +4,6 @@ The runs cover every kind of term with every classifier, and both with and witho
 moving average, mixing and half precision; a kind that is added is among them.
 """
 
-import dataclasses
 import itertools
 import shutil
 from unittest import mock
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from hue_jax.objective import CLASSIFIERS, TERMS, check_terms
+from hue_jax.objective import CLASSIFIERS
 from hue_jax.train import config as settings
 from hue_jax.train import loop
 from hue_jax.train.checkpoints import Checkpoints
@@ -24,10 +23,9 @@ from hue_jax.train.parallel import AXIS
 from hue_jax.train.preemption import Preempted, Watch
 from hue_jax.train.run_report import Report
 from hue_jax.train.workdir import folder_of
+from tests.helpers.every_term import every_term
 from tests.helpers.small_training import small_model
 
-# What changes of what a term carries: parameters, and memory.
-_CHOICES = {"plane": ("fourier", "learned"), "prototypes": ("batch", "memory")}
 # Each classifier with two sets of options that have nothing in common, all eight sets.
 _OPTIONS = [
   (first, tuple(not option for option in first))
@@ -74,32 +72,6 @@ def _config(data_dir, **changed):
   config.num_colored_images = 0
   config.update_from_flattened_dict(changed)
   return config
-
-
-def _terms(config):
-  """Every kind of term with every choice, each at the last layer that it takes."""
-  shapes = settings.tap_shapes(_model(config), settings.image_shape(config))
-  terms = {}
-  for kind, term in TERMS.items():
-    fields = {field.name for field in dataclasses.fields(term)}
-    names = [name for name in _CHOICES if name in fields]
-    for values in itertools.product(*(_CHOICES[name] for name in names)):
-      chosen = {"kind": kind, **dict(zip(names, values, strict=True))}
-      taps = [{"tap": tap} for tap in reversed(shapes)] if "tap" in fields else [{}]
-      terms["_".join([kind, *values])] = next(
-        {**chosen, **tap}
-        for tap in taps
-        if _is_taken({**chosen, **tap}, shapes, config.num_classes)
-      )
-  return terms
-
-
-def _is_taken(term, shapes, num_classes):
-  try:
-    check_terms({"any": term}, shapes, num_classes=num_classes)
-  except ValueError:
-    return False
-  return True
 
 
 class _Killed(BaseException):
@@ -173,7 +145,7 @@ def test_a_run_that_was_stopped_is_one_left_alone(
   config.classifier = {"kind": classifier}
   config.mixing.mixup = 0.4 * mixed
   config.erase_probability = 0.3 * mixed
-  config.terms = _terms(config)
+  config.terms = every_term(_model(config), config)
   run = loop.set_up(config, jax.devices()[:1])
 
   asked = _Stops(10**9)
@@ -211,7 +183,7 @@ def test_a_checkpoint_goes_on_and_is_evaluated_on_any_number_of_devices(
   # Terms of which the whole batch is the measure, and one with a learned plane.
   config.terms = {
     name: term
-    for name, term in _terms(config).items()
+    for name, term in every_term(_model(config), config).items()
     if name in ("angular_consistency_memory", "center_loss", "class_hue_learned")
   }
   assert len(config.terms) == 3

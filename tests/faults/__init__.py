@@ -1,0 +1,1 @@
+"""Faults thrown at real runs: `python -m tests.faults --help`."""
