@@ -7,14 +7,24 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+import yaml
 
 _ROOT = Path(__file__).resolve().parents[1]
-_PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/*.md")])
-_FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")])
+_FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def _name(page):
+  return str(page.relative_to(_ROOT))
 
 
 def _blocks(page, language):
-  return [body for found, body in _FENCE.findall(page.read_text()) if found == language]
+  """Title, or "", and body of each block of a language."""
+  return [
+    (re.sub(r'.*title="(.*)".*', r"\1", rest.strip()), body)
+    for found, rest, body in _FENCE.findall(page.read_text())
+    if found == language
+  ]
 
 
 def _anchors(page):
@@ -25,7 +35,7 @@ def _anchors(page):
   }
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
 def test_links_lead_to_what_is_there(page):
   text = _FENCE.sub("", page.read_text())
   for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -38,24 +48,59 @@ def test_links_lead_to_what_is_there(page):
       assert anchor in _anchors(linked), target
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
-def test_every_page_is_reached_from_the_readme(page):
-  readme = (_ROOT / "README.md").read_text()
-  assert page.name == "README.md" or page.name in readme
+def _navigation(node):
+  """Pages of the site's navigation."""
+  if isinstance(node, str):
+    yield node
+  else:
+    for part in node.values() if isinstance(node, dict) else node:
+      yield from _navigation(part)
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
-def test_commands_name_files_and_modules_that_are_there(page):
-  for block in _blocks(page, "bash"):
+def test_every_page_is_reached_from_the_navigation():
+  site = yaml.load((_ROOT / "mkdocs.yml").read_text(), yaml.BaseLoader)
+  pages = {str(p.relative_to(_ROOT / "docs")) for p in _ROOT.glob("docs/**/*.md")}
+  of_the_top = {"contributing.md", "changelog.md"}
+  assert sorted(_navigation(site["nav"])) == sorted(pages | of_the_top)
+
+
+@pytest.mark.parametrize(
+  "page", ["docs/index.md", "docs/tutorial.md", "docs/glossary.md", "docs/effect.md"]
+)
+def test_the_readme_leads_into_the_site(page):
+  assert f"]({page})" in (_ROOT / "README.md").read_text()
+
+
+def _commands(page):
+  """Commands of a page's shell blocks, by words."""
+  for _, block in _blocks(page, "bash"):
     for line in block.replace("\\\n", " ").splitlines():
-      words = shlex.split(line, comments=True)
-      for word in words:
-        name = word.removeprefix("--config=").partition(":")[0]
-        if re.fullmatch(r"(configs|benchmarks|launch|tests)/[a-z0-9_]+\.(py|sh)", name):
-          assert (_ROOT / name).exists(), line
-      if "-m" in words and words[words.index("-m") + 1].startswith("hue_jax"):
-        module = _ROOT / words[words.index("-m") + 1].replace(".", "/")
-        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists()
+      yield shlex.split(line, comments=True)
+
+
+def _config_of(words):
+  """Returns what --config names before the colon, and all of it; None without."""
+  for word in words:
+    if word.startswith("--config="):
+      whole = word.removeprefix("--config=")
+      return whole.partition(":")[0], whole
+  return None
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_commands_name_files_and_modules_that_are_there(page):
+  written = {title for title, _ in _blocks(page, "python")}
+  for words in _commands(page):
+    for word in words:
+      name = word.removeprefix("--config=").partition(":")[0]
+      if re.fullmatch(r"(configs|benchmarks|launch|tests)/[a-z0-9_]+\.(py|sh)", name):
+        assert (_ROOT / name).exists(), words
+    config = _config_of(words)
+    if config and not re.search("[A-Z]", config[0]):
+      assert config[0] in written or (_ROOT / config[0]).exists(), words
+    if "-m" in words and words[words.index("-m") + 1].startswith("hue_jax"):
+      module = _ROOT / words[words.index("-m") + 1].replace(".", "/")
+      assert module.with_suffix(".py").exists() or (module / "__main__.py").exists()
 
 
 def test_the_readme_fits_on_a_few_screens():
@@ -63,12 +108,12 @@ def test_the_readme_fits_on_a_few_screens():
 
 
 def test_the_contributing_page_is_short():
-  assert len((_ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 45
+  assert len((_ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 60
 
 
 @pytest.mark.slow
 def test_the_loss_of_the_readme_trains():
-  (code,) = _blocks(_ROOT / "README.md", "python")
+  ((_, code),) = _blocks(_ROOT / "README.md", "python")
   names = {}
   exec(code, names)
   key = jax.random.key(0)
