@@ -8,6 +8,7 @@ it that decoders see differently, but for the rounding of JPEG.
 """
 
 import io
+import mimetypes
 import struct
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,15 @@ FORMATS = (
   *("QOI", "SGI"),
 )
 FORMAT_NAMES = "JPEG, PNG, GIF, BMP, WebP, TIFF, PNM, ICO, AVIF, JPEG 2000, QOI or SGI"
+
+# Files of these names are pictures, or are refused where they cannot be read. The table
+# that comes with Python, and not that of the machine.
+SUFFIXES = frozenset(
+  suffix
+  for table in mimetypes.MimeTypes().types_map
+  for suffix, kind in table.items()
+  if kind.startswith("image/")
+) | {".jfif", ".jp2", ".j2k", ".jxl", ".psd", ".tga", ".dng", ".cr2", ".nef", ".qoi"}
 
 # Of 89 to 179 megapixels Pillow warns, which would say less than the bound above does:
 # a picture is within it, or refused. Filters that a program has of its own come first.

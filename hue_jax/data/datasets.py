@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -73,6 +74,19 @@ class Dataset:
     contents = (info.metadata or {}).get("contents", "")
     facts = [info.full_name, self.class_names, self.image_shape, counts, contents]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+  def about(self) -> dict[str, Any]:
+    """Returns what its maker says of it, as JSON has it; "" for what is not said."""
+    info = self.builder.info
+    license_ = getattr(info.redistribution_info, "license", "")
+    return {
+      "name": info.full_name,
+      "class_names": list(self.class_names),
+      "description": " ".join((info.description or "").split()),
+      "homepage": info.homepage or "",
+      "license": license_ or "",
+      "citation": (info.citation or "").strip(),
+    }
 
   def num_examples(self, split: str) -> int:
     """Returns the number of examples of a split expression, which may be 0."""

@@ -2,7 +2,6 @@
 
 import collections
 import hashlib
-import mimetypes
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +11,14 @@ from PIL import Image
 
 from hue_jax.data.sources import SPLIT_NAMES, Cuts, Source, checked_names
 from hue_jax.errors import InputError
-from hue_jax.pictures import FORMATS, WHITE, PictureError, decode, plain_format
-
-# Files of these names are pictures, or are refused where they cannot be read. The table
-# that comes with Python, and not that of the machine.
-_PICTURE_SUFFIXES = frozenset(
-  suffix
-  for table in mimetypes.MimeTypes().types_map
-  for suffix, kind in table.items()
-  if kind.startswith("image/")
-) | {".jfif", ".jp2", ".j2k", ".jxl", ".psd", ".tga", ".dng", ".cr2", ".nef", ".qoi"}
+from hue_jax.pictures import (
+  FORMATS,
+  SUFFIXES,
+  WHITE,
+  PictureError,
+  decode,
+  plain_format,
+)
 
 _NO_CLASSES = ("__MACOSX",)
 
@@ -233,7 +230,7 @@ def _pictures(
 
 def _is_picture(path: str) -> bool:
   """Returns whether a file is a picture by its name, or else by its first bytes."""
-  if os.path.splitext(path)[1].lower() in _PICTURE_SUFFIXES:
+  if os.path.splitext(path)[1].lower() in SUFFIXES:
     return True
   if not os.path.isfile(path):  # A pipe would never end.
     return False

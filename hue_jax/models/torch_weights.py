@@ -59,6 +59,7 @@ def import_state_dict(
   state_dict: Mapping[str, np.ndarray],
   *,
   image_size: int = _IMAGE_SIZE,
+  channels: int = 3,
   source: str | os.PathLike[str] = "",
 ) -> dict[str, Any]:
   """Makes the variables of a network from PyTorch weights.
@@ -67,6 +68,7 @@ def import_state_dict(
     module: A network of `create_model`.
     state_dict: Name → array, as PyTorch has them; whose names they are is found out.
     image_size: The side of the images that the network is for.
+    channels: The channels of these images.
     source: The file of the weights, for errors.
 
   Returns:
@@ -78,7 +80,7 @@ def import_state_dict(
       fit: all that is missing, left over, or of another shape is named.
   """
   ignored = getattr(names_of(module), "IGNORED", ())
-  arrays = _flax_arrays(module, image_size)
+  arrays = _flax_arrays(module, (image_size, image_size, channels))
   given = {
     name: array
     for name, array in state_dict.items()
@@ -103,7 +105,6 @@ def export_state_dict(
   variables: Mapping[str, Any],
   *,
   library: str | None = None,
-  image_size: int = _IMAGE_SIZE,
 ) -> StateDict:
   """Makes PyTorch weights of a network: what `import_state_dict` takes.
 
@@ -112,7 +113,6 @@ def export_state_dict(
     variables: The variables, `{"params": …, "batch_stats": …}`.
     library: The library whose names the weights get: "torchvision", "timm", …; if
       None, the first that has the network.
-    image_size: The side of the images that the network is for.
 
   Returns:
     Name → float32 array.
@@ -122,11 +122,10 @@ def export_state_dict(
   """
   libraries = _libraries(module)
   check_one_of("library", library or libraries[0], libraries)
-  flat = flatten_dict(dict(variables))
+  kept = {name: part for name, part in variables.items() if name != "taps"}
+  flat = flatten_dict(kept)
   state_dict = {}
-  for entry in _entries(
-    module, _flax_arrays(module, image_size), library or libraries[0]
-  ):
+  for entry in _entries(module, flat, library or libraries[0]):
     permuted = np.asarray(flat[entry.path], np.float32).reshape(
       [entry.unpacked[axis] for axis in entry.axes]
     )
@@ -211,9 +210,9 @@ def _libraries(module):
   return list(names_of(module).LIBRARIES)
 
 
-def _flax_arrays(module, image_size):
+def _flax_arrays(module, image_shape):
   """Returns path → shape and type of all arrays of a network, in its order."""
-  images = jnp.zeros((1, image_size, image_size, 3))
+  images = jnp.zeros((1, *image_shape))
   variables = jax.eval_shape(
     lambda: module.clone(axis_name=None).init(jax.random.key(0), images, train=False)
   )

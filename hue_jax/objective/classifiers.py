@@ -61,6 +61,16 @@ class Classifier:
     """Returns what the classes are chosen by: the logits, of most kinds."""
     return batch.logits
 
+  def probabilities(
+    self, scores: Float[Array, "batch classes"]
+  ) -> Float[Array, "batch classes"] | None:
+    """Returns the probabilities of the classes; None where scores say nothing of them.
+
+    Args:
+      scores: What `scores` returns.
+    """
+    return jax.nn.softmax(scores, axis=-1) if self.log_odds else None
+
   def loss(self, batch: Batch) -> Float[Array, "batch"]:
     """Returns the loss of each example."""
     raise NotImplementedError
@@ -127,6 +137,10 @@ class Sigmoid(Classifier):
 
   kind = "sigmoid"
   least_share: Number = number(0.2, at_least=0, below=1)
+
+  def probabilities(self, scores):
+    """Returns the probability of each class by itself; they do not add up to 1."""
+    return jax.nn.sigmoid(scores)
 
   def loss(self, batch):
     """Returns the binary cross entropy."""

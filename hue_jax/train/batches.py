@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -71,6 +72,13 @@ class RunData:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
+
+  def about(self) -> dict[str, Any]:
+    """Returns what is known of the data set, and of each split how many examples."""
+    config = self.config
+    splits = (config.train_split, config.validation_split, config.test_split)
+    counts = {split: self.dataset.num_examples(split) for split in splits if split}
+    return {**self.dataset.about(), "examples": counts}
 
   def first_images(
     self, name: str, count: int

@@ -36,6 +36,8 @@ from hue_jax.train.workdir import (
   folder_of,
   holding,
   record_config,
+  record_data_set,
+  record_result,
 )
 
 
@@ -70,6 +72,7 @@ def train_run(run: "Run", workdir: str) -> dict[str, Any]:
   folder = folder_of(workdir)
   with holding(folder):
     record_config(folder, run.config, run.data.identities())
+    record_data_set(folder, run.data.about())
     peers.check_same({"what the workdir, which all must share, holds": content(folder)})
     with _checkpoints(run, folder) as checkpoints:
       restored, origin = _restored_or_transferred(checkpoints, run)
@@ -88,7 +91,9 @@ def train_run(run: "Run", workdir: str) -> dict[str, Any]:
           dataset = run.config.extra_tests[name].dataset
           report.note(f"left out: the extra test {name}; {dataset} is not prepared")
         train_steps(run, restored, checkpoints, report, watch)
-        return _evaluate_best(run, checkpoints, report, watch)
+        result = _evaluate_best(run, checkpoints, report, watch)
+        record_result(folder, result)
+        return result
 
 
 def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -119,7 +124,9 @@ def evaluate_run(run: "Run", workdir: str) -> dict[str, Any]:
     Report(folder, first_step=0, num_train_steps=run.num_train_steps) as report,
     Watch() as watch,
   ):
-    return _evaluate_best(run, checkpoints, report, watch)
+    result = _evaluate_best(run, checkpoints, report, watch)
+    record_result(folder, result)
+    return result
 
 
 @dataclasses.dataclass(frozen=True)

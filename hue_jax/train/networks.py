@@ -51,6 +51,7 @@ class Network:
     pixel_mean: What is subtracted from pixels in [0, 1].
     pixel_std: What the difference is divided by.
     trained: Whether the weights are more than initial ones.
+    step: The step of the checkpoint, of a run's workdir; None of others.
   """
 
   name: str
@@ -63,6 +64,7 @@ class Network:
   pixel_std: tuple[float, ...]
   trained: bool = True
   crop_ratio: int | float = EVAL_CROP_RATIO
+  step: int | None = None
 
   @functools.cached_property
   def tap_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -244,6 +246,7 @@ def _from_workdir(path, setting):
     pixel_mean=tuple(config.pixel_mean),
     pixel_std=tuple(config.pixel_std),
     crop_ratio=config.get("eval_crop_ratio", EVAL_CROP_RATIO),
+    step=trained.step,
   )
 
 

@@ -23,6 +23,7 @@ from hue_jax.files import write_text
 
 CHECKPOINTS = "checkpoints"
 _CONFIG, _EVALUATIONS, _LOCK = "config.json", "evaluations.json", "lock"
+_DATA_SET, _RESULT = "data_set.json", "result.json"
 # Beside the settings in the configuration: data set → what identifies its content.
 _DATA = "data_identities"
 
@@ -223,6 +224,52 @@ def _check_same(ours, theirs, workdir):
       f"workdir {workdir} holds a run of another configuration: "
       f"{'; '.join(differences)}. Choose another workdir, or set these back."
     )
+
+
+# --- What is known of a run -----------------------------------------------------
+
+
+def record_data_set(workdir: epath.Path, about: Mapping[str, Any]) -> None:
+  """Writes what is known of the data set of a run, such as the names of its classes.
+
+  Args:
+    workdir: The folder of the run.
+    about: What `RunData.about` returns.
+
+  Raises:
+    InputError: If it cannot be written.
+  """
+  _in_first_process(lambda: _record(workdir, _DATA_SET, about))
+
+
+def read_data_set(workdir: epath.Path) -> dict[str, Any]:
+  """Returns what `record_data_set` wrote; empty in the workdir of an older version."""
+  path = workdir / _DATA_SET
+  return _read(path) if path.exists() else {}
+
+
+def record_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
+  """Writes the result of a run, that of its last evaluation.
+
+  Args:
+    workdir: The folder of the run.
+    result: What `train` and `evaluate_workdir` return.
+
+  Raises:
+    InputError: If it cannot be written.
+  """
+  _in_first_process(lambda: _record(workdir, _RESULT, result))
+
+
+def read_result(workdir: epath.Path) -> dict[str, Any]:
+  """Returns the result of a run; empty where it was not evaluated to the end."""
+  path = workdir / _RESULT
+  return _read(path) if path.exists() else {}
+
+
+def _record(workdir, name, content):
+  with _writing(workdir):
+    _write(workdir / name, content)
 
 
 # --- What evaluations gave ------------------------------------------------------
