@@ -53,6 +53,18 @@ def define_workdir(help_text: str) -> flags.FlagHolder[str | None]:
   return flags.DEFINE_string("workdir", None, help_text)
 
 
+def define_text(name: str, help_text: str) -> flags.FlagHolder[str | None]:
+  """Defines a flag that is text."""
+  return flags.DEFINE_string(name, None, help_text)
+
+
+def define_switch(
+  name: str, default: bool, help_text: str
+) -> flags.FlagHolder[bool | None]:
+  """Defines a flag that is on or off."""
+  return flags.DEFINE_bool(name, default, help_text)
+
+
 def define_mode(modes: Sequence[str], help_text: str) -> flags.FlagHolder[str]:
   """Defines --mode, of which the first is the default."""
   parser = _Parser(flags.EnumParser(list(modes)), settings.Choice(modes))
@@ -97,9 +109,27 @@ def _parse(arguments, required, listing):
   if rest[1:]:
     raise InputError(f"arguments {rest[1:]} are not flags; see --help.")
   for flag in required:
-    if flag.value is None or flag.value == "":
-      raise InputError(f"--{flag.name} is not given; see --help.")
+    require(flag)
   return rest
+
+
+def require(flag: flags.FlagHolder) -> None:
+  """Raises an InputError unless a flag is given."""
+  if flag.value is None or flag.value == "":
+    raise InputError(f"--{flag.name} is not given; see --help.")
+
+
+def require_none(flag: flags.FlagHolder, where: str) -> None:
+  """Raises an InputError if a flag is given.
+
+  Args:
+    flag: The flag.
+    where: When it is of no use, as in "--mode is 'train'".
+  """
+  if flag.value is not None:
+    raise InputError(
+      f"--{flag.name} is {flag.value!r}; it must be left out where {where}."
+    )
 
 
 def parse(arguments: list[str], flag_values: flags.FlagValues) -> list[str]:
