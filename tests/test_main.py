@@ -6,7 +6,6 @@ import random
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,8 +18,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from hue_jax.errors import InputError
-from hue_jax.train import distributed
 from tests.helpers.imagenet_records import write_imagenet2012
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -286,46 +283,6 @@ def test_two_processes_stop_together_and_hold_the_workdir(cache_dir, tmp_path):
   assert (tmp_path / "checkpoints" / step).exists()
 
 
-_FAILS_ALONE = """
-import os
-import jax
-from hue_jax.train import distributed
-
-with distributed.joined():
-  if os.environ["JAX_PROCESS_ID"] == "{fails}":
-    raise SystemExit(3)
-  total = jax.pmap(lambda x: jax.lax.psum(x, "i"), "i")(jax.numpy.ones((1,)))
-  total.block_until_ready()
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fails", [0, 1])
-def test_a_process_that_fails_alone_leaves_none_waiting(cache_dir, fails):
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    address = f"127.0.0.1:{free.getsockname()[1]}"
-  processes = [
-    subprocess.Popen(
-      [sys.executable, "-c", _FAILS_ALONE.format(fails=fails)],
-      cwd=_ROOT,
-      env=_environment(cache_dir)
-      | {
-        "JAX_COORDINATOR_ADDRESS": address,
-        "JAX_NUM_PROCESSES": "2",
-        "JAX_PROCESS_ID": str(number),
-      },
-      stderr=subprocess.DEVNULL,
-    )
-    for number in range(2)
-  ]
-  try:
-    assert all(process.wait(timeout=300) for process in processes)
-  finally:
-    for process in processes:
-      process.kill()
-
-
 @pytest.mark.slow
 def test_the_imagenet_config_runs_and_resumes_on_its_own_records(tmp_path):
   data_dir = tmp_path / "data"
@@ -406,23 +363,3 @@ def test_the_pod_launcher_says_what_it_would_run():
     done = _run([launcher, *flags_], os.environ)
     assert done.returncode == 2
     assert message in done.stderr
-
-
-@pytest.mark.parametrize(
-  ("environ", "message"),
-  [
-    ({"JAX_COORDINATOR_ADDRESS": "a:1"}, "JAX_NUM_PROCESSES is ''"),
-    (
-      {
-        "JAX_COORDINATOR_ADDRESS": "a:1",
-        "JAX_NUM_PROCESSES": "2",
-        "JAX_PROCESS_ID": "x",
-      },
-      "JAX_PROCESS_ID is 'x'",
-    ),
-  ],
-)
-def test_half_an_environment_of_several_processes_is_named(environ, message):
-  with pytest.raises(InputError, match=message):
-    distributed.initialize(environ)
-  distributed.initialize({})  # says nothing of several processes

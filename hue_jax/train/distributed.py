@@ -42,7 +42,7 @@ _TIMEOUTS = {
 
 # A process that was told of another's failure has so many seconds to end by itself, for
 # it may be about to say the same.
-_GRACE_SECONDS = 10
+_GRACE_SECONDS = 5
 _ASK_SECONDS = 1
 _FAILED, _ENDED = "hue_jax/failed", "hue_jax/ended"
 
@@ -73,7 +73,6 @@ def joined(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
   if not initialize(environ):
     yield
     return
-  _end_with_a_line_when_aborted()
   notice = _Notice()
   try:
     yield
@@ -125,6 +124,7 @@ def initialize(environ: Mapping[str, str] = os.environ) -> bool:
     arguments[argument] = _number(seconds, name, at_least=1)
   # The only collectives between processes that JAX has on CPUs; ignored elsewhere.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  _end_with_a_line_when_aborted()
   try:
     jax.distributed.initialize(**arguments)
   except jax.errors.JaxRuntimeError as error:

@@ -29,7 +29,7 @@ def facts(config: ConfigDict, data: Mapping[str, str]) -> dict[str, str | None]:
     Name → value: each setting, the code with its packages, and each data set; None for
     what is not known.
   """
-  settings = flatten_dict(config.to_dict(), sep=".", keep_empty_nodes=True)
+  settings = flatten_dict(config.to_dict(), sep=".")
   return {
     **{f"data set {name!r}": identity for name, identity in data.items()},
     **_code(),

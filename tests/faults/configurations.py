@@ -11,7 +11,6 @@ from typing import Any
 from configs import digits_hue
 from hue_jax.errors import Stopped
 from hue_jax.objective import CLASSIFIERS, TERMS
-from hue_jax.train import loop
 from hue_jax.train.optimizer import LEARNING_RATE_SCHEDULES, OPTIMIZERS
 from tests.faults.runs import Count
 from tests.helpers import processes
@@ -136,6 +135,9 @@ class _Trials:
       print(json.dumps(told), flush=True)
 
   def _tried(self, changed, workdir):
+    # It takes long to import, and the process in which this is has done so.
+    from hue_jax.train import loop
+
     config = _config(self._folder / "data", changed)
     try:
       result = loop.train(config, str(workdir))

@@ -117,10 +117,7 @@ def joined(
     calls: The function that each process calls; `run_main` if None.
   """
   calls = calls or [run_main] * len(flags_of)
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    address = f"127.0.0.1:{free.getsockname()[1]}"
-  runs = []
+  address, runs = free_address(), []
   try:
     for number, (flags, call) in enumerate(zip(flags_of, calls, strict=True)):
       environ_of_one = {
@@ -136,6 +133,13 @@ def joined(
     for run in runs:
       run.send(9)
       run.status()
+
+
+def free_address() -> str:
+  """Returns an address of this machine at which nothing listens."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def xla_flags(devices: int) -> str:

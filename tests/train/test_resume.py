@@ -4,8 +4,10 @@ The runs cover every kind of term with every classifier, and both with and witho
 moving average, mixing and half precision; a kind that is added is among them.
 """
 
+import dataclasses
 import itertools
 import shutil
+import signal
 from unittest import mock
 
 import jax
@@ -218,3 +220,33 @@ def test_a_state_is_saved_before_it_is_evaluated(data_dir, tmp_path):
   _train(run, tmp_path, _Stops(3))
   with Checkpoints(folder_of(str(tmp_path)), keep=2, read_only=True) as checkpoints:
     assert checkpoints.is_evaluated(first)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+  ("compiled", "where"),
+  [
+    ("train_step", "after step 1; the state is saved"),
+    ("eval_step", "in the validation of step 3, whose state is saved"),
+  ],
+)
+def test_a_signal_while_a_step_is_compiled_is_noticed(
+  compiled, where, signum, data_dir, tmp_path
+):
+  """The first call compiles, and the signal is delivered when that ends."""
+  run = loop.set_up(_config(data_dir), jax.devices()[:1])
+  step, calls = getattr(run, compiled), []
+
+  def first_call_is_told(*arguments):
+    if not calls:
+      signal.raise_signal(signum)
+    calls.append(arguments)
+    return step(*arguments)
+
+  told = dataclasses.replace(run, **{compiled: first_call_is_told})
+  with pytest.raises(Preempted, match=f"stopped by {signum.name} {where}") as caught:
+    loop.train_run(told, str(tmp_path))
+  assert caught.value.status == 128 + signum
+  (saved,) = [each.name for each in (tmp_path / "checkpoints").iterdir()]
+  assert saved == ("1" if compiled == "train_step" else "3")
+  assert loop.train_run(run, str(tmp_path))["step"] == 6
