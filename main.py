@@ -1,6 +1,7 @@
 """Trains or evaluates an image classifier on one-hot + activation hue loss.
 
 python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
+python main.py --mode=summary --config=configs/digits_hue.py
 python main.py --mode=compile --config=configs/resnet50_hue.py --topology=v5e:4x4
 python main.py --list
 """
@@ -18,8 +19,9 @@ with command.packages():
 _CONFIG = flags.define_config()
 _WORKDIR = flags.define_workdir("Folder of the run: a run that is there goes on.")
 _MODE = flags.define_mode(
-  ("train", "evaluate", "compile"),
-  "Train, evaluate the best checkpoint, or compile the step for --topology.",
+  ("train", "evaluate", "summary", "compile"),
+  "Train, evaluate the best checkpoint, tell what a run would be, or compile the step "
+  "for --topology.",
 )
 _TOPOLOGY = flags.define_text(
   "topology", "TPU slice to compile for, as v5e:4x4; none is needed, and no data."
@@ -35,6 +37,11 @@ def main() -> dict[str, Any]:
   preemption.stop_at_once()
   if _MODE.value == "compile":
     return _compile()
+  if _MODE.value == "summary":
+    flags.require_none(_TOPOLOGY, "--mode is 'summary'")
+    from hue_jax.train.summary import summarize
+
+    return summarize(_CONFIG.value)
   flags.require(_WORKDIR)
   flags.require_none(_TOPOLOGY, f"--mode is {_MODE.value!r}")
   with distributed.joined():

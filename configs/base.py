@@ -79,7 +79,13 @@ def get_config() -> ConfigDict:
   config.parallel = "pmap"  # "pmap" or "shard_map"
   config.log_every_steps = 100
   config.eval_every_epochs = 1.0
-  config.num_colored_images = 8  # whose layers TensorBoard shows, colored; 0: none
+  # What TensorBoard shows beside curves; 0: none. Images whose layers are colored;
+  # classes up to which there is a confusion matrix; test images in the projector, by
+  # the hue of their features; steps whose profile is recorded, after the tenth.
+  config.num_colored_images = 8
+  config.num_confused_classes = 100
+  config.num_projected_images = 0
+  config.num_profiled_steps = 0
   config.checkpoint_every_steps = 1000  # besides one at each evaluation
   config.keep_checkpoints = 2  # the last ones; the best is kept besides
   return config

@@ -36,6 +36,7 @@ EXTRAS = {
     *("absl", "array_record", "clu", "etils", "filelock", "flax", "google_crc32c"),
     *("importlib_resources", "ml_collections", "optax", "orbax", "PIL", "safetensors"),
     *("scipy", "sklearn", "tensorboard", "tensorflow", "tensorflow_datasets", "tqdm"),
+    "rich",
   ),
   "observe": ("faiss", "jinja2", "markupsafe", "matplotlib"),
   "pretrained": ("torch",),

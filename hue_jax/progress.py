@@ -18,8 +18,9 @@ class Progress:
   """The progress of something that is counted, on standard error.
 
   Use as a context manager: leaving ends the bar, or tells in a last line what was done.
-  The time until the first are done is left out of the rate, for it is that of reading
-  and compiling.
+  The rate, and the time that is left by it, are means of all since the first were
+  done: what these took is the time of reading and compiling, and what comes now and
+  then, as evaluations do, comes again.
   """
 
   def __init__(
@@ -55,6 +56,7 @@ class Progress:
       unit=f" {unit}",
       file=sys.stderr,
       dynamic_ncols=True,
+      smoothing=0,
       disable=silent or not terminal,
     )
 
@@ -80,15 +82,22 @@ class Progress:
       count: How many more.
     """
     now = time.monotonic()
-    if self._first is None:
-      self._bar.unpause()
-      self._first = (self._done + count, now)
     self._done += count
     self._bar.update(count)
+    if self._first is None:
+      self._first = (self._done, now)
+      self._count_from_here()
     wait = min(max((now - self._start) / 10, _SHORTEST), _LONGEST)
     if self._tells and now - self._last >= wait and self._done < self._total:
       self._last = now
-      self.note(f"{self._so_far()}{self._rate(now)}")
+      rate = self._rate(now)
+      told = f", {rate:.3g} a second, {self.left()} left" if rate else ""
+      self.note(f"{self._so_far()}{told}")
+
+  def left(self) -> str:
+    """Returns the time that is left, as in "03:20"; "?" before there is a rate."""
+    rate = self._rate(time.monotonic())
+    return tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
 
   def note(self, text: str) -> None:
     """Writes a line of text to standard error, above the bar where there is one.
@@ -103,12 +112,18 @@ class Progress:
     return f"{title}{self._done:,} of {self._total:,} {self._unit}"
 
   def _rate(self, now):
-    done, since = self._first
-    if done == self._done:
-      return ""
-    rate = (self._done - done) / (now - since)
-    left = tqdm.format_interval((self._total - self._done) / rate)
-    return f", {rate:.3g} a second, {left} left"
+    """Returns how many a second were done since the first; None before the second."""
+    done, since = self._first or (self._done, now)
+    if done == self._done or now <= since:
+      return None
+    return (self._done - done) / (now - since)
+
+  def _count_from_here(self):
+    """Takes what was done so far, and its time, out of the bar's rate."""
+    if not self._bar.disable:
+      self._bar.unpause()
+      self._bar.initial = self._bar.last_print_n = self._bar.n
+      self._bar.refresh()
 
 
 def track(items: Sequence[_Item], *, unit: str, title: str = "") -> Iterator[_Item]:

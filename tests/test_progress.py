@@ -1,6 +1,7 @@
 """Progress is a bar on a terminal, and a few lines in a file or a pipe."""
 
 import ast
+import io
 import os
 import pty
 import subprocess
@@ -72,6 +73,42 @@ def test_the_time_until_the_first_is_left_out_of_the_rate(clock, capsys):
     "10 of 100 images",
     "30 of 100 images, 2 a second, 00:35 left",
   ]
+
+
+class _Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+def test_the_bar_leaves_the_first_out_of_its_estimate(clock, monkeypatch):
+  monkeypatch.setattr(sys, "stderr", _Terminal())
+  monkeypatch.setattr("tqdm.std.time", clock.monotonic)
+  with progress.Progress(100, unit="steps", initial=10) as bar:
+    clock.now += 50  # of compiling
+    bar.update(2)
+    assert "?" in str(bar._bar)  # no rate yet
+    assert bar.left() == "?"
+    clock.now += 5
+    bar.update()
+    assert "13/100 [00:05<07:15,  5.00s/ steps]" in str(bar._bar)
+    assert bar.left() == "07:15"
+
+
+def test_the_estimate_is_stable(clock, capsys):
+  """It is of all that was done: what comes now and then is a part of what is left."""
+  estimates = []
+  with progress.Progress(1000, unit="steps") as bar:
+    clock.now += 60  # of compiling
+    for step in range(1, 1001):
+      clock.now += 1 + 20 * (step % 100 == 0)  # an evaluation now and then
+      bar.update()
+      if step in range(200, 950, 50):
+        estimates.append((clock.now, bar.left()))
+  for now, left in estimates:
+    minutes, seconds = left.split(":")
+    end = now + 60 * int(minutes) + int(seconds)
+    # Steps and evaluations take 1,200 seconds.
+    assert abs(end - 1260) < 0.06 * 1200, (now, left)
 
 
 def test_what_went_on_counts_from_where_it_was(clock, capsys):

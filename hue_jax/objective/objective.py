@@ -103,13 +103,20 @@ class Objective:
     parts = [self.classifier.describe(), *(term.describe() for term in self.terms)]
     return " + ".join(parts)
 
-  def _weight(self, term, batch):
-    weight = term.weight * relative_weight(
+  def weights(self, step: Any) -> dict[str, Any]:
+    """Returns the λ of each term at a step, counted from 0, by the term's name."""
+    return {term.name: self._scheduled(term, step) for term in self.terms}
+
+  def _scheduled(self, term, step):
+    return term.weight * relative_weight(
       term.schedule,
-      batch.step,
+      step,
       num_train_steps=self.num_train_steps,
       warmup_steps=self.warmup_steps,
     )
+
+  def _weight(self, term, batch):
+    weight = self._scheduled(term, batch.step)
     if term.balance == "loss":
       return weight
     # Of what evaluation measures, a ratio would depend on how a split is cut.

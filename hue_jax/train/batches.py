@@ -84,10 +84,14 @@ class RunData:
     self, name: str, count: int
   ) -> UInt8[np.ndarray, "images height width channels"]:
     """Returns the first images of a split, by its name in `eval_batches`, or fewer."""
+    return self.first_examples(name, count)["image"]
+
+  def first_examples(self, name: str, count: int) -> Batch:
+    """Returns the first examples of a split as one batch, or fewer."""
     dataset, split = self._split(name)
     count = min(count, dataset.num_examples(split))
     batches = self._eval_batches(name, batch_size=count, indices=np.arange(count))
-    return next(batches)["image"]
+    return next(batches)
 
   def left_out(self) -> list[str]:
     """Returns the names of the extra tests whose data sets are not prepared."""

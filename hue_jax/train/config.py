@@ -45,6 +45,11 @@ _LONGEST_SIDE = 65_535
 
 # More images make a picture that TensorBoard cannot show at its size.
 _MOST_COLORED = 64
+_MOST_CONFUSED = 400
+# Their features are text, and all in the browser's memory.
+_MOST_PROJECTED = 5000
+# A profile has every operation of every step.
+_MOST_PROFILED = 50
 
 
 @runtime_checkable
@@ -126,6 +131,9 @@ class Settings(Pixels, Augmentation, Optimization):
   log_every_steps: int = integer(at_least=1)
   eval_every_epochs: int | float = number(above=0)
   num_colored_images: int = integer(at_least=0, at_most=_MOST_COLORED)
+  num_confused_classes: int = integer(at_least=0, at_most=_MOST_CONFUSED)
+  num_projected_images: int = integer(at_least=0, at_most=_MOST_PROJECTED)
+  num_profiled_steps: int = integer(at_least=0, at_most=_MOST_PROFILED)
   checkpoint_every_steps: int = integer(at_least=1)
   keep_checkpoints: int = integer(at_least=1)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from hue_jax.train.parallel import Parallel
 from hue_jax.train.run_report import Means
+from hue_jax.train.step import CONFUSION
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 
@@ -17,6 +18,7 @@ def evaluate(
   state: Any,
   batches: Batches,
   parallel: Parallel,
+  counts: dict[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
   """Returns the means over the examples of a split.
 
@@ -26,6 +28,7 @@ def evaluate(
     batches: The batches of this process, of equal shape, with a mask that is 0 for
       padding.
     parallel: The mapping.
+    counts: Where what is counted is added, by its name.
 
   Returns:
     Metric name → mean over all examples of all processes.
@@ -33,7 +36,12 @@ def evaluate(
   means = Means()
   for batch in batches:
     arrays = {name: array for name, array in batch.items() if name != "index"}
-    means.add(parallel.unreplicate(eval_step(state, parallel.shard(arrays))))
+    sums = dict(parallel.unreplicate(eval_step(state, parallel.shard(arrays))))
+    if CONFUSION in sums:
+      counted = np.asarray(sums.pop(CONFUSION)[0], np.float64)
+      if counts is not None:
+        counts[CONFUSION] = counts.get(CONFUSION, 0) + counted
+    means.add(sums)
   return means.compute()
 
 

@@ -1,10 +1,10 @@
 """What TensorBoard shows of the layers: a few fixed images, and every tap colored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
 from hue_jax.color.coloring import color_layer
 from hue_jax.color.contact_sheet import contact_sheet
@@ -51,7 +51,7 @@ class LayerPictures:
       layers = {t: a for t, a in taps.items() if a.shape[-1] >= 3}
       # Kept when traced, for the order: jax.jit sorts the keys of its result.
       self._captions = {t: "x".join(map(str, a.shape[1:])) for t, a in layers.items()}
-      planes = _planes_of_terms(objective, params["planes"])
+      planes = planes_of_terms(objective, params["planes"])
       return {t: color_layer(layer, planes.get(t)) for t, layer in layers.items()}
 
     self._color = jax.jit(color, compiler_options=quick_to_compile())
@@ -77,8 +77,15 @@ class LayerPictures:
     return np.asarray(sheet)[np.newaxis]
 
 
-def _planes_of_terms(objective, learned):
-  """Returns tap → hue plane of the first term that gives it a target angle."""
+def planes_of_terms(
+  objective: Objective, learned: Mapping[str, Array]
+) -> dict[str, Array | None]:
+  """Returns tap → hue plane of the first term that gives it a target angle.
+
+  Args:
+    objective: The objective.
+    learned: Term → the two vectors of its plane, of those that learn one.
+  """
   planes = {}
   for term in objective.terms:
     if hasattr(term, "plane") and term.tap not in planes:

@@ -38,6 +38,7 @@ from hue_jax.train.workdir import (
   record_config,
   record_data_set,
   record_result,
+  recording_end,
 )
 
 
@@ -72,9 +73,9 @@ def train_run(run: "Run", workdir: str) -> dict[str, Any]:
   folder = folder_of(workdir)
   with holding(folder):
     record_config(folder, run.config, run.data.identities())
-    record_data_set(folder, run.data.about())
     peers.check_same({"what the workdir, which all must share, holds": content(folder)})
-    with _checkpoints(run, folder) as checkpoints:
+    record_data_set(folder, run.data.about())
+    with recording_end(folder), _checkpoints(run, folder) as checkpoints:
       restored, origin = _restored_or_transferred(checkpoints, run)
       first_step = int(restored.state.step)
       with (
@@ -171,7 +172,12 @@ class Run:
     return (self.evaluator("test"), *extra)
 
   def evaluate(
-    self, evaluator: Evaluator, state: Any, watch: Watch | None = None, step: int = 0
+    self,
+    evaluator: Evaluator,
+    state: Any,
+    watch: Watch | None = None,
+    step: int = 0,
+    counts: dict[str, np.ndarray] | None = None,
   ) -> dict[str, float]:
     """Returns the means of a replicated state.
 
@@ -180,6 +186,7 @@ class Run:
       state: The replicated state.
       watch: The watch for a signal to stop.
       step: The step of the state.
+      counts: Where what is counted is added, by its name.
 
     Returns:
       Metric → mean over all examples.
@@ -188,7 +195,7 @@ class Run:
     if watch is not None:
       where = f"in the {evaluator.name} of step {step}, whose state is saved"
       batches = watch.until_told(batches, where)
-    return evaluate(self.eval_step, state, batches, self.parallel)
+    return evaluate(self.eval_step, state, batches, self.parallel, counts)
 
 
 def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
@@ -215,7 +222,9 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     "pixel_mean": tuple(config.pixel_mean),
     "pixel_std": tuple(config.pixel_std),
   }
-  eval_step = make_eval_step(objective, axis_name=AXIS, **pixels)
+  eval_step = make_eval_step(
+    objective, most_confused=config.num_confused_classes, axis_name=AXIS, **pixels
+  )
   return Run(
     started=started,
     config=config,
@@ -257,20 +266,25 @@ def train_steps(
   state = run.parallel.replicate(restored.state)
   measured = _Measured(run, report, restored.progress)
   _validate(run, state, first_step, checkpoints, report, watch)
-  for step, batch in run.data.numbered_batches(first_step, last_step):
-    state, sums = run.train_step(state, run.parallel.shard(batch))
-    measured.add(step, sums)
-    if step % run.config.log_every_steps == 0 or step == last_step:
-      measured.tell(step)
-    stops = watch.told_to_stop()
-    if stops or run.saves_at(step):
-      measured.wait()  # a loss that is not finite must not reach a checkpoint
-      report.pause()
-      checkpoints.save(run.parallel.unreplicate(state), measured.progress())
-      if stops:
-        raise watch.stopped(f"after step {step}; the state is saved")
-      _validate(run, state, step, checkpoints, report, watch)
-      report.resume()
+  with report.profile(run.config.num_profiled_steps, first_step) as profile:
+    for step, batch in run.data.numbered_batches(first_step, last_step):
+      with profile.step(step):
+        state, sums = run.train_step(state, run.parallel.shard(batch))
+      measured.add(step, sums)
+      if profile.ends_after(step):
+        measured.wait()
+        profile.end()
+      if step % run.config.log_every_steps == 0 or step == last_step:
+        measured.tell(step)
+      stops = watch.told_to_stop()
+      if stops or run.saves_at(step):
+        measured.wait()  # a loss that is not finite must not reach a checkpoint
+        report.pause()
+        checkpoints.save(run.parallel.unreplicate(state), measured.progress())
+        if stops:
+          raise watch.stopped(f"after step {step}; the state is saved")
+        _validate(run, state, step, checkpoints, report, watch)
+        report.resume()
 
 
 def _validate(run, state, step, checkpoints, report, watch):
@@ -283,8 +297,11 @@ def _validate(run, state, step, checkpoints, report, watch):
 
 def _evaluate_and_report(run, evaluator, state, step, report, watch):
   """Evaluates, tells the means and shows the layers of some images."""
-  means = run.evaluate(evaluator, state, watch, step)
+  counts = {}
+  means = run.evaluate(evaluator, state, watch, step, counts)
   report.evaluation(step, evaluator.name, means)
+  for counted in counts.values():
+    report.confusion(step, evaluator.name, counted, run.data.dataset.class_names)
   # The other processes' devices hold the same state: one process draws.
   if run.config.num_colored_images and jax.process_index() == 0:
     drawn = run.parallel.unreplicate(state.replace(opt_state=()))
@@ -315,8 +332,12 @@ class _Measured:
 
   def tell(self, step):
     self.wait()
+    weights = self._run.objective.weights(step - 1)
     self._report.train(
-      step, self._means.compute(), float(self._run.learning_rate(step - 1))
+      step,
+      self._means.compute(),
+      float(self._run.learning_rate(step - 1)),
+      {name: float(weight) for name, weight in weights.items()},
     )
     self._means = Means()
 
@@ -373,6 +394,7 @@ def _evaluate_best(run, checkpoints, report, watch) -> dict[str, Any]:
   for evaluator in run.tests():
     means = _evaluate_and_report(run, evaluator, state, step, report, watch)
     result.update(evaluator.results(means))
+  _project(run, state, report)
   if run.data.left_out():
     result["tests_left_out"] = run.data.left_out()
   return {
@@ -389,6 +411,21 @@ def _evaluate_best(run, checkpoints, report, watch) -> dict[str, Any]:
     "backend": jax.default_backend(),
     "seconds": round(time.perf_counter() - run.started, 1),
   }
+
+
+def _project(run, state, report):
+  """Writes the features of the first test images for TensorBoard's projector."""
+  count = run.config.num_projected_images
+  if not count or jax.process_index():
+    return
+  report.projection(
+    state=run.parallel.unreplicate(state.replace(opt_state=())),
+    examples=run.data.first_examples("test", count),
+    objective=run.objective,
+    class_names=run.data.dataset.class_names,
+    pixel_mean=tuple(run.config.pixel_mean),
+    pixel_std=tuple(run.config.pixel_std),
+  )
 
 
 def model_label(config: ConfigDict) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,11 +14,14 @@ import numpy as np
 from clu import metric_writers
 from clu import metrics as clu_metrics
 from etils import epath
-from jaxtyping import UInt8
-from tqdm import tqdm
+from jaxtyping import Float, UInt8
 
 from hue_jax.errors import Stopped
 from hue_jax.progress import Progress
+from hue_jax.train.charts import write_charts
+from hue_jax.train.confusion_picture import confusion_picture
+from hue_jax.train.profile import Profile
+from hue_jax.train.projector import write_projection
 
 
 class Means:
@@ -80,6 +83,7 @@ class Report:
       NotReported: If the files cannot be written, here or in what follows.
     """
     self._speaks = jax.process_index() == 0
+    self._workdir = workdir
     self._writer = _Writer(workdir) if self._speaks else None
     self._num_train_steps = num_train_steps
     self._clock = _Clock()
@@ -117,20 +121,28 @@ class Report:
     """Counts time as training again."""
     self._clock.resume()
 
-  def train(self, step: int, means: Mapping[str, float], learning_rate: float) -> None:
+  def train(
+    self,
+    step: int,
+    means: Mapping[str, float],
+    learning_rate: float,
+    weights: Mapping[str, float] | None = None,
+  ) -> None:
     """Reports the means over the steps since the last report.
 
     Args:
       step: The steps that are done.
       means: Metric → mean.
       learning_rate: The learning rate of the last step.
+      weights: Term → its λ in the last step.
     """
-    images_per_second, steps_per_second = self._clock.lap()
+    images_per_second = self._clock.lap()
     scalars = {f"train/{name}": value for name, value in means.items()}
     scalars["train/learning_rate"] = learning_rate
     scalars["train/images_per_second"] = images_per_second
+    scalars |= {f"train/weight/{name}": one for name, one in (weights or {}).items()}
     self._write_scalars(step, scalars)
-    left = tqdm.format_interval((self._num_train_steps - step) / steps_per_second)
+    left = self._progress.left()
     rate = f"lr {learning_rate:.3g}  {images_per_second:,.0f} images/s  {left} left"
     self._say(step, "train", f"{_summary(means)}  {rate}")
 
@@ -160,6 +172,45 @@ class Report:
     if self._writer:
       self._writer.write("write_images", step, {f"{split}/layers_by_hue": picture})
 
+  def confusion(
+    self,
+    step: int,
+    split: str,
+    counts: Float[np.ndarray, "classes classes"],
+    class_names: Sequence[str],
+  ) -> None:
+    """Shows which classes of a split are taken for which.
+
+    Args:
+      step: The step of the state.
+      split: "validation", "test" or the name of an extra test.
+      counts: How often an image of the row's class was told to be of the column's.
+      class_names: The names of the classes.
+    """
+    if self._writer:
+      picture = confusion_picture(counts, class_names)
+      self._writer.write("write_images", step, {f"{split}/confusion": picture})
+
+  def projection(self, **of_features: Any) -> None:
+    """Writes features for TensorBoard's projector; see `write_projection`."""
+    if self._writer:
+      with _one_line():
+        write_projection(self._workdir, **of_features)
+
+  def profile(self, num_steps: int, first_step: int) -> Profile:
+    """Returns what records a few steps of the run for TensorBoard.
+
+    Args:
+      num_steps: How many; none for 0.
+      first_step: The steps that are done.
+    """
+    return Profile(
+      self._workdir,
+      num_steps=num_steps,
+      first_step=first_step,
+      last_step=self._num_train_steps,
+    )
+
   def note(self, text: str) -> None:
     """Says a line on the terminal."""
     if self._speaks:
@@ -180,6 +231,7 @@ class _Writer:
   def __init__(self, workdir):
     with _one_line():
       self._writer = metric_writers.SummaryWriter(str(workdir))
+      write_charts(str(workdir))
     self._thread = concurrent.futures.ThreadPoolExecutor(1)
     self._pending = collections.deque()
 
@@ -230,13 +282,13 @@ class _Clock:
     self._start += time.perf_counter() - self._paused_at
 
   def lap(self):
-    """Returns (images per second, steps per second), and starts anew."""
+    """Returns the images per second, and starts anew."""
     now = time.perf_counter()
-    start, images, steps = self._start, self._images, self._steps
-    if self._before and steps > 1:
-      start, images, steps = self._before[0], images - self._before[1], steps - 1
+    start, images = self._start, self._images
+    if self._before and self._steps > 1:
+      start, images = self._before[0], images - self._before[1]
     self._start, self._images, self._steps, self._before = now, 0, 0, None
-    return images / (now - start), steps / (now - start)
+    return images / (now - start)
 
 
 def _summary(means):

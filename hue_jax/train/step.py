@@ -23,6 +23,8 @@ from hue_jax.train.mixing import Mixing, mix
 from hue_jax.train.state import TrainState
 
 Sums = dict[str, tuple[Array, Array]]  # name → (Σ weight · value, Σ weight)
+# What evaluation counts and takes no mean of.
+CONFUSION = "confusion"
 # Folded into the key of a step: no device has these numbers.
 _MIXING, _ERASING = 2**31 - 1, 2**31 - 2
 
@@ -129,6 +131,7 @@ def make_eval_step(
   *,
   pixel_mean: tuple[float, ...],
   pixel_std: tuple[float, ...],
+  most_confused: int = 0,
   axis_name: str | None = None,
 ) -> Callable[[TrainState, Mapping[str, Array]], Sums]:
   """Returns a step of evaluation, in which each example counts by its mask.
@@ -137,6 +140,8 @@ def make_eval_step(
     objective: The objective, which measures the batch.
     pixel_mean: What is subtracted from pixels in [0, 1].
     pixel_std: What the difference is divided by.
+    most_confused: Of how many classes at most a confusion matrix is counted, under
+      the name `CONFUSION`.
     axis_name: The mapped axis; None for a single device.
 
   Returns:
@@ -169,6 +174,8 @@ def make_eval_step(
       for evaluator in _EVALUATORS
       for name, value in evaluator(evaluated, batch, objective.num_classes)
     }
+    if objective.num_classes <= most_confused:
+      sums[CONFUSION] = _confusion(evaluated, batch, objective.num_classes)
     return _psum(sums, axis_name)
 
   return eval_step
@@ -220,6 +227,15 @@ def _by_class(evaluated, batch, num_classes):
 
 
 _EVALUATORS = (_means, _top1_of_label_sets, _by_class)
+
+
+def _confusion(evaluated, batch, num_classes):
+  """Returns how often an image of each class (row) was told to be of each (column)."""
+  told = jnp.argmax(evaluated.scores, axis=-1)
+  weights = evaluated.measured["top1"].weights
+  pairs = batch["label"] * num_classes + told
+  counts = jax.ops.segment_sum(weights, pairs, num_segments=num_classes**2)
+  return counts.reshape(num_classes, num_classes), weights.sum()
 
 
 def _right(evaluated, batch):

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,12 +19,12 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hue_jax.errors import InputError
+from hue_jax.errors import InputError, Stopped
 from hue_jax.files import write_text
 
 CHECKPOINTS = "checkpoints"
 _CONFIG, _EVALUATIONS, _LOCK = "config.json", "evaluations.json", "lock"
-_DATA_SET, _RESULT = "data_set.json", "result.json"
+_DATA_SET, _RESULT, _END = "data_set.json", "result.json", "end.json"
 # Beside the settings in the configuration: data set → what identifies its content.
 _DATA = "data_identities"
 
@@ -36,6 +37,9 @@ _NOT_OF_THE_RUN = (
   "keep_checkpoints",
   "log_every_steps",
   "num_colored_images",
+  "num_confused_classes",
+  "num_profiled_steps",
+  "num_projected_images",
   "parallel",
 )
 
@@ -265,6 +269,62 @@ def read_result(workdir: epath.Path) -> dict[str, Any]:
   """Returns the result of a run; empty where it was not evaluated to the end."""
   path = workdir / _RESULT
   return _read(path) if path.exists() else {}
+
+
+@contextlib.contextmanager
+def recording_end(workdir: epath.Path) -> Iterator[None]:
+  """Writes how the run ends, for those who look at its folder: `read_end` returns it.
+
+  A process that is killed leaves what was written at the beginning.
+
+  Args:
+    workdir: The folder of the run.
+  """
+  _record_end(workdir, "began", "")
+  try:
+    yield
+  except Stopped as stopped:
+    _record_end(workdir, stopped.word, str(stopped))
+    raise
+  except BaseException as error:
+    _record_end(workdir, "failed", f"{type(error).__name__}: {error}")
+    raise
+  _record_end(workdir, "finished", "")
+
+
+def _record_end(workdir, how, told):
+  # No other process waits for it, and what ends the run is told in any case.
+  if jax.process_index() == 0:
+    with contextlib.suppress(Exception):
+      _write(workdir / _END, {"how": how, "told": told, "time": time.time()})
+
+
+def read_end(workdir: epath.Path) -> dict[str, Any]:
+  """Returns how a run ended; empty in the workdir of an older version.
+
+  Args:
+    workdir: The folder of the run.
+
+  Returns:
+    `how`: "began", "finished", "failed", or the word of what stopped it; `told`: the
+    line that was told; `time`: when, in seconds since 1970.
+  """
+  path = workdir / _END
+  return _read(path) if path.exists() else {}
+
+
+def is_held(workdir: epath.Path) -> bool:
+  """Returns whether a run is at work in a workdir of this machine."""
+  if not os.path.exists(workdir / _LOCK):
+    return False
+  with open(workdir / _LOCK) as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+      return True
+    except OSError:  # a file system without locks
+      return False
+  return False
 
 
 def _record(workdir, name, content):

@@ -36,6 +36,7 @@ class _FullDisk:
 @pytest.fixture
 def full_disk(monkeypatch):
   monkeypatch.setattr(metric_writers, "SummaryWriter", _FullDisk)
+  monkeypatch.setattr(run_report, "write_charts", lambda _: None)
 
 
 def _report():
@@ -74,10 +75,10 @@ def test_the_first_step_is_left_out_of_the_rate(monkeypatch):
   for _ in range(4):
     clock.now += 0.5
     rates.count(64)
-  np.testing.assert_allclose(rates.lap(), (128, 2))
+  np.testing.assert_allclose(rates.lap(), 128)
   clock.now += 0.25
   rates.count(64)
-  np.testing.assert_allclose(rates.lap(), (256, 4))
+  np.testing.assert_allclose(rates.lap(), 256)
 
 
 def test_the_rate_of_the_first_step_alone_has_its_time(monkeypatch):
@@ -85,4 +86,4 @@ def test_the_rate_of_the_first_step_alone_has_its_time(monkeypatch):
   rates = run_report._Clock()
   clock.now += 32.0
   rates.count(64)
-  np.testing.assert_allclose(rates.lap(), (2, 1 / 32))
+  np.testing.assert_allclose(rates.lap(), 2)
