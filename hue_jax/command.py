@@ -36,10 +36,12 @@ EXTRAS = {
     *("absl", "array_record", "clu", "etils", "filelock", "flax", "google_crc32c"),
     *("importlib_resources", "ml_collections", "optax", "orbax", "PIL", "safetensors"),
     *("scipy", "sklearn", "tensorboard", "tensorflow", "tensorflow_datasets", "tqdm"),
-    "rich",
+    *("fsspec", "rich", "yaml"),
   ),
   "observe": ("faiss", "jinja2", "markupsafe", "matplotlib"),
   "pretrained": ("torch",),
+  "gcs": ("gcsfs",),
+  "s3": ("s3fs",),
   "tpu": ("libtpu",),
 }
 
