@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "hue_jax"
 # From the top down. Rooms of one floor do not import one another. Commands, the
 # `__main__` files, stand above all, as main.py does.
 _FLOORS = (
-  ("compare",),
+  ("compare", "export", "predict"),
   ("observe",),
   ("train",),
   ("objective",),
@@ -23,7 +23,8 @@ _FLOORS = (
 )
 _FLOOR = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}
 
-# Package → the rooms that may import it; `__main__` files may import the second.
+# Package → the rooms that may import it; `__main__` files, and the configurations that
+# they take where none is given, may import the second.
 _HEAVY = {
   "tensorflow": {"data"},
   "tensorflow_datasets": {"data"},
@@ -38,7 +39,7 @@ def _files():
 
 def _room(path):
   """The room of a file; `__main__` for a command, `__init__` for the package."""
-  if path.name == "__main__.py":
+  if path.name in ("__main__.py", "defaults.py"):
     return "__main__"
   return path.relative_to(_PACKAGE).parts[0].removesuffix(".py")
 

@@ -106,6 +106,19 @@ _COMMANDS = {
     "--network=/nowhere",
     "--out={folder}/sheet.png",
   ),
+  "export": (
+    "-m",
+    "hue_jax.export",
+    "/nowhere",
+    "--to=torch",
+    "--output={folder}/exported",
+  ),
+  "predict": (
+    "-m",
+    "hue_jax.predict",
+    "{root}/docs/images/layer_colors.png",
+    "--network=/nowhere",
+  ),
   "prepare": (
     "-m",
     "hue_jax.data.prepare",
@@ -123,6 +136,8 @@ _NEEDED = {
   "compare": {"absl", "flax", "jinja2", "matplotlib", "scipy", "tensorflow"},
   "report": {"absl", "jinja2", "matplotlib"},
   "color": {"flax", "orbax", "PIL"},
+  "export": {"flax", "orbax", "safetensors", "scipy", "yaml"},
+  "predict": {"flax", "orbax", "PIL"},
   "prepare": {"PIL", "tensorflow", "tensorflow_datasets"},
 }
 
