@@ -55,9 +55,9 @@ def run(predictor, monkeypatch, capsys, tmp_path):
 
   def main(*arguments):
     loaded.clear()
-    monkeypatch.setattr(command, "keep_standard_output", lambda: open(out, "w"))
-    out.write_text("")
-    status = command.main([*map(str, arguments), "--network=small"])
+    with out.open("w") as file:
+      monkeypatch.setattr(command, "keep_standard_output", lambda: file)
+      status = command.main([*map(str, arguments), "--network=small"])
     return status, out.read_text(), capsys.readouterr().err, bool(loaded)
 
   return main
