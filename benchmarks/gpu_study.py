@@ -16,18 +16,19 @@ hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
 
 import argparse
 import json
-import signal
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-from hue_jax.compare import run_records  # noqa: E402  (not installed: a folder here)
-from hue_jax.compare.study import missing, run_study  # noqa: E402
-from hue_jax.compare.task import SPLITS, ArrayTask, Examples, write_task  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import common
+from hue_jax.compare import run_records
+from hue_jax.compare.study import missing, run_study
+from hue_jax.compare.task import SPLITS, ArrayTask, Examples, write_task
+from hue_jax.compiled import keep_compiled
 
 # The angular consistency loss that the first studies chose (docs/effect.md).
 _HUE = {
@@ -39,29 +40,16 @@ _HUE = {
 }
 
 
-class _TimeIsUp(BaseException):
-  """Ends the study where it is: finished runs are on the disk."""
-
-
 def main(argv=None):
   """Prints how many runs are there, and how many are missing."""
   arguments = _arguments(argv)
+  keep_compiled()
   task = read_arrays(arguments.arrays)
   settings = settings_of(arguments, task)
   if not (Path(arguments.workdir) / "data.npz").exists():
     write_task(task, settings, arguments.workdir)
-
-  def end(*_):
-    raise _TimeIsUp
-
-  signal.signal(signal.SIGALRM, end)
-  signal.setitimer(signal.ITIMER_REAL, 60 * arguments.minutes)
-  try:
+  with common.within(arguments.minutes):  # finished runs are on the disk
     run_study(settings, arguments.workdir, workers=1)
-  except _TimeIsUp:
-    print(f"The {arguments.minutes:g} minutes are over.", file=sys.stderr)
-  finally:
-    signal.setitimer(signal.ITIMER_REAL, 0)
   stored = json.loads((Path(arguments.workdir) / "study.json").read_text())
   found = run_records.read(Path(arguments.workdir) / run_records.FILE)
   left = len(missing(stored, found))
