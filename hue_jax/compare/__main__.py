@@ -10,6 +10,7 @@ python -m hue_jax.compare --mode=report --studies=runs/fashion,runs/digits \
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 from hue_jax import command
@@ -20,7 +21,7 @@ with command.packages():
 
   from hue_jax.train import flags
 
-_CONFIG = flags.define_config()
+_CONFIG = flags.define_config(Path(__file__).with_name("defaults.py"))
 _WORKDIR = flags.define_workdir(
   "Folder of the study or report: runs that are there are not run."
 )
@@ -55,8 +56,11 @@ def _report(studies):
 
 
 def _study():
-  if _CONFIG.value is None:
-    raise InputError(f"--config is not given; --mode={_MODE.value} needs it.")
+  if not _CONFIG.value.dataset:
+    raise InputError(
+      "dataset is ''; it must be the name of a data set, as in "
+      "--config.dataset=digits, or in the file that --config names."
+    )
   # What draws the report is missed before the study and not after it.
   from hue_jax.compare import study_report  # noqa: F401
   from hue_jax.compare.cost import measure_costs

@@ -35,17 +35,21 @@ from hue_jax.errors import InputError, refuse
 _CONFIG = "config"
 
 
-def define_config(**options) -> flags.FlagHolder[ConfigDict]:
+def define_config(
+  default: str | os.PathLike[str] | None = None, **options
+) -> flags.FlagHolder[ConfigDict]:
   """Defines --config, and with it --config.NAME for every setting.
 
   Args:
+    default: The file of the configuration where none is given.
     **options: Arguments of ml_collections' `DEFINE_config_file`.
 
   Returns:
     The flag, whose value is the configuration.
   """
   help_text = "File of the configuration; --config.NAME=VALUE sets a field."
-  return config_flags.DEFINE_config_file(_CONFIG, None, help_text, **options)
+  default = None if default is None else os.fspath(default)
+  return config_flags.DEFINE_config_file(_CONFIG, default, help_text, **options)
 
 
 def define_workdir(help_text: str) -> flags.FlagHolder[str | None]:

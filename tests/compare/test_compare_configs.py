@@ -92,7 +92,7 @@ def test_the_command_runs_and_reports_a_study(tmp_path):
       "num_seeds is 1; it must be at least 2"
     ),
     ("--mode=report",): "--studies is empty",
-    ("--mode=cost",): "--config is not given",
+    ("--mode=cost",): "dataset is ''; it must be the name of a data set",
   }
   for arguments, message in wrong.items():
     found = run(*arguments)

@@ -69,6 +69,10 @@ def test_the_command_prints_its_result(digits_dir, trained_workdir, tmp_path):
       ["--config=configs/observe_base.py", "--config.colour=1"],
       "error: the configuration has no setting 'colour'",
     ),
+    (
+      ["--network=efficientnet_lite9", "--images=pictures"],
+      "error: network is 'efficientnet_lite9'",
+    ),
   ],
 )
 def test_a_wrong_command_is_one_line(tmp_path, arguments, message):
