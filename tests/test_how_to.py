@@ -1,7 +1,6 @@
 """The site's pages: their code runs, and what their commands configure is accepted."""
 
 import re
-import sys
 
 import jax.numpy as jnp
 import pytest

@@ -1,4 +1,4 @@
-"""What the site does besides MkDocs: formulas as MathML, and pages of the top folder.
+"""What the site does besides MkDocs: formulas, intervals, pages of the top folder.
 
 MkDocs calls these functions by name (`hooks` in mkdocs.yml).
 """
@@ -15,6 +15,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 # Page of the site → file of the top folder, where GitHub looks for it.
 _OF_THE_TOP = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
+# The site loads nothing from elsewhere.
+_REMOTE_PICTURE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_INTERVAL = re.compile(r"[+−]?\d+\.\d+ (?:%|\[[+−]?\d+\.\d+, [+−]?\d+\.\d+\])")
+
 _FORMULA = re.compile(
   r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL
 )
@@ -29,7 +35,8 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-  """Leads links to files of the top folder to their pages."""
+  """Leads links to files of the top folder to their pages; badges become words."""
+  markdown = _REMOTE_PICTURE.sub(r"\1", markdown)
   for target, file in _OF_THE_TOP.items():
     up = "../" * (page.file.src_uri.count("/") + 1)
     markdown = markdown.replace(f"]({up}{file}", f"]({up[3:]}{target}")
@@ -37,7 +44,11 @@ def on_page_markdown(markdown, page, **_):
 
 
 def on_page_content(content, **_):
-  """Makes formulas MathML, which browsers draw without a script."""
+  """Makes formulas MathML, which browsers draw without a script.
+
+  Numbers stay on the line of their interval or percent sign.
+  """
+  content = _INTERVAL.sub(lambda match: match[0].replace(" ", _NO_BREAK), content)
   return _FORMULA.sub(_mathml, content)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 
 import numpy as np
 import pytest
@@ -13,35 +12,14 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from hue_jax.observe.observation_report import write_report
+from tests.helpers.browser import emulated, offline_chromium
 from tests.helpers.hostile_names import HOSTILE, hostile
 
 
 @pytest.fixture(scope="module")
 def browser():
-  """Headless Chromium that reaches nothing; it must be installed."""
-  binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-  assert binary, "chromium is not installed: apt-get install chromium chromium-driver"
-  assert driver, "chromedriver is not installed: apt-get install chromium-driver"
-  options = webdriver.ChromeOptions()
-  options.binary_location = binary
-  for argument in (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,900",
-    "--proxy-server=127.0.0.1:9",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-  ):
-    options.add_argument(argument)
-  options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-  with webdriver.Chrome(
-    options=options, service=webdriver.ChromeService(driver)
-  ) as chrome:
-    chrome.execute_cdp_cmd("Network.enable", {})
-    chrome.execute_cdp_cmd(
-      "Network.emulateNetworkConditions",
-      {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
-    )
+  """Chromium that reaches nothing but files."""
+  with offline_chromium() as chrome:
     yield chrome
 
 
@@ -193,19 +171,13 @@ def test_hostile_names_are_text_and_do_not_run(page):
 
 
 def test_a_phone_does_not_scroll_sideways(page):
-  page.execute_cdp_cmd(
-    "Emulation.setDeviceMetricsOverride",
-    {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
-  )
-  try:
+  with emulated(page, 360, 740):
     page.refresh()
     width, inner = page.execute_script(
       "return [document.scrollingElement.scrollWidth, window.innerWidth]"
     )
-    assert inner == 360
-    assert width <= 360
-  finally:
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+  assert inner == 360
+  assert width <= 360
 
 
 def test_dark_where_the_reader_wants_dark(page):
