@@ -81,12 +81,15 @@ class Progress:
     Args:
       count: How many more.
     """
-    now = time.monotonic()
+    now, first = time.monotonic(), self._first is None
     self._done += count
-    self._bar.update(count)
-    if self._first is None:
+    if first:
       self._first = (self._done, now)
-      self._count_from_here()
+      self._bar.unpause()
+    self._bar.update(count)
+    if first and not self._bar.disable:
+      # What was done until now, and its time, is no part of the bar's rate.
+      self._bar.initial = self._bar.last_print_n = self._bar.n
     wait = min(max((now - self._start) / 10, _SHORTEST), _LONGEST)
     if self._tells and now - self._last >= wait and self._done < self._total:
       self._last = now
@@ -117,13 +120,6 @@ class Progress:
     if done == self._done or now <= since:
       return None
     return (self._done - done) / (now - since)
-
-  def _count_from_here(self):
-    """Takes what was done so far, and its time, out of the bar's rate."""
-    if not self._bar.disable:
-      self._bar.unpause()
-      self._bar.initial = self._bar.last_print_n = self._bar.n
-      self._bar.refresh()
 
 
 def track(items: Sequence[_Item], *, unit: str, title: str = "") -> Iterator[_Item]:

@@ -100,7 +100,7 @@ def _flat(config):
 
 
 def _status(path, end, result):
-  if workdir.is_held(path):
+  if workdir.is_held(workdir.folder_of(path)):
     return "at work"
   how = end.get("how") or ("finished" if result else "stopped")
   return _IN_WORDS.get(how, how)
