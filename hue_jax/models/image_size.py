@@ -1,18 +1,19 @@
 """What image sizes a network takes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from hue_jax.errors import InputError
 
 
 def check_image_size(
-  network: str, shape: Sequence[int], *, at_least: int = 1, multiple_of: int = 1
+  network: str, shape: Sequence[Any], *, at_least: int = 1, multiple_of: int = 1
 ) -> None:
   """Raises an InputError unless a network takes images of this shape.
 
   Args:
     network: The name of the network, for the error.
-    shape: (batch, height, width, channels).
+    shape: (batch, height, width, channels); the batch may be symbolic.
     at_least: The least height and width.
     multiple_of: A number of which height and width must be multiples.
   """

@@ -20,7 +20,7 @@ def imagenet_class_names() -> tuple[str, ...] | None:
 
 
 def _words():
-  file = _file_of("torchvision", "_meta.py")
+  file = _file_of("torchvision", "models/_meta.py")
   if file is None:
     return None
   for node in ast.parse(file.read_text("utf-8")).body:
