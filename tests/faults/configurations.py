@@ -98,17 +98,12 @@ def fuzzed(folder: Path, number: int, seed: int) -> Count:
     run = processes.start(folder / f"fuzzed_{first}", [], call=_Trials(folder, seeds))
     status = run.status()
     outcomes = run.outcomes()
-    count.tried += len(outcomes)
     for outcome in outcomes:
-      if outcome["word"] == "lost":
-        count.lost.append(f"{outcome['changed']}: {outcome['line']}")
-      else:
-        count.note(outcome["word"])
-    if status or len(outcomes) < len(seeds):
-      count.tried += 1
-      next_seed = seeds[min(len(outcomes), len(seeds) - 1)]
-      changed = changes(random.Random(next_seed))
-      count.lost.append(f"{changed}: the process ended with {status}")
+      wrong = f"{outcome['changed']}: {outcome['line']}"
+      count.threw(outcome["word"], wrong if outcome["word"] == "lost" else "")
+    if len(outcomes) < len(seeds):
+      changed = changes(random.Random(seeds[len(outcomes)]))
+      count.threw("lost", f"{changed}: the process ended with {status}")
   return count
 
 

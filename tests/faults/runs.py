@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,23 @@ class Count:
   lost: list[str] = dataclasses.field(default_factory=list)
   notes: dict[str, int] = dataclasses.field(default_factory=dict)
 
-  def note(self, text: str) -> None:
-    """Counts something that happened."""
-    self.notes[text] = self.notes.get(text, 0) + 1
+  def threw(self, note: str, wrong: str = "") -> None:
+    """Counts a fault, and says so.
+
+    Args:
+      note: What it was, or how the run ended, in words.
+      wrong: What is not as it must be.
+    """
+    self.tried += 1
+    self.notes[note] = self.notes.get(note, 0) + 1
+    self.lose(wrong)
+    print(f"{self.fault}: {self.tried} tried, {note}", file=sys.stderr, flush=True)
+
+  def lose(self, wrong: str, number: int = 1) -> None:
+    """Counts runs that did not end as they must, if something is wrong."""
+    if wrong:
+      self.lost += [wrong] * number
+      print(f"{self.fault}: lost {number}: {wrong}", file=sys.stderr, flush=True)
 
   def row(self) -> str:
     """Returns the row of a table in Markdown."""
@@ -194,7 +209,7 @@ def until(condition: Callable[[], bool], run: processes.Run) -> bool:
   while run.status(0) is None:
     if condition():
       return True
-    time.sleep(0.002)
+    time.sleep(0.005)
   return False
 
 

@@ -36,10 +36,8 @@ def kills(bench: Bench, number: int, seed: int) -> Count:
       run.send(signal.SIGKILL)
       if run.status() == -signal.SIGKILL:
         killed += 1
-        count.tried += 1
-        count.note("while a checkpoint was being written" if writing else moment)
-    if wrong := bench.finish(workdir):
-      count.lost += [wrong] * max(1, killed)
+        count.threw("while a checkpoint was being written" if writing else moment)
+    count.lose(bench.finish(workdir), max(1, killed))
   return count
 
 
@@ -68,12 +66,10 @@ def stops(bench: Bench, number: int, seed: int, processes_: int = 2) -> Count:
       if statuses == [0] * processes_:
         break
       stopped += 1
-      count.tried += 1
-      count.note(moment)
-      if statuses != [143] * processes_ or len(set(told)) > 1 or not told[0]:
-        count.lost.append(f"statuses {statuses}, stopped at {told}")
-    if wrong := bench.finish(workdir, processes_):
-      count.lost += [wrong] * max(1, stopped)
+      together = statuses == [143] * processes_ and len(set(told)) == 1 and told[0]
+      wrong = "" if together else f"statuses {statuses}, stopped at {told}"
+      count.threw(moment, wrong)
+    count.lose(bench.finish(workdir, processes_), max(1, stopped))
   return count
 
 
@@ -104,17 +100,14 @@ def losses(bench: Bench, number: int, seed: int, processes_: int = 2) -> Count:
         statuses = [
           run.status(max(0, since + _WITHIN - time.monotonic())) for run in others
         ]
-        told = ["stopped: " in run.errors() for run in others]
+        told = [run.errors() for run in others]
       if statuses == [0] * len(others):
         break
       killed += 1
-      count.tried += 1
-      count.note(moment)
-      if not all(statuses) or not all(told):
-        said = others[0].errors()[-500:]
-        count.lost.append(f"the others' statuses {statuses} in {_WITHIN} s: {said}")
-    if wrong := bench.finish(workdir, processes_):
-      count.lost += [wrong] * max(1, killed)
+      said = f"the others' statuses {statuses} in {_WITHIN} s: {told[0][-500:]}"
+      ended = all(statuses) and all("stopped: " in each for each in told)
+      count.threw(moment, "" if ended else said)
+    count.lose(bench.finish(workdir, processes_), max(1, killed))
   return count
 
 

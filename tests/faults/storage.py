@@ -34,13 +34,10 @@ def full_disk(bench: Bench, number: int, seed: int) -> Count:
     before = runs.steps(workdir)
     run = bench.start(workdir, call=_Bounded(rng.randint(3_000, 30_000)))
     status = run.status()
-    count.tried += 1
-    count.note(f"with status {status}")
     wrong = "" if status == 0 else runs.one_line(run)
     if before and before[-1] not in runs.steps(workdir):
       wrong = "a checkpoint that was whole is gone"
-    wrong = wrong or bench.finish(workdir)
-    count.lost += [wrong] if wrong else []
+    count.threw(f"with status {status}", wrong or bench.finish(workdir))
   return count
 
 
@@ -82,14 +79,11 @@ def read_only(bench: Bench, number: int, seed: int) -> Count:
           os.chown(folder, 0, 0)
           folder.chmod(0o555)
     status = run.status()
-    count.tried += 1
-    count.note(f"with status {status}")
     wrong = runs.one_line(run) if status else ""
     for folder in (workdir, workdir / "checkpoints"):
       if folder.exists():
         folder.chmod(0o755)
-    wrong = wrong or bench.finish(workdir)
-    count.lost += [wrong] if wrong else []
+    count.threw(f"with status {status}", wrong or bench.finish(workdir))
   return count
 
 
@@ -121,11 +115,9 @@ def data_gone(bench: Bench, number: int, seed: int) -> Count:
     status = run.status()
     shutil.rmtree(data, ignore_errors=True)
     shutil.move(aside, data)
-    count.tried += 1
-    count.note("ran to the end" if status == 0 else f"with status {status}")
+    note = f"with status {status}" if status else "ran to the end"
     wrong = runs.one_line(run) if status else ""
-    wrong = wrong or bench.finish(workdir)
-    count.lost += [wrong] if wrong else []
+    count.threw(note, wrong or bench.finish(workdir))
   return count
 
 
@@ -147,21 +139,18 @@ def two_runs(bench: Bench, number: int, seed: int) -> Count:
       runs.until(lambda w=workdir, n=least: len(runs.steps(w)) >= n, first)
     second = bench.start(workdir, said=workdir.with_name(f"{workdir.name}_second"))
     statuses = [first.status(), second.status()]
-    count.tried += 1
     refused = [
       run.errors()
       for run, status in ((first, statuses[0]), (second, statuses[1]))
       if status
     ]
-    if not refused:
-      count.note("one after the other")  # the first was at its end already
-    wrong = ""
+    # Where none is, the first was at its end when the second came.
+    note, wrong = ("refused" if refused else "one after the other"), ""
     if any(statuses) and (
       sorted(statuses) != [0, 2] or "another run is at work" not in refused[0]
     ):
       wrong = f"statuses {statuses}: {' '.join(refused)[-400:]}"
-    wrong = wrong or bench.finish(workdir)
-    count.lost += [wrong] if wrong else []
+    count.threw(note, wrong or bench.finish(workdir))
   return count
 
 
@@ -178,15 +167,13 @@ def damaged_pictures(number: int, seed: int) -> Count:
   count = Count("damaged image file")
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   for contents in damaged(number, seed=seed):
-    count.tried += 1
     try:
       decode(contents)
-      count.note("read")
+      count.threw("read")
     except PictureError:
-      count.note("named")
+      count.threw("named")
     except Exception as error:
-      count.lost.append(repr(error))
+      count.threw("lost", repr(error))
   grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-  if grown > 2048:
-    count.lost.append(f"{grown} MiB of memory")
+  count.lose(f"{grown} MiB of memory" if grown > 2048 else "")
   return count

@@ -80,8 +80,8 @@ def test_processes_that_were_given_different_things_say_so(data_dir, tmp_path):
   loop.open_data(_config(data_dir))  # prepares the data
   other_data = tmp_path / "other_data"
   shutil.copytree(data_dir, other_data)
-  (names,) = other_data.rglob("label.labels.txt")
-  names.write_text(names.read_text().replace("0", "zero"))
+  (about,) = other_data.rglob("metadata.json")
+  about.write_text(json.dumps(json.loads(about.read_text()) | {"contents": "other"}))
   flags = [*_SMALL, f"--workdir={tmp_path / 'run'}"]
   given = [
     [*flags, f"--config.data_dir={data_dir}"],
