@@ -2,11 +2,11 @@
 
   python notebooks/build.py             # all
   python notebooks/build.py 1_hue       # some
-  python notebooks/build.py --text      # their first cells alone; nothing is run
+  python notebooks/build.py --text      # what is no code; nothing is run
 
 A notebook is a pair: `NAME.py`, in jupytext's percent format, is edited; `NAME.ipynb`
-is made of it, with outputs, so that it can be read where nothing is run. Both begin with
-a badge and an installation. These, and the badges of the documentation, have the
+is made of it, with outputs, so that it can be read where nothing is run. Both begin
+with a badge and an installation. These, and the badges of the documentation, have the
 repository's address from `setup.cfg`, and are written here.
 """
 
@@ -79,18 +79,20 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-  parser.add_argument("--text", action="store_true", help="run nothing")
+  parser.add_argument("--text", action="store_true", help="run no code")
   args = parser.parse_args()
   if unknown := set(args.names) - set(NAMES):
     parser.error(f"NAME is {unknown.pop()!r}; it must be one of {', '.join(NAMES)}.")
   write_addresses()
   for name in args.names or NAMES:
-    notebook = read_text(name)
-    if not args.text:
+    if args.text:
+      notebook = with_stored_outputs(name)
+    else:
       print(f"{name} …", file=sys.stderr)
+      notebook = read_text(name)
       with tempfile.TemporaryDirectory() as folder:
         execute(notebook, folder)
-      nbformat.write(for_readers(notebook), FOLDER / f"{name}.ipynb")
+    nbformat.write(for_readers(notebook), FOLDER / f"{name}.ipynb")
 
 
 def address() -> str:
@@ -108,14 +110,18 @@ def pages() -> list[Path]:
 
 def write_addresses() -> None:
   """Writes the address, and the first cells of notebooks, where they differ."""
-  colab = address().replace("github.com", "colab.research.google.com/github")
   for path in pages():
     text = path.read_text(encoding="utf-8")
-    new = _COLAB.sub(colab, _ADDRESS.sub(address(), text))
-    if path.parent == FOLDER:
-      new = with_first_cells(path.stem, new)
+    new = with_address(path, text)
     if new != text:
       path.write_text(new, encoding="utf-8")
+
+
+def with_address(path: Path, text: str) -> str:
+  """Returns a file's text with the address of today, and a notebook's first cells."""
+  colab = address().replace("github.com", "colab.research.google.com/github")
+  new = _COLAB.sub(colab, _ADDRESS.sub(address(), text))
+  return with_first_cells(path.stem, new) if path.parent == FOLDER else new
 
 
 def with_first_cells(name: str, text: str) -> str:
@@ -151,17 +157,34 @@ def execute(notebook: nbformat.NotebookNode, folder: str) -> None:
   ).execute(env=variables)
 
 
+def with_stored_outputs(name: str) -> nbformat.NotebookNode:
+  """Returns a notebook of which text alone has changed, with the outputs it had."""
+  notebook = read_text(name)
+  stored = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+  new, old = (
+    [cell for cell in of.cells if cell.cell_type == "code"] for of in (notebook, stored)
+  )
+  # The first cell installs, and shows nothing.
+  if [cell.source for cell in new[1:]] != [cell.source for cell in old[1:]]:
+    sys.exit(f"{name} has other code than what was run: leave out --text.")
+  for cell, had in zip(new, old, strict=True):
+    cell.outputs, cell.execution_count = had.outputs, had.execution_count
+  return notebook
+
+
 def for_readers(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
   """Returns the notebook as it is kept: the same from run to run but for outputs."""
-  keep = ("kernelspec", "language_info")
-  notebook.metadata = {name: notebook.metadata[name] for name in keep}
-  notebook.metadata["language_info"] = {"name": "python"}
+  kernel = notebook.metadata["kernelspec"]
+  notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
   for number, cell in enumerate(notebook.cells):
     cell["id"] = f"cell-{number}"
     tags = cell.metadata.get("tags", [])
     cell.metadata = {"tags": tags} if tags else {}
-    if cell.cell_type == "code" and NOT_STORED in tags:
-      cell.outputs = []
+    if cell.cell_type != "code":
+      continue
+    # Progress, as on standard error, is of the run and not of the notebook.
+    shown = [] if NOT_STORED in tags else cell.outputs
+    cell.outputs = [out for out in shown if out.get("name") != "stderr"]
   return notebook
 
 
