@@ -87,6 +87,7 @@ check_main_flags() {
       --config=?*) config=${flag#*=} ;;
       --workdir=?*) workdir=${flag#*=} ;;
       --config | --workdir) fail "$flag is apart from its value; write it as $flag=…" ;;
+      *[[:cntrl:]]*) fail "${flag%%=*} has a line break or a control character in it" ;;
     esac
   done
   [[ -n $config ]] || fail "after -- no --config=… of main.py is given"

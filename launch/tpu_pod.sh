@@ -172,10 +172,9 @@ follow() {
   while true; do
     code=0
     logs_slice || code=$?
+    ((code == 255)) || return "$code"
     read_state
-    if ((code != 255)) || [[ $state != ACTIVE ]]; then
-      return "$code"
-    fi
+    [[ $state == ACTIVE ]] || return "$code"
     tell "the connection broke; following again"
     sleep "$seconds"
   done
