@@ -148,7 +148,7 @@ delete_slice() {
 }
 
 run_slice() {
-  local code
+  local code times=0
   while true; do
     create_slice
     code=0
@@ -156,12 +156,15 @@ run_slice() {
     { install_slice && start_slice && follow; } || code=$?
     if ((code == 0)); then
       break
-    elif is_there; then
+    elif ! is_there; then
+      tell "the slice was taken away; asking for another"
+      delete_slice
+    elif ((code == 75 && times++ < 3)); then
+      tell "main.py died on another worker; starting again"
+    else
       tell "main.py has ended with status $code; the slice is kept"
       exit "$code"
     fi
-    tell "the slice was taken away; asking for another"
-    delete_slice
   done
   [[ -z ${flags[--delete]:-} ]] || delete_slice
 }

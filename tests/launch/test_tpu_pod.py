@@ -139,6 +139,14 @@ def test_a_run_that_fails_on_a_slice_that_is_there_ends_so(stand_ins, workers, c
   assert "delete" not in _in_order(stand_ins)
 
 
+def test_where_main_died_on_another_worker_all_start_again(stand_ins, workers):
+  workers(75, 75, 0)
+  done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
+  assert done.returncode == 0, done.stderr
+  assert done.stderr.count("main.py died on another worker; starting again") == 2
+  assert "delete" not in _in_order(stand_ins)
+
+
 def test_a_connection_that_breaks_is_made_anew(stand_ins, workers):
   workers(0)
   stand_ins.set("breaks", [0, 0, 255, 255, 0])
