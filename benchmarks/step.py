@@ -161,7 +161,7 @@ def measure(
   )
   memory = {side: step.peak_memory() for side, step in ready.items()}
   more = {
-    "memory, MB": {k: round(v / 1e6) for k, v in memory.items() if v},
+    "memory, MB": {k: v / 1e6 for k, v in memory.items() if v},
   }
   if "one_hot" in ready:
     more |= _of_one_hot(case, ready, taken["one_hot"], steps)
@@ -183,7 +183,7 @@ def _of_one_hot(case, ready, seconds, steps):
   rate = matmul_rate(case.precision)
   reached = flops * steps / float(np.median(seconds))
   return {
-    "GFLOP a step": {"one_hot": round(flops / 1e9, 1)},
+    "GFLOP a step": {"one_hot": flops / 1e9},
     "share of the matmul rate": {"one_hot": reached / rate},
     "matmul, TFLOP/s": {"one_hot": rate / 1e12},
   }
