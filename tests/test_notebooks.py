@@ -67,7 +67,7 @@ def test_a_notebook_is_kept_with_what_it_shows(name):
   # Of the one machine on which it was run it holds nothing.
   for place in (str(_ROOT), tempfile.gettempdir() + os.sep, str(Path.home()) + os.sep):
     assert place not in _printed(cells)
-  assert (build.FOLDER / f"{name}.ipynb").stat().st_size < 1_500_000
+  assert (build.FOLDER / f"{name}.ipynb").stat().st_size < 2_500_000
 
 
 # --- The address ------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_another_address_reaches_every_notebook_and_badge(monkeypatch):
 
 
 def _first_cell():
-  (source,) = {_code(_stored(name))[0].source for name in build.NAMES}
+  (source,) = {_code(build.read_text(name))[0].source for name in build.NAMES}
   return source
 
 

@@ -73,6 +73,30 @@ def _near(found, expected, rounding=1e-4):
     np.testing.assert_allclose(one / size, other / size, atol=rounding)
 
 
+def _cotangents(name):
+  """What `total` sends back to the result, so that gradients are those expected."""
+  return jax.grad(total)(_expected(name)[0])
+
+
+def _with_gradient(call, arrays, cotangents=None):
+  """Returns the value and, of cotangents, the gradient by the first array."""
+  if cotangents is None:
+    return jax.jit(call)(*arrays), None
+
+  def value_and_gradient(cotangents, first, *others):
+    value, back = jax.vjp(lambda first: call(first, *others), first)
+    return value, back(cotangents)[0]
+
+  return jax.jit(value_and_gradient)(cotangents, *arrays)
+
+
+def _near_expected(name, value, gradient=None):
+  expected, slope = _expected(name)
+  _near(value, expected)
+  if gradient is not None:
+    _near(gradient, slope)
+
+
 def _twice(case):
   return [np.stack([array, array]) for array in map(np.asarray, case.arrays)]
 
@@ -132,12 +156,17 @@ def _hessian(name, case):
 
 
 def _scan(name, case):
-  def step(count, arrays):
-    return count + 1, case.call(*arrays)
+  def of_all(*arrays):
+    def step(count, arrays):
+      return count + 1, case.call(*arrays)
 
-  count, found = jax.jit(lambda *arrays: jax.lax.scan(step, 0, arrays))(*_twice(case))
-  assert count == 2
-  _near(_first(found), _expected(name)[0])
+    return jax.lax.scan(step, 0, arrays)[1]
+
+  cotangents = None
+  if case.differentiable:
+    cotangents = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), _cotangents(name))
+  value, gradient = _with_gradient(of_all, _twice(case), cotangents)
+  _near_expected(name, _first(value), gradient if gradient is None else gradient[1])
 
 
 def _remat(name, case):
@@ -156,16 +185,15 @@ def _shard_map(name, case):
   over_batch = "axis_name" in inspect.signature(case.call).parameters
   spread = case.spread and (case.by_example or over_batch)
   settings = {"axis_name": "d"} if over_batch else {}
-  found = jax.jit(
-    jax.shard_map(
-      functools.partial(case.call, **settings),
-      mesh=_mesh(),
-      in_specs=P("d") if spread else P(),
-      out_specs=P("d") if case.by_example else P(),
-      check_vma=True,
-    )
-  )(*case.arrays)
-  _near(found, _expected(name)[0])
+  mapped = jax.shard_map(
+    functools.partial(case.call, **settings),
+    mesh=_mesh(),
+    in_specs=P("d") if spread else P(),
+    out_specs=P("d") if case.by_example else P(),
+    check_vma=True,
+  )
+  cotangents = _cotangents(name) if case.differentiable else None
+  _near_expected(name, *_with_gradient(mapped, case.arrays, cotangents))
 
 
 def _sharded(name, case):
@@ -174,24 +202,15 @@ def _sharded(name, case):
 
 def _explicit(name, case):
   mesh = _mesh(axis_types=(jax.sharding.AxisType.Explicit,))
-  arrays = _put(case, mesh)
-  value, gradient = _expected(name)
-  if not case.differentiable:
-    found = jax.jit(case.call)(*arrays)
-  else:
-
-    def of_arrays(*arrays):
-      found, back = jax.vjp(lambda first: case.call(first, *arrays[1:]), arrays[0])
-      weights = jax.tree.map(jnp.ones_like, found)
-      return found, back(weights)[0]
-
-    found, slope = jax.jit(of_arrays)(*arrays)
-    assert np.isfinite(slope).all()
-    assert slope.shape == gradient.shape
+  cotangents = None
+  if case.differentiable:
+    spread = NamedSharding(mesh, P("d") if case.by_example else P())
+    cotangents = jax.device_put(_cotangents(name), spread)
+  value, gradient = _with_gradient(case.call, _put(case, mesh), cotangents)
   if case.by_example:
-    for leaf in jax.tree.leaves(found):
+    for leaf in jax.tree.leaves(value):
       assert jax.typeof(leaf).sharding.spec[0] == "d"
-  _near(found, value)
+  _near_expected(name, value, gradient)
 
 
 def _export(name, case):
@@ -206,8 +225,11 @@ def _export(name, case):
   value, _ = _expected(name)
   # A named tuple is not serialized before a program names it to `jax.export`.
   if case.by_example and not isinstance(value, tuple):
-    exported = jax.export.deserialize(exported.serialize())
-  _near(exported.call(*map(jnp.asarray, case.arrays)), value)
+    written = exported.serialize(vjp_order=int(case.differentiable))
+    exported = jax.export.deserialize(written)
+  cotangents = _cotangents(name) if case.differentiable else None
+  arrays = [jnp.asarray(array) for array in case.arrays]
+  _near_expected(name, *_with_gradient(exported.call, arrays, cotangents))
 
 
 def _precision(dtype, rounding, name, case):
@@ -263,6 +285,50 @@ def test_every_function_under_every_transformation(name, transformation):
   else:
     with pytest.raises(ValueError, match=line):
       CHECKS[transformation](name, case)
+
+
+# --- Channels first ---------------------------------------------------------------
+
+_LAYER = CASES["angular_consistency_loss"].arrays[0]
+_PHI = hue_jax.position_hue(*_LAYER.shape[1:3])
+# Every function that takes a layer, of the layer alone.
+OF_LAYERS = {
+  "activation_strength": hue_jax.activation_strength,
+  "chroma": hue_jax.chroma,
+  "hue_angle": hue_jax.hue_angle,
+  "hue_loss": lambda layer: hue_jax.hue_loss(layer, _PHI),
+  "saturation": hue_jax.saturation,
+  "von_mises_loss": lambda layer: hue_jax.von_mises_loss(layer, _PHI),
+  **{
+    name: lambda layer, case=case: case.call(layer, *case.arrays[1:])
+    for name, case in CASES.items()
+    if case.arrays[0].ndim == 4
+  },
+}
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_a_layer_of_channels_first_is_turned_by_moveaxis(name):
+  def of_last(layer):
+    value = OF_LAYERS[name](layer)
+    return total(value), value
+
+  def of_first(layer):
+    return of_last(jnp.moveaxis(layer, 1, -1))
+
+  first = np.moveaxis(_LAYER, -1, 1)
+  expected, value = jax.jit(jax.grad(of_last, has_aux=True))(_LAYER)
+  gradient, found = jax.jit(jax.grad(of_first, has_aux=True))(first)
+  assert gradient.shape == first.shape
+  _near(found, value, 1e-6)
+  _near(np.moveaxis(gradient, 1, -1), expected, 1e-6)
+
+
+@pytest.mark.parametrize("loss", [hue_jax.hue_loss, hue_jax.von_mises_loss])
+def test_a_layer_of_channels_first_is_told_by_its_labels(loss):
+  layer = np.ones((2, 5, 3, 4), np.float32)  # [batch, channels, height, width]
+  with pytest.raises(ValueError, match=r"does not broadcast"):
+    loss(layer, hue_jax.position_hue(3, 4))
 
 
 @pytest.mark.parametrize("name", OF_SIZES)
