@@ -59,7 +59,13 @@ class PmapParallel:
 
   def unreplicate(self, tree):
     """See `Parallel`."""
-    return jax.tree.map(lambda x: x.addressable_data(0)[0], tree)
+    return _first_of_each(jax.tree.map(lambda x: x.addressable_data(0), tree))
+
+
+@jax.jit
+def _first_of_each(tree):
+  """Returns the first row of each array: one program, not one for each array."""
+  return jax.tree.map(lambda x: x[0], tree)
 
 
 class ShardMapParallel:
