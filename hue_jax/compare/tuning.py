@@ -22,6 +22,7 @@ from scipy.stats import qmc
 from hue_jax.compare.settings import checked_settings
 from hue_jax.compare.study import run_study
 from hue_jax.compare.tuned import FILE, tuned_for
+from hue_jax.compare.tuning_report import write_tuning_report
 from hue_jax.errors import InputError
 from hue_jax.files import write_text
 from hue_jax.pages.files import json_text
@@ -39,7 +40,7 @@ def tune(
     settings: Settings with the fields of `configs/compare_base.py`, `tuning` among
       them.
     workdir: The folder of the runs, which goes on where it was stopped, and of
-      `tuned.json`.
+      `tuned.json` and the page `tuning.html`.
     workers: The number of processes, as `run_study` takes it.
 
   Returns:
@@ -100,6 +101,7 @@ def tune(
   }
   path = Path(workdir).expanduser() / FILE
   write_text(path, json_text(tuned, indent=1) + "\n")
+  write_tuning_report(tuned, workdir)
   return tuned
 
 

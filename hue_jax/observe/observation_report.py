@@ -22,7 +22,7 @@ from hue_jax.observe.figures import Drawn, figures
 from hue_jax.observe.results import Estimate, Results, Viewer, ViewerLayer
 from hue_jax.pages import templates
 from hue_jax.pages.figures import Picture, draw_picture
-from hue_jax.pages.files import data_uri, json_text
+from hue_jax.pages.files import data_uri, in_words, json_text
 
 _SPRITE_COLUMNS = 32
 _WHEEL_SIZE = 120
@@ -96,12 +96,14 @@ def _page(
   results: Results, viewer: Viewer, pictures: Iterable[tuple[Drawn, Picture]]
 ) -> str:
   page = templates.environment(
-    "hue_jax.observe", number=_for_reading, interval=_interval
+    "hue_jax.observe", number=_for_reading, interval=_interval, words=in_words
   ).get_template("page.html")
-  script = _asset("script.js")
+  script, pictures = _asset("script.js"), list(pictures)
   return page.render(
     results=results,
-    pictures=list(pictures),
+    answer=_answer(results),
+    first=next((picture for drawn, picture in pictures if not drawn.tap), None),
+    pictures=pictures,
     taps=list(results.layers["trained"]),
     classes=_classes_shown(results, viewer),
     wheel=_wheel(),
@@ -110,6 +112,16 @@ def _page(
     script_hash=_hash(script),
     data=Markup(_safe_json(_viewer_data(results, viewer))),
   )
+
+
+def _answer(results: Results) -> str:
+  """Returns what was found, in a sentence."""
+  told = [
+    f"“{found.title}” at {sum(found.holds.values())} of {len(found.holds)} layers"
+    for found in results.observations
+    if found.holds
+  ]
+  return f"Above both controls: {'; '.join(told)}." if told else "Nothing was found."
 
 
 def _asset(name: str) -> str:

@@ -219,13 +219,22 @@ def ink(axis: Axes, theme: Theme) -> None:
 
 
 def legend_above(figure: Figure, axis: Axes, theme: Theme, *, columns: int) -> None:
-  """Puts the legend of one axis above all axes of the figure; `svg` makes room."""
+  """Puts the legend of one axis above all axes of the figure; `svg` makes room.
+
+  Args:
+    figure: The figure.
+    axis: The axis whose lines it names.
+    theme: The theme of the page.
+    columns: The columns of the legend, or fewer where names are long.
+  """
   handles, labels = axis.get_legend_handles_labels()
+  longest = max(map(len, labels), default=0)
+  fit = int(figure.get_figwidth() / (0.5 + 0.068 * longest))  # inches
   figure.legend(
     handles,
     labels,
     loc="upper left",
-    ncols=columns,
+    ncols=max(min(columns, fit), 1),
     fontsize=8,
     frameon=False,
     labelcolor=theme.ink,

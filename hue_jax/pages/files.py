@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,24 @@ def plain(value: Any) -> Any:
 def json_text(value: Any, **options) -> str:
   """Returns the JSON of what `plain` makes of a value."""
   return json.dumps(plain(value), allow_nan=False, **options)
+
+
+def in_words(value: Any) -> str:
+  """Returns a setting as a page shows it: "stem small, width 8", "none", "yes"."""
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  if isinstance(value, Mapping):
+    parts = (f"{name} {_inner(one)}" for name, one in value.items())
+    return ", ".join(parts) or "none"
+  if isinstance(value, list | tuple):
+    return ", ".join(map(_inner, value)) or "none"
+  return "none" if value in (None, "") else str(value)
+
+
+def _inner(value):
+  text = in_words(value)
+  nested = isinstance(value, Mapping | list | tuple) and value
+  return f"({text})" if nested else text
 
 
 def data_uri(kind: str, data: bytes) -> str:

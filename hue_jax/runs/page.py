@@ -231,17 +231,14 @@ def _answer(runs):
   counts = {}
   for run in runs:
     counts[run.status] = counts.get(run.status, 0) + 1
-  told = ", ".join(f"{count} {status}" for status, count in counts.items())
+  told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
   best = max(
     (run for run in runs if accuracy(run)[0] is not None),
     key=lambda run: accuracy(run)[0],
     default=None,
   )
   if best is None:
-    return f"{len(runs)} run(s): {told}. None has a test accuracy yet."
+    return f"{told}. None has a test accuracy yet."
   top1, interval = accuracy(best)
   ends = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-  return (
-    f"{len(runs)} run(s): {told}. The best test accuracy is {top1:.2f} %{ends}, of "
-    f"{best.name}."
-  )
+  return f"{told}. The best test accuracy is {top1:.2f} %{ends}, of {best.name}."

@@ -1,8 +1,9 @@
 """What a run would be: network, objective, schedules and cost of a step, untrained."""
 
+import io
 import math
 import sys
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ _STEPS_UNKNOWN = 1000
 _WIDEST = 72
 
 
-def summarize(config: ConfigDict, file: TextIO | None = None) -> dict[str, Any]:
+def summarize(config: ConfigDict, file: io.TextIOBase | None = None) -> dict[str, Any]:
   """Tells what a run would be, and trains nothing.
 
   A data set that is prepared tells the number of steps, and what the configuration

@@ -1,8 +1,9 @@
 """Tables and plots for a terminal, and as plain lines for a file or a pipe."""
 
+import io
 import shutil
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,10 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def show_table(
-  columns: Sequence[str], rows: Sequence[Sequence[Any]], file: TextIO, title: str = ""
+  columns: Sequence[str],
+  rows: Sequence[Sequence[Any]],
+  file: io.TextIOBase,
+  title: str = "",
 ) -> None:
   """Writes a table: drawn by rich on a terminal, as plain lines anywhere else.
 
@@ -87,6 +91,6 @@ def plot(
   return "\n".join(lines)
 
 
-def width_of(file: TextIO) -> int:
+def width_of(file: io.TextIOBase) -> int:
   """Returns the columns of a terminal, or 80 of what is none."""
   return shutil.get_terminal_size().columns if file.isatty() else 80

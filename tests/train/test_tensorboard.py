@@ -7,6 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,6 +18,7 @@ from tensorboard.util import tensor_util
 from configs import base
 from hue_jax.hue import chroma, hue_angle
 from hue_jax.train import charts, loop, workdir
+from hue_jax.train.confusion_picture import confusion_picture
 from hue_jax.train.networks import load_network
 from hue_jax.train.profile import Profile
 from tests.helpers.told_run import told_config, told_run
@@ -72,8 +74,36 @@ def test_the_confusion_matrix_is_a_picture_of_each_evaluation(events):
   for split in ("validation", "test"):
     pictures = _pictures(events, f"{split}/confusion")
     assert len(pictures) == len(events.Tensors(f"{split}/top1"))
-    assert pictures[0].shape[0] < 800 > pictures[0].shape[1]
+    assert max(pictures[0].shape) < 900
     assert pictures[0].std() > 5
+
+
+def test_the_confusion_matrix_counts_what_the_metrics_do(told):
+  run = loop.set_up(told_config(told[0].parent / "data0"))
+  state, counts = run.parallel.replicate(run.initial_state), {}
+  means = run.evaluate(run.evaluator("test"), state, counts=counts)
+  (matrix,) = counts.values()
+  labels = np.concatenate(
+    [b["label"][b["mask"] > 0] for b in run.data.eval_batches("test")]
+  )
+  np.testing.assert_array_equal(matrix.sum(axis=1), np.bincount(labels, minlength=10))
+  assert np.trace(matrix) / matrix.sum() == pytest.approx(means["top1"])
+  by_class = np.diag(matrix) / matrix.sum(axis=1)
+  assert by_class.mean() == pytest.approx(means["mean_per_class"])
+  none = {}
+  run = loop.set_up(told_config(told[0].parent / "data0", num_confused_classes=9))
+  run.evaluate(run.evaluator("test"), state, counts=none)
+  assert not none
+
+
+def test_a_cell_is_as_blue_as_its_share():
+  counts = np.array([[3.0, 1.0], [0.0, 0.0]])
+  (picture,) = confusion_picture(counts, ["a", "b"])
+  left, top, cell = 158, 37, 64
+  red = picture[top + 5 :: cell, left + 5 :: cell, 0]
+  np.testing.assert_array_equal(red[:2, :2], [[64, 191], [255, 255]])
+  # Of many classes it is no larger.
+  assert max(confusion_picture(np.eye(300), ["c"] * 300)[0].shape) < 900
 
 
 def test_colored_layers_are_pictures(events):
@@ -130,7 +160,7 @@ def test_nothing_is_profiled_or_projected_unless_it_is_asked_for(told, tmp_path)
   assert '"num_profiled_steps": 2' in config.read_text()
   defaults = base.get_config()
   assert defaults.num_profiled_steps == defaults.num_projected_images == 0
-  with Profile(tmp_path, num_steps=0, first_step=0, last_step=5) as profile:
+  with Profile(epath.Path(tmp_path), num_steps=0, first_step=0, last_step=5) as profile:
     for step in range(1, 6):
       with profile.step(step):
         assert not profile.ends_after(step)
@@ -147,7 +177,9 @@ def test_the_profile_begins_after_the_tenth_step_or_in_time(
   told = []
   monkeypatch.setattr(jax.profiler, "start_trace", lambda _: told.append("begins"))
   monkeypatch.setattr(jax.profiler, "stop_trace", lambda: told.append("ends"))
-  with Profile(tmp_path, num_steps=3, first_step=first, last_step=last) as profile:
+  with Profile(
+    epath.Path(tmp_path), num_steps=3, first_step=first, last_step=last
+  ) as profile:
     for step in range(first + 1, last + 1):
       with profile.step(step):
         if told == ["begins"]:
