@@ -22,6 +22,9 @@ def get_config() -> ConfigDict:
   config.train_split = "train"
   config.train_per_class = 0  # images of a class, drawn by the seed; 0: all
   config.train_fraction = 1.0  # likewise, a part of all images
+  config.shuffle = "full"  # or "blocks", for slow storage: docs/bucket.md
+  config.shuffle_block_bytes = 4_000_000  # read at once; at most
+  config.shuffle_window = 16_384  # images that are mixed after that; at least
   config.validation_split = ""
   config.test_split = "test"
   config.image_size = 8

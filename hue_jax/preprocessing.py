@@ -20,6 +20,11 @@ CROPS = ("random_resized", "pad", "none")
 # Of ImageNet's usual evaluation: the side of the crop over the shorter side.
 EVAL_CROP_RATIO = 224 / 256
 
+# The orders of an epoch: by examples, or by runs of neighbors that are read whole.
+SHUFFLES = ("full", "blocks")
+BLOCK_BYTES = 4_000_000
+WINDOW = 16_384
+
 MAX_MAGNITUDE = 10.0
 UNIFORMS_PER_OPERATION = 3  # Which, its sign, its magnitude.
 

@@ -6,12 +6,14 @@ import functools
 import hashlib
 import json
 import os
+import re
+import tempfile
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from hue_jax.data import digits
+from hue_jax.data import digits, storage
 from hue_jax.data.host_tensorflow import tfds
 from hue_jax.errors import InputError
 
@@ -35,6 +37,7 @@ class Dataset:
     label_key: The name of its label feature.
     label_set_key: The name of the feature that holds all right classes of an image,
       where an image may have several.
+    remote_folder: The folder of its files, where that is in a bucket.
   """
 
   name: str
@@ -42,6 +45,18 @@ class Dataset:
   image_key: str
   label_key: str
   label_set_key: str | None = None
+  remote_folder: str | None = None
+
+  @property
+  def folder(self) -> str:
+    """The folder of its files, on this machine or in a bucket."""
+    return self.remote_folder or str(self.builder.data_dir)
+
+  def path_of(self, filename: str) -> str:
+    """Returns the path of a file that TFDS names."""
+    if self.remote_folder is None:
+      return filename
+    return f"{self.remote_folder}/{os.path.basename(filename)}"
 
   @property
   def num_classes(self) -> int:
@@ -93,6 +108,18 @@ class Dataset:
     self.check_split(split)
     return self.builder.info.splits[split].num_examples
 
+  def num_bytes(self, split: str) -> int | float:
+    """Returns the size of the examples of a split expression, as far as means tell."""
+    self.check_split(split)
+    splits = self.builder.info.splits
+    mean_of = {
+      os.path.basename(path): one.num_bytes / max(1, one.num_examples)
+      for one in splits.values()
+      for path in one.filenames
+    }
+    pieces = splits[split].file_instructions
+    return sum(one.take * mean_of[os.path.basename(one.filename)] for one in pieces)
+
   def check_split(self, split: str) -> None:
     """Raises InputError unless `split` is a split expression of this data set."""
     try:
@@ -116,29 +143,30 @@ def open_dataset(name: str, data_dir: str | None = None) -> Dataset:
       name that `python -m hue_jax.data.prepare` gave. 'digits' is written to
       `data_dir` when it is not there, and so is 'folder=PATH', pictures in class
       folders, also when they have changed.
-    data_dir: The folder of prepared data sets; None is TFDS's default, which the
-      environment variable TFDS_DATA_DIR sets.
+    data_dir: The folder of prepared data sets, which may be in a bucket (gs://…,
+      s3://…); None is TFDS's default, which the environment variable TFDS_DATA_DIR
+      sets. Nothing is written to a bucket but the index of its records.
 
   Returns:
     The data set.
 
   Raises:
     NotPreparedError: If the name is unknown or the data set is not prepared.
+    BucketError: If the bucket is not there or cannot be read.
     InputError: If it does not have one image and one class label.
   """
   data_dir = default_data_dir() if data_dir is None else os.path.expanduser(data_dir)
-  if name == "digits":
-    digits.ensure_written(data_dir)
-  if name.startswith(FOLDER):
-    from hue_jax.data.prepared import ensure_folder  # Which opens data sets itself.
-
-    name = ensure_folder(name.removeprefix(FOLDER), data_dir)
-  builder = _find_builder(name, data_dir)
+  storage.check_folder("data_dir", data_dir)
+  remote_folder = None
+  if not storage.is_local(data_dir):
+    builder, remote_folder = _find_in_bucket(name, data_dir.rstrip("/"))
+  else:
+    builder = _find_locally(name, data_dir)
   image_key, label_key = _find_keys(
     name, builder.info.features, builder.info.supervised_keys
   )
   label_set_key = _find_label_set(builder.info.features, builder.info.supervised_keys)
-  return Dataset(name, builder, image_key, label_key, label_set_key)
+  return Dataset(name, builder, image_key, label_key, label_set_key, remote_folder)
 
 
 def default_data_dir() -> str:
@@ -154,19 +182,56 @@ def registered_names() -> list[str]:
   return tfds.list_builders(with_community_datasets=False)
 
 
-def _find_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+def _find_locally(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+  if name == "digits":
+    digits.ensure_written(data_dir)
+  if name.startswith(FOLDER):
+    from hue_jax.data.prepared import ensure_folder  # Which opens data sets itself.
+
+    name = ensure_folder(name.removeprefix(FOLDER), data_dir)
+  return _find_builder(name, data_dir)
+
+
+def _find_in_bucket(name: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder, str]:
+  """Finds a data set by copies of the small files that describe it."""
+  if name.startswith(FOLDER):
+    raise InputError(
+      f"dataset is {name!r} and data_dir is {data_dir!r}; pictures of a folder are "
+      "prepared in a folder of this machine alone."
+    )
+  base = name.split(":")[0].split("/")[0]
+  with tempfile.TemporaryDirectory() as copies:
+    paths = storage.list_files(f"{data_dir}/{base}")
+    for path in filter(_DESCRIBES.search, paths):
+      copy = os.path.join(copies, path.removeprefix(f"{data_dir}/"))
+      os.makedirs(os.path.dirname(copy), exist_ok=True)
+      with open(copy, "wb") as file:
+        file.write(storage.read_file(path) or b"")
+    builder = _find_builder(name, copies, data_dir)
+    return builder, f"{data_dir}/{os.path.relpath(builder.data_dir, copies)}"
+
+
+# The files of a data set that hold no examples.
+_DESCRIBES = re.compile(r"\.(json|txt)$")
+
+
+def _find_builder(
+  name: str, data_dir: str, told: str | None = None
+) -> tfds.core.DatasetBuilder:
+  """Finds a data set in a folder, which errors call by another name if it is a copy."""
+  told = told or data_dir
   try:
     return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
   except tfds.core.DatasetNotFoundError as error:
-    raise NotPreparedError(_not_found(name, data_dir)) from error
+    raise NotPreparedError(_not_found(name, told)) from error
   except ValueError as error:
     if "Parsing builder name" not in str(error):
       raise
-    raise NotPreparedError(_not_found(name, data_dir)) from error
+    raise NotPreparedError(_not_found(name, told)) from error
   except Exception as error:
     reason = str(error).strip().splitlines()[0]
     raise InputError(
-      f"data set {name!r} in {data_dir} cannot be opened: {reason}"
+      f"data set {name!r} in {told} cannot be opened: {reason}"
     ) from error
 
 
@@ -177,7 +242,7 @@ def _not_found(name: str, data_dir: str) -> str:
   if base in registered_names():
     return (
       f"data set {name!r} is not prepared in {data_dir}; make it with: "
-      f"tfds build {name} --data_dir={data_dir}{_by_hand(base, data_dir)} ({there})"
+      f"tfds build {name}{_where(base, data_dir)} ({there})"
     )
   known = {*registered_names(), *(path.split("/")[0] for path in prepared)}
   near = difflib.get_close_matches(base, sorted(known), n=5)
@@ -186,6 +251,12 @@ def _not_found(name: str, data_dir: str) -> str:
     f"{', '.join(near) or 'none'}; make one of your own images with: "
     f"python -m hue_jax.data.prepare --help ({there})"
   )
+
+
+def _where(base: str, data_dir: str) -> str:
+  if not storage.is_local(data_dir):
+    return ", and copy its folder there"
+  return f" --data_dir={data_dir}{_by_hand(base, data_dir)}"
 
 
 def _by_hand(base: str, data_dir: str) -> str:
@@ -206,6 +277,8 @@ def _by_hand(base: str, data_dir: str) -> str:
 
 def _prepared_names(data_dir: str) -> list[str]:
   """Returns what is prepared, as name/version or name/config/version."""
+  if not storage.is_local(data_dir):
+    return storage.list_folders(data_dir)  # To look into each would take long.
   root = epath.Path(data_dir)
   if not root.exists():
     return []

@@ -2,24 +2,36 @@
 
 Example i of step s stands at position s * batch_size + i of an endless stream. The
 stream's epochs are permutations of the split that (seed, epoch) determines, and the
-augmentation is determined by (seed, position). So a run that stops anywhere resumes
+augmentation is determined by (seed, position). What is read by blocks has an order of
+its own (see `hue_jax.data.blocks`), which (seed, position) determine, too; there, the
+examples of a step stand in the batch lane by lane. So a run that stops anywhere resumes
 with the batches it would have seen, and how many processes or threads do the work
 changes nothing.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from hue_jax.data import images
+from hue_jax.data.blocks import BlockOrder, blocks_of, by_lane, check_block_bytes
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.loader import Loader
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.randaugment import augment
+from hue_jax.data.read_ahead import BlockReader
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
 from hue_jax.philox import NamedUniforms
-from hue_jax.preprocessing import CROPS, EVAL_CROP_RATIO, RandAugment
+from hue_jax.preprocessing import (
+  BLOCK_BYTES,
+  CROPS,
+  EVAL_CROP_RATIO,
+  SHUFFLES,
+  WINDOW,
+  RandAugment,
+)
 
 _ENDLESS = 2**62
 _NO_RANDAUGMENT = RandAugment()
@@ -40,6 +52,9 @@ def train_batches(
   flip: bool = True,
   randaugment: RandAugment = _NO_RANDAUGMENT,
   repeats: int = 1,
+  shuffle: str = "full",
+  shuffle_block_bytes: int = BLOCK_BYTES,
+  shuffle_window: int = WINDOW,
   channels: int | None = None,
   indices: np.ndarray | None = None,
   process_index: int = 0,
@@ -89,10 +104,33 @@ def train_batches(
   _check_sizes(dataset, split, batch_size, image_size, crop, channels)
   _check_processes(batch_size, process_index, process_count)
 
+  check_integer("shuffle_window", shuffle_window, at_least=1)
+  check_shuffle(dataset, split, shuffle, shuffle_block_bytes)
+
   source = RecordSource(dataset, split)
   indices = _checked_indices(indices, len(source))
-  order = ShuffledOrder(len(indices), seed)
   local_batch = batch_size // process_count
+  stream = _Stream(batch_size, repeats, process_index * local_batch, local_batch)
+  read: Callable[[int, np.ndarray], list[bytes]]
+  if shuffle == "full":
+    order = ShuffledOrder(len(indices), seed)
+    positions_of, read = stream.positions, lambda step, examples: source.read(examples)
+  else:
+    indices = np.sort(indices)
+    size = dataset.num_bytes(split) / len(source)
+    blocks = blocks_of(
+      source.starts, indices, mean_bytes=size, block_bytes=shuffle_block_bytes
+    )
+    order = BlockOrder(blocks, seed, window=shuffle_window)
+    positions_of = stream.positions_by_lane
+    read = BlockReader(
+      source,
+      order,
+      indices,
+      lambda step: stream.drawn(positions_of(step)),
+      repeats=repeats,
+      batch_size=batch_size,
+    ).read
   random = NamedUniforms(
     {
       "shift": 2,
@@ -103,11 +141,8 @@ def train_batches(
   )
 
   def examples_of(step):
-    first = step * batch_size + process_index * local_batch
-    positions = np.arange(first, first + local_batch)
-    # Repeats of two examples alternate, for neighbors may be mixed with each other.
-    drawn = 2 * (positions // (2 * repeats)) + positions % 2
-    return indices[order(drawn)], random.draw(seed, positions)
+    positions = positions_of(step)
+    return indices[order(stream.drawn(positions))], random.draw(seed, positions)
 
   def image_of(contents, decoder, numbers):
     numbers = random.by_name(numbers)
@@ -125,7 +160,7 @@ def train_batches(
       image = images.shift(image, numbers["shift"], padding)
     return images.flip(image, numbers["flip"][0]) if flip else image
 
-  batches = Loader(dataset, source, examples_of, image_of).batches(
+  batches = Loader(dataset, source, examples_of, read, image_of).batches(
     range(start_step, _ENDLESS),
     local_batch=local_batch,
     num_threads=num_threads,
@@ -136,6 +171,44 @@ def train_batches(
     {"image": batch, "label": labels if labels.ndim == 1 else labels[:, 0]}
     for batch, labels in batches
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stream:
+  """The positions of the rows of one process."""
+
+  batch_size: int
+  repeats: int
+  first_row: int
+  local_batch: int
+
+  def positions(self, step: int) -> np.ndarray:
+    """Returns the position of each row of a step: rows follow the stream."""
+    first = step * self.batch_size + self.first_row
+    return np.arange(first, first + self.local_batch)
+
+  def positions_by_lane(self, step: int) -> np.ndarray:
+    """Returns the position of each row of a step: rows of a process have few lanes."""
+    batch = step * self.batch_size + np.arange(self.batch_size)
+    rows = by_lane(batch, self.drawn(batch))
+    return rows[self.first_row : self.first_row + self.local_batch]
+
+  def drawn(self, positions: np.ndarray) -> np.ndarray:
+    """Returns the position, in a stream without repeats, of the example of each."""
+    # Repeats of two examples alternate, for neighbors may be mixed with each other.
+    return 2 * (positions // (2 * self.repeats)) + positions % 2
+
+
+def check_shuffle(
+  dataset: Dataset, split: str, shuffle: str, shuffle_block_bytes: int
+) -> None:
+  """Raises an InputError for an order that a split cannot be read in."""
+  check_one_of("shuffle", shuffle, SHUFFLES)
+  check_integer("shuffle_block_bytes", shuffle_block_bytes, at_least=1)
+  if shuffle == "blocks":
+    check_block_bytes(
+      dataset.name, split, dataset.num_bytes(split), shuffle_block_bytes
+    )
 
 
 def eval_batches(
@@ -211,7 +284,13 @@ def eval_batches(
   num_steps = -(-len(indices) // batch_size)
   # Of the last batch, a process may have no rows: then it reads a step less.
   num_read = num_steps if len(rows(num_steps - 1)) else num_steps - 1
-  loader = Loader(dataset, source, examples_of, image_of)
+  loader = Loader(
+    dataset,
+    source,
+    examples_of,
+    lambda step, examples: source.read(examples),
+    image_of,
+  )
   batches = loader.batches(range(num_read), local_batch=local_batch)
   no_labels = [] if dataset.label_set_key is None else [1 + dataset.num_classes]
   nothing = (

@@ -24,6 +24,8 @@ class Loader:
     source: The records of the split.
     examples_of: A function that returns, for a step, the indices of its examples in
       the split, [n], and random numbers for each, float32 [n, num_uniforms].
+    read: A function that returns, for a step and the indices of its examples, their
+      records.
     image_of: A TensorFlow graph that makes the image of an encoded one, its decoder
       (`images.decoder_of`) and its random numbers.
   """
@@ -31,6 +33,7 @@ class Loader:
   dataset: Dataset
   source: RecordSource
   examples_of: Callable[[int], tuple[np.ndarray, np.ndarray]]
+  read: Callable[[int, np.ndarray], list[bytes]]
   image_of: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
   def batches(
@@ -93,7 +96,7 @@ class Loader:
     def read_records(step):
       indices, numbers = self.examples_of(int(step))
       try:
-        return np.array(self.source.read(indices), object), indices, numbers
+        return np.array(self.read(int(step), indices), object), indices, numbers
       except InputError as error:
         # TensorFlow makes an error of its own of what leaves this function.
         read_errors[int(step)] = error

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 
 from hue_jax.command import Parser, add_setting, packages, run
+from hue_jax.errors import InputError
 from hue_jax.settings import MAX_SEED, Integer, Number
 
 with packages():
@@ -50,8 +51,15 @@ def _prepare(args: argparse.Namespace) -> None:
   # TensorFlow takes longer to import than what a user may have mistaken takes to tell.
   from hue_jax.data.datasets import default_data_dir
   from hue_jax.data.prepared import prepare, refuse_existing, target_of
+  from hue_jax.data.storage import is_local
 
-  data_dir = os.path.abspath(os.path.expanduser(args.data_dir or default_data_dir()))
+  data_dir = args.data_dir or default_data_dir()
+  if not is_local(data_dir):
+    raise InputError(
+      f"--data_dir is {data_dir!r}; it must be a folder of this machine, whose data "
+      "set is copied to a bucket afterwards."
+    )
+  data_dir = os.path.abspath(os.path.expanduser(data_dir))
   target = target_of(args.name, data_dir)
   refuse_existing(target, args.overwrite)
   if "num_classes" in args:

@@ -7,6 +7,7 @@ import numpy as np
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.record_index import RecordDamageError
 from hue_jax.data.shards import ArrayRecordShards, TFRecordShards
+from hue_jax.data.storage import is_local
 from hue_jax.errors import InputError
 
 
@@ -35,6 +36,7 @@ class RecordSource:
       if piece.take
     ]
     self._starts = np.cumsum([0, *(piece.take for piece in self._pieces)])
+    self._paths = [dataset.path_of(str(piece.filename)) for piece in self._pieces]
     try:
       self._shards = self._open_shards(dataset)
     except RecordDamageError as damage:
@@ -64,12 +66,37 @@ class RecordSource:
       rows = rows[np.argsort(indices[rows], kind="stable")]
       records = indices[rows] - self._starts[piece] + self._pieces[piece].skip
       try:
-        found = self._shards.read(str(self._pieces[piece].filename), records.tolist())
+        found = self._shards.read(self._paths[piece], records.tolist())
       except RecordDamageError as damage:
         raise self._input_error(damage, int(piece)) from damage
       for row, example in zip(rows, found, strict=True):
         examples[row] = example
     return examples
+
+  def read_run(self, indices: np.ndarray) -> list[bytes | InputError]:
+    """Reads examples that lie near each other in one file, in one request.
+
+    Args:
+      indices: Indices into the split in rising order, all in one file, [num_indices].
+
+    Returns:
+      The serialized example of each index, or the error of one that is damaged.
+
+    Raises:
+      InputError: If they cannot be read at all.
+    """
+    piece = int(self._piece_of(indices[0]))
+    records = indices - self._starts[piece] + self._pieces[piece].skip
+    found = self._shards.read_run(self._paths[piece], records.tolist())
+    return [
+      self._input_error(one, piece) if isinstance(one, RecordDamageError) else one
+      for one in found
+    ]
+
+  @property
+  def starts(self) -> np.ndarray:
+    """The first index of each run that lies in one file, and the end of the last."""
+    return self._starts
 
   def describe(self, index: int | np.integer) -> str:
     """Says where an example is: its data set, split, index, file and record."""
@@ -84,23 +111,26 @@ class RecordSource:
     return np.searchsorted(self._starts, indices, side="right") - 1
 
   def _open_shards(self, dataset: Dataset) -> TFRecordShards | ArrayRecordShards:
-    num_records = {str(p.filename): p.examples_in_shard for p in self._pieces}
+    num_records = {
+      path: piece.examples_in_shard
+      for path, piece in zip(self._paths, self._pieces, strict=True)
+    }
     info = dataset.builder.info
     file_format = info.file_format.value
     if file_format == "tfrecord":
-      return TFRecordShards(str(dataset.builder.data_dir), num_records)
-    if file_format == "array_record":
+      return TFRecordShards(dataset.folder, num_records)
+    if file_format == "array_record" and is_local(dataset.folder):
       return ArrayRecordShards(num_records)
     raise InputError(
-      f"data set {self._name!r} is stored as {file_format}, and only tfrecord and "
-      "array_record can be read by index; convert it with: tfds convert_format "
-      f"--dataset_dir={dataset.builder.data_dir} --out_file_format=array_record "
-      f"--out_path=NEW_FOLDER."
+      f"data set {self._name!r} in {dataset.folder} is stored as {file_format}, and "
+      "only tfrecord and array_record (in no bucket) can be read by index; "
+      f"convert it with: tfds convert_format --dataset_dir={dataset.folder} "
+      "--out_file_format=tfrecord --out_path=NEW_FOLDER."
     )
 
   def _input_error(self, damage: RecordDamageError, piece: int = -1) -> InputError:
     if piece < 0:
-      piece = [str(p.filename) for p in self._pieces].index(damage.path)
+      piece = self._paths.index(damage.path)
     index = int(self._starts[piece]) + damage.record - self._pieces[piece].skip
     if self._starts[piece] <= index < self._starts[piece + 1]:
       return InputError(f"{self.describe(index)}: {damage.reason}")

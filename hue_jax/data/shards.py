@@ -4,12 +4,11 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from hue_jax.data import record_index
+from hue_jax.data import record_index, storage
+from hue_jax.data.daemon_pool import shared_pool
 from hue_jax.data.record_index import RecordDamageError
 
-_REMOTE_READS = 32
 _MAX_OPEN_READERS = 64
 
 
@@ -28,15 +27,14 @@ class TFRecordShards:
     self._offsets = record_index.load_or_build(folder, list(num_records))
     for path, expected in num_records.items():
       _check_count(path, len(self._offsets[path]) - 1, expected)
-    self._pool = ThreadPoolExecutor(_REMOTE_READS)  # Starts no thread until used.
 
   def read(self, path: str, records: Sequence[int]) -> list[bytes]:
     """Reads records of one file, and checks the checksum of each."""
-    if record_index.is_local(path):
+    if storage.is_local(path):
       return self._read_in_turn(path, records)
     # Each remote read waits for the network: take them at the same time.
-    return list(
-      self._pool.map(lambda record: self._read_in_turn(path, [record])[0], records)
+    return shared_pool().map(
+      lambda record: self._read_in_turn(path, [record])[0], records
     )
 
   def _read_in_turn(self, path: str, records: Sequence[int]) -> list[bytes]:
@@ -46,10 +44,30 @@ class TFRecordShards:
       with record_index.open_file(path) as read_at:
         for record in records:
           start, end = int(offsets[record]), int(offsets[record + 1])
-          result.append(_checked(path, record, read_at(end - start, start)))
+          result.append(record_index.checked(path, record, read_at(end - start, start)))
     except OSError as error:
       raise RecordDamageError(path, records[len(result)], str(error)) from error
     return result
+
+  def read_run(
+    self, path: str, records: Sequence[int]
+  ) -> list[bytes | RecordDamageError]:
+    """Reads records that lie near each other at once; returns the damage of some."""
+    offsets = self._offsets[path]
+    first, end = int(offsets[records[0]]), int(offsets[records[-1] + 1])
+    try:
+      with record_index.open_file(path) as read_at:
+        raw = memoryview(read_at(end - first, first))
+    except OSError as error:
+      return [RecordDamageError(path, record, str(error)) for record in records]
+    return [
+      _checked_or_damage(
+        path,
+        record,
+        bytes(raw[int(offsets[record]) - first : int(offsets[record + 1]) - first]),
+      )
+      for record in records
+    ]
 
 
 class ArrayRecordShards:
@@ -75,6 +93,21 @@ class ArrayRecordShards:
         return reader.read(list(records))
       except Exception:  # Of many records, it does not say which is damaged.
         return [self._read_one(reader, path, record) for record in records]
+
+  def read_run(
+    self, path: str, records: Sequence[int]
+  ) -> list[bytes | RecordDamageError]:
+    """Reads records that lie near each other at once; returns the damage of some."""
+    try:
+      return list(self.read(path, records))
+    except RecordDamageError:
+      return [self._read_or_damage(path, record) for record in records]
+
+  def _read_or_damage(self, path: str, record: int) -> bytes | RecordDamageError:
+    try:
+      return self.read(path, [record])[0]
+    except RecordDamageError as damage:
+      return damage
 
   def _read_one(self, reader, path: str, record: int) -> bytes:
     try:
@@ -103,18 +136,11 @@ class ArrayRecordShards:
     return self._readers[path]
 
 
-def _checked(path: str, record: int, raw: bytes) -> bytes:
-  data = raw[record_index.HEADER_BYTES : -record_index.FOOTER_BYTES]
+def _checked_or_damage(path, record, raw):
   try:
-    length = record_index.check_header(raw[: record_index.HEADER_BYTES])
-    checksum = int.from_bytes(raw[-record_index.FOOTER_BYTES :], "little")
-    if length != len(data):
-      raise ValueError("the file ends within this record")
-    if checksum != record_index.masked_crc(data):
-      raise ValueError("the checksum of its data is wrong")
-  except ValueError as error:
-    raise RecordDamageError(path, record, str(error)) from error
-  return data
+    return record_index.checked(path, record, raw)
+  except RecordDamageError as damage:
+    return damage
 
 
 def _check_count(path: str, found: int, expected: int) -> None:

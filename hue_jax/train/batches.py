@@ -11,7 +11,12 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import Dataset, NotPreparedError, open_dataset
-from hue_jax.data.input_pipeline import Batch, eval_batches, train_batches
+from hue_jax.data.input_pipeline import (
+  Batch,
+  check_shuffle,
+  eval_batches,
+  train_batches,
+)
 from hue_jax.data.sample import class_balanced_sample, random_sample
 from hue_jax.errors import InputError
 from hue_jax.train import config as settings
@@ -46,6 +51,9 @@ class RunData:
       flip=config.flip,
       randaugment=settings.randaugment(config),
       repeats=config.repeats,
+      shuffle=config.shuffle,
+      shuffle_block_bytes=config.shuffle_block_bytes,
+      shuffle_window=config.shuffle_window,
       channels=config.channels,
       indices=self._train_indices(),
       process_index=jax.process_index(),
@@ -152,6 +160,7 @@ def open_data(config: ConfigDict) -> RunData:
   dataset = open_dataset(config.dataset, config.data_dir)
   settings.follow_dataset(config, dataset)
   settings.check_config(config, dataset)
+  check_shuffle(dataset, config.train_split, config.shuffle, config.shuffle_block_bytes)
   return RunData(config, dataset, _open_extra_tests(config))
 
 

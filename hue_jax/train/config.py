@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from hue_jax.errors import InputError, refuse
 from hue_jax.models import checked_options, create_model, tap_shapes
 from hue_jax.objective import LABEL_SMOOTHING, ObjectiveSettings, check_terms
-from hue_jax.preprocessing import Augmentation, Pixels, RandAugment
+from hue_jax.preprocessing import SHUFFLES, Augmentation, Pixels, RandAugment
 from hue_jax.settings import (
   REQUIRED,
   Group,
@@ -103,6 +103,9 @@ class Settings(Pixels, Augmentation, Optimization):
   train_fraction: int | float = number(above=0, at_most=1)
   validation_split: str = text()
   test_split: str = text(empty=False)
+  shuffle: str = choice(REQUIRED, SHUFFLES)
+  shuffle_block_bytes: int = integer(at_least=1)
+  shuffle_window: int = integer(at_least=1)
   image_size: int = integer(at_least=1, at_most=_LONGEST_SIDE)
   erase_probability: int | float = number(at_least=0, at_most=1)
   mixing: Mixing = group(Mixing)

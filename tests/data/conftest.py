@@ -9,6 +9,15 @@ from tests.helpers.data_sets import image_features, write_images
 from tests.helpers.imagenet_records import write_imagenet2012
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+  """A folder for what cannot be kept beside data, in place of the user's."""
+  folder = tmp_path_factory.mktemp("cache")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("HUE_JAX_CACHE_DIR", str(folder))
+    yield folder
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
   """A folder with prepared data sets, to be read only."""

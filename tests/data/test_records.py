@@ -1,6 +1,7 @@
 import os
 import shutil
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -155,22 +156,42 @@ def test_a_bad_index_is_made_anew(copied, content):
   assert len(RecordSource(opened(), "train").read(np.arange(1437))) == 1437
 
 
-def test_an_index_that_cannot_be_kept_is_no_error(copied, monkeypatch):
+def test_an_index_that_cannot_be_kept_is_in_the_cache_or_nowhere(
+  copied, monkeypatch, tmp_path
+):
   path, opened = copied
   # In place of a read-only folder, which a test run by root could write.
   monkeypatch.setattr(record_index, "INDEX_FILE", "no_such_folder/index.npz")
-  assert len(RecordSource(opened(), "train").read(np.arange(5))) == 5
+  cache = tmp_path / "cache"
+  monkeypatch.setenv("HUE_JAX_CACHE_DIR", str(cache))
+  first = RecordSource(opened(), "train").read(np.arange(5))
   assert not list(path.parent.glob("*.npz"))
+  assert len(list(cache.rglob("*.npz"))) == 1
+  scan = record_index._scan
+  monkeypatch.setattr(record_index, "_scan", None)
+  assert RecordSource(opened(), "train").read(np.arange(5)) == first
+  os.utime(path)  # As if it were another.
+  monkeypatch.setattr(record_index, "_scan", scan)
+  monkeypatch.setenv("HUE_JAX_CACHE_DIR", str(path / "no folder"))
+  assert RecordSource(opened(), "train").read(np.arange(5)) == first
 
 
-def test_index_of_remote_paths_is_that_of_local_ones(copied, monkeypatch):
-  path, opened = copied
-  expected, local = offsets_of(path), RecordSource(opened(), "train")
+def test_slow_reads_are_made_large(copied, monkeypatch):
+  """As on a mounted bucket: after some headers, the file is read in large pieces."""
+  path, _ = copied
+  expected = offsets_of(path)
   os.remove(path.parent / record_index.INDEX_FILE)
-  monkeypatch.setattr(record_index, "is_local", lambda path: False)
+  sizes, usual = [], os.pread
+
+  def slow(descriptor, size, offset):
+    sizes.append(size)
+    time.sleep(0.003)
+    return usual(descriptor, size, offset)
+
+  monkeypatch.setattr(record_index.os, "pread", slow)
   np.testing.assert_array_equal(offsets_of(path), expected)
-  remote, order = RecordSource(opened(), "train"), np.arange(700)[::-7]
-  assert remote.read(order) == local.read(order)
+  assert sizes[:16] == [record_index.HEADER_BYTES] * 16
+  assert len(sizes) == 17
 
 
 def test_offsets_follow_the_format(tmp_path):
