@@ -7,12 +7,12 @@ import re
 import pytest
 
 import hue_jax
-from hue_jax import circular, losses
+from hue_jax import circular, color, losses
 from tests.helpers.everywhere_finite import unchecked
 
 _FUNCTIONS = {
   f"{module.__name__}.{name}": unchecked(getattr(module, name))
-  for module in (hue_jax, losses, circular)
+  for module in (hue_jax, losses, circular, color)
   for name in module.__all__
   if inspect.isfunction(getattr(module, name))
 }

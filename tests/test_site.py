@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import hue_jax
-from hue_jax.color import color_layer
+from hue_jax import circular, color, losses
 from tests.helpers.browser import emulated, offline_chromium
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ def test_formulas_are_drawn_by_the_browser_alone(site):
 def test_every_public_function_is_in_the_reference(pages):
   anchors = {anchor or "" for page in pages.values() for anchor in page.anchors}
   documented = {anchor.rpartition(".")[2] for anchor in anchors if "hue_jax." in anchor}
-  modules = (hue_jax, hue_jax.losses, hue_jax.circular, hue_jax.color)
+  modules = (hue_jax, losses, circular, color)
   public = {name for module in modules for name in module.__all__}
   assert sorted(public - documented - _CONSTANTS) == []
 
@@ -168,8 +168,8 @@ def _expected(weights):
   a = np.float32(weights)
   numbers = (hue_jax.hue_angle, hue_jax.chroma, hue_jax.saturation)
   hue, chroma, saturation = (float(number(a)) for number in numbers)
-  color = np.asarray(color_layer(a, scale=1.0))
-  return [np.rad2deg(hue), chroma, saturation, color]
+  rgb = np.asarray(color.color_layer(a, scale=1.0))
+  return [np.rad2deg(hue), chroma, saturation, rgb]
 
 
 def _agree(page, weights):
@@ -237,10 +237,10 @@ def test_a_phone_does_not_scroll_sideways(browser, site, page):
 def test_dark_where_the_reader_wants_dark(browser, site):
   def brightness():
     browser.get((site / "index.html").as_uri())
-    color = browser.execute_script(
+    ground = browser.execute_script(
       "return getComputedStyle(document.body).backgroundColor"
     )
-    return np.mean([float(part) for part in re.findall(r"[\d.]+", color)[:3]])
+    return np.mean([float(part) for part in re.findall(r"[\d.]+", ground)[:3]])
 
   assert brightness() > 240
   media = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}

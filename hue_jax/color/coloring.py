@@ -49,6 +49,13 @@ def color_layer(
   whatever the color. There the saturation is the color's own, (max − min) / max|aₙ| and
   at most 1, so that a picture in RGB keeps both hue and saturation.
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax.color import color_layer
+    >>> print(color_layer(np.float32([[1, 0, 0], [0, 0.5, 0]]), scale=1.0))
+    [[1.0 0.0 0.0]
+     [0.0 0.5 0.0]]
+
   Args:
     activations: The vectors a along the last axis; a layer [..., height, width,
       channels] becomes a picture, a pooled feature [..., channels] a single color.
@@ -80,6 +87,12 @@ def robust_scale(
 ) -> Float[Array, ""]:
   """Returns the magnitude that has full value: the 99th percentile of ‖a‖.
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax.color import robust_scale
+    >>> print(robust_scale(np.float32([[3, 4, 0], [0, 0, 5]])))
+    5.0
+
   Args:
     activations: The activations of one layer, all that are to be compared.
 
@@ -107,6 +120,13 @@ def hue_to_rgb(
   smallest value · (1 − saturation), and since it is xₙ stretched and shifted by gray,
   `hue_angle` of it is θ.
 
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax.color import hue_to_rgb
+    >>> print(hue_to_rgb(np.pi / 3, np.float32([1, 0.5]), 1.0))  # yellow, paler
+    [[1.0 1.0 0.0]
+     [1.0 1.0 0.5]]
+
   Args:
     hue: The hue θ in radians.
     saturation: The saturation in [0, 1].
@@ -131,6 +151,12 @@ def color_wheel(size: int) -> Float[Array, "{size} {size} 4"]:
 
   Angles are those of the position hue: the right is 0, the bottom π/2.
 
+  Example:
+    >>> from hue_jax.color import color_wheel
+    >>> wheel = color_wheel(5)
+    >>> print(wheel[2, 4, :3])  # the right is red
+    [1.0  0.2 0.2]
+
   Args:
     size: The side of the picture in pixels.
 
@@ -153,6 +179,12 @@ def plane_of(
   num_classes: int | None = None,
 ) -> Float[Array, "channels 2"]:
   """Returns the hue plane of a layer, by name.
+
+  Example:
+    >>> import numpy as np
+    >>> from hue_jax.color import plane_of
+    >>> print(plane_of("fourier", np.ones((2, 4, 4, 3), np.float32)).shape)
+    (3, 2)
 
   Args:
     name: "fourier", "principal" (of the activations' principal components) or
