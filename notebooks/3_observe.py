@@ -46,6 +46,8 @@ def install(repository, checkout="hue_jax_checkout"):
     file.write(run(*pip, "list", "--format=freeze"))
   run(*pip, "install", "-q", "-c", "installed.txt", "-e", f"./{checkout}[notebooks]")
   sys.path.insert(0, os.path.abspath(checkout))
+  # Colab's protobuf is older than what its tensorflow-metadata was made with.
+  os.environ.setdefault("TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK", "true")
 
 
 if importlib.util.find_spec("hue_jax") is None:
