@@ -1,4 +1,4 @@
-"""What the settings of a study accept; `configs/compare_base.py` says their meaning."""
+"""What the settings of a study accept; `defaults.py` says their meaning."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -172,7 +172,7 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the settings of a study as plain values of the right types.
 
   Args:
-    settings: Settings with the fields of `configs/compare_base.py`.
+    settings: Settings with the fields of `defaults.py`.
 
   Returns:
     The settings.

@@ -29,7 +29,7 @@ def run_study(
   """Runs what is missing of a study, and returns all its runs.
 
   Args:
-    settings: Settings with the fields of `configs/compare_base.py`, as plain values.
+    settings: Settings with the fields of `defaults.py`, as plain values.
     workdir: The folder of the study: `data.npz`, and `runs.jsonl` with a line for each
       finished run. A study that was stopped goes on.
     workers: The number of processes at once; None for as many as the settings ask for,

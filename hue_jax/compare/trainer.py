@@ -65,7 +65,7 @@ class Trainer:
   """What all trainings of a study share, compiled once.
 
   Args:
-    settings: The settings of the study; see `configs/compare_base.py`.
+    settings: The settings of the study; see `defaults.py`.
     task: The data of the study.
   """
 

@@ -37,7 +37,7 @@ def tune(
   """Tunes the objectives of a study; the test split is not read.
 
   Args:
-    settings: Settings with the fields of `configs/compare_base.py`, `tuning` among
+    settings: Settings with the fields of `defaults.py`, `tuning` among
       them.
     workdir: The folder of the runs, which goes on where it was stopped, and of
       `tuned.json` and the page `tuning.html`.

@@ -41,7 +41,7 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
   """Makes the report of a configuration; an interrupted capture goes on.
 
   Args:
-    config: The settings, a mapping or a `ConfigDict`, as in `configs/observe_base.py`.
+    config: The settings, a mapping or a `ConfigDict`, as in `defaults.py`.
     workdir: The folder of activations and report.
 
   Returns:

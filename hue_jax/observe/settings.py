@@ -1,6 +1,6 @@
 """What each setting of an observation accepts; they check themselves.
 
-`configs/observe_base.py` says what they mean. TensorFlow is not needed here, so that a
+`defaults.py` says what they mean. TensorFlow is not needed here, so that a
 mistake is told before it is loaded.
 """
 
