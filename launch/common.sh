@@ -17,7 +17,7 @@ fail() {
 
 # Prints the comment at the head of the launcher, and ends.
 usage() {
-  sed -n '2,/^set -/{/^#/{s/^# \{0,1\}//p}}' "$0"
+  sed -n '2,/^# shellcheck/{/^# shellcheck/d;/^#SBATCH/d;s/^# \{0,1\}//p}' "$0"
   exit 0
 }
 

@@ -26,6 +26,7 @@
 #   --max-restarts=NUMBER     after failures of main.py itself; 3, if left out
 #   --ref=COMMIT              build: of what; HEAD, if left out
 #   --dry-run                 show what would be run
+# shellcheck disable=SC2317  # Functions are called by the names of commands.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -167,4 +168,5 @@ json_list() {
   echo "[$list]"
 }
 
-main "$@"
+# On one line, for the file may be another when main is done.
+main "$@"; exit

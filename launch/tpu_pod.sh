@@ -26,6 +26,7 @@
 #   --poll-seconds=SECONDS      between two questions; 30, if left out
 #   --delete                    run: give the slice back when main.py has ended well
 #   --dry-run                   show the commands of gcloud; the slice is taken for there
+# shellcheck disable=SC2317  # Functions are called by the names of commands.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -304,4 +305,5 @@ tail -n 1 log
 END
 }
 
-main "$@"
+# On one line, for the file may be another when main is done.
+main "$@"; exit
