@@ -52,6 +52,8 @@ def _report(studies):
     raise InputError("--studies is empty; --mode=report needs workdirs of studies.")
   from hue_jax.compare.study_report import write_report
 
+  # What imports have made is not looked through again and again while figures make more.
+  gc.freeze()
   return write_report(studies, _WORKDIR.value, contrasts=_CONTRASTS.value)
 
 

@@ -230,8 +230,9 @@ class _Writer:
 
   def __init__(self, workdir):
     with _one_line():
-      self._writer = metric_writers.SummaryWriter(str(workdir))
+      # First: TensorBoard reads file after file, and follows the last one alone.
       write_charts(str(workdir))
+      self._writer = metric_writers.SummaryWriter(str(workdir))
     self._thread = concurrent.futures.ThreadPoolExecutor(1)
     self._pending = collections.deque()
 

@@ -33,10 +33,15 @@ class _FullDisk:
     raise RuntimeError(_FULL)
 
 
+@pytest.fixture(autouse=True)
+def no_charts(monkeypatch):
+  """No file is written where the tests only say that there is a workdir."""
+  monkeypatch.setattr(run_report, "write_charts", lambda _: None)
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
   monkeypatch.setattr(metric_writers, "SummaryWriter", _FullDisk)
-  monkeypatch.setattr(run_report, "write_charts", lambda _: None)
 
 
 def _report():

@@ -61,6 +61,12 @@ def test_the_charts_name_curves_that_are_there(events):
     assert any(re.match(one, tag) for one in patterns for tag in tags), title
 
 
+def test_the_file_that_grows_is_the_last_by_name(told):
+  """TensorBoard goes from file to file, and follows the last one."""
+  names = sorted(path.name for path in told[0].glob("events*"))
+  assert [name.rpartition(".")[2] for name in names] == ["charts", "v2"]
+
+
 def _pictures(events, tag):
   found = []
   for event in events.Tensors(tag):
