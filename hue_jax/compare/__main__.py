@@ -9,6 +9,7 @@ python -m hue_jax.compare --mode=report --studies=runs/fashion,runs/digits \
     --contrasts=hue:one_hot,smoothing:one_hot --workdir=runs/report
 """
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _report(studies):
     raise InputError("--studies is empty; --mode=report needs workdirs of studies.")
   from hue_jax.compare.study_report import write_report
 
-  # What imports have made is not looked through again and again while figures make more.
+  # What imports have made is not looked through again while figures make more.
   gc.freeze()
   return write_report(studies, _WORKDIR.value, contrasts=_CONTRASTS.value)
 
