@@ -221,15 +221,21 @@ def _how_good(predictor, accuracy):
 def _how_to_load(predictor, to):
   needs = {
     "safetensors": "hue_jax[models], safetensors",
-    "torch": f"torch, {library_of(predictor)}, safetensors" if to == "torch" else "",
+    "torch": "torch, torchvision or timm, safetensors",
     "stablehlo": "jax",
     "tf_saved_model": "tensorflow",
   }[to]
-  return (
-    f"With {needs}, NumPy and Pillow:\n\n```python\n{snippet(predictor, to)}"
-    'best = int(scores[0].argmax())\nprint((config["class_names"] or range(best + 1))'
-    "[best])\n```\n\n" + _meaning_of_scores(predictor)
-  )
+  code = snippet(predictor, to)
+  if "scores = " in code:
+    code += _BEST
+  meaning = _meaning_of_scores(predictor)
+  return f"With {needs}, NumPy and Pillow:\n\n```python\n{code}```\n\n{meaning}"
+
+
+_BEST = """
+best = int(scores[0].argmax())
+print(config["class_names"][best] if config["class_names"] else best)
+"""
 
 
 def _meaning_of_scores(predictor):

@@ -38,7 +38,7 @@ def snippet(predictor: Predictor, to: str) -> str:
     "stablehlo": _stablehlo,
     "tf_saved_model": _tf_saved_model,
   }
-  return _READ_IMAGE + parts[to](predictor).strip() + "\n"
+  return f"{_READ_IMAGE}\n{parts[to](predictor).strip()}\n"
 
 
 _READ_IMAGE = '''import json
@@ -128,19 +128,17 @@ logits = np.asarray(logits)
 
 def _torch(predictor):
   built = _constructor(predictor)
-  start = f"""
-import torch
-from safetensors.torch import load_file
-
-weights = load_file("{FORMATS["torch"].file}")
-"""
+  load = f'weights = load_file("{FORMATS["torch"].file}")'
   if built is None:
     return f"""
+from safetensors.torch import load_file
+
 # Neither torchvision nor timm builds this form of the network
 # ({predictor.architecture}{_call(predictor.options)}): the weights have the names of
 # {library_of(predictor)}, for a module of your own.
-{start.strip()}
+{load}
 """
+  imported, _, built = built.strip().partition("\n\n")
   head, hook = _head_name(predictor), ""
   if predictor.classifier.kind == _ON_FEATURES:
     hook = f"""
@@ -149,7 +147,14 @@ model.get_submodule("{head}").register_forward_pre_hook(
   lambda module, inputs: to_head.append(inputs[0].numpy())
 )
 """
-  return f"""{start}{built}{hook}{_NORMALIZE}
+  return f"""
+import torch
+{imported}
+from safetensors.torch import load_file
+
+{load}
+{built}
+{hook}{_NORMALIZE}
 with torch.no_grad():
   logits = model(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())).numpy()
 {_scores(predictor, "to_head[0]", f'weights["{head}.weight"].T')}

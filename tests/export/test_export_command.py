@@ -134,6 +134,14 @@ class TestCard:
       assert told in card, told
     assert "is for the caller" in model_card(trained, "torch")
 
+  def test_a_form_that_no_library_builds_is_told(self):
+    other = small_predictor("vgg11")
+    card = model_card(other, "torch")
+    assert "Neither torchvision nor timm builds this form of the network" in card
+    assert 'weights = load_file("model.safetensors")' in card
+    assert "best =" not in card
+    assert "best =" in model_card(other, "stablehlo")
+
   def test_many_classes_are_folded(self, trained):
     names = tuple(f"class {i}" for i in range(60))
     many = small_predictor("resnet8", num_classes=60)
