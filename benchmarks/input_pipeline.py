@@ -1,7 +1,7 @@
-"""Times the training input pipeline of each recipe beside plain TFDS pipelines.
+"""Times the training input pipeline of each recipe beside what a user writes instead.
 
-    python benchmarks/input_pipeline.py [--data_dir=DIR] [--recipes goyal90 …]
-      [--rounds=7] [--images=2048] [--batch_size=128]
+    python benchmarks/input_pipeline.py [--data_dir DIR] [--recipes goyal90 …]
+      [--sides hue_jax …] [--repeats 7] [--images 2048] [--batch_size 128] [--json FILE]
 
 The data are made on the spot: photographs that come with scikit-image and scikit-learn,
 cut into 1,024 JPEGs of 500 × 375 pixels and about 100 kB, as ImageNet's are, and into
@@ -10,24 +10,22 @@ imports them.
 
 The plain pipelines are those of flax's ImageNet example, restated: TFDS reads, a buffer
 of 16 batches shuffles, TensorFlow's stateful random numbers choose crop and mirror
-image, and the host normalizes to float32. "without antialiasing" is what that example
-does; "same augmentation" smooths before it makes smaller, as hue_jax does. RandAugment
-and repeats are hue_jax's own in all three, for the example has neither. What hue_jax
-does on the accelerator (to float and normalized, mixing, erasing) is not in its figure.
+image, and the host normalizes to float32. "plain TFDS, aliased" is what that example
+does; "plain TFDS" smooths before it makes smaller, as hue_jax does, and "hue_jax,
+aliased" is hue_jax with `antialias=False`. RandAugment and repeats are hue_jax's own in
+all of these, for the example has neither. "DataLoader" and "grain" read, decode, crop
+and mirror the same JPEGs with Pillow, which smooths, in one process a core; they are
+left out where a recipe has RandAugment, and where torch or grain is not installed. What
+hue_jax does on the accelerator (to float and normalized, mixing, erasing) is not in its
+figure.
 
-All alternate, in one process, so that what else the machine does falls on each. A ratio
-is that of hue_jax's images a second to the plain pipeline's in the same round.
+All alternate, in one process, so that what else the machine does falls on each.
 """
 
-import argparse
 import contextlib
-import datetime
 import functools
 import hashlib
 import itertools
-import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -40,6 +38,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import common, pillow_batches
+from configs import base, recipes, tasks
 from hue_jax.data.arrays import read_npz
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
@@ -48,36 +50,39 @@ from hue_jax.data.prepared import prepare
 from hue_jax.data.randaugment import augment
 from hue_jax.preprocessing import RandAugment
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from configs import base, recipes, tasks  # noqa: E402  (not installed: a folder here)
-
-_OURS, _SAME, _ALIASED = "hue_jax", "same augmentation", "without antialiasing"
+_OURS, _SAME = "hue_jax", "plain TFDS"
+_OURS_ALIASED, _ALIASED = "hue_jax, aliased", "plain TFDS, aliased"
+_LOADER, _GRAIN = "DataLoader + Pillow", "grain + Pillow"
+_SIDES = (_OURS, _OURS_ALIASED, _SAME, _ALIASED, _LOADER, _GRAIN)
 _THREADS = (1, 8)  # With so many, batches must have the same bytes.
 _LABELS = 8
 
 
 def main():
-  """Prints tables in Markdown; the exit status is 1 if bytes depend on threads."""
+  """Prints a table in Markdown; the exit status is 1 if bytes depend on threads."""
   arguments = _arguments()
+  found, same, notes = [], {}, []
   with contextlib.ExitStack() as stack:
     data_dir = arguments.data_dir or stack.enter_context(tempfile.TemporaryDirectory())
-    print(f"{_conditions(arguments)}\n")
     for name in ("photographs", "thumbnails"):
-      print(f"- {write_data(data_dir, name, arguments.examples)}")
-    print("\n| recipe | pipeline | median, images/s | min – max | ratio | min – max |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    same = {}
+      notes.append(write_data(data_dir, name, arguments.examples))
     for recipe in arguments.recipes:
       settings = settings_of(recipe, arguments.batch_size)
-      rates = _rates(data_dir, settings, arguments)
-      _print_rows(f"{recipe}, {settings['image_size']} px", rates)
+      rows, told = _measure(data_dir, recipe, settings, arguments)
+      found += rows
+      notes += told
       same[recipe] = _same_bytes(data_dir, settings)
   threads = " and ".join(map(str, _THREADS))
-  print(f"\nBatches of hue_jax with {threads} threads:")
   for recipe, equal in same.items():
-    print(f"- {recipe}: {'equal bytes' if equal else 'bytes DIFFER'}")
+    told = "equal bytes" if equal else "bytes DIFFER"
+    notes.append(f"batches of {recipe} with {threads} threads: {told}")
+  common.report(
+    "input_pipeline",
+    found,
+    json_file=arguments.json,
+    packages=("tensorflow-cpu", "tensorflow-datasets", "torch", "grain", "pillow"),
+    notes=notes,
+  )
   sys.exit(0 if all(same.values()) else 1)
 
 
@@ -159,7 +164,7 @@ def _pad_crop(contents, size, padding):
 
 
 def _pipelines(data_dir, settings):
-  """Functions that start each pipeline afresh, by its name."""
+  """Functions that start each pipeline, or go on with it, by its name."""
   small = settings["crop"] != "random_resized"
   dataset = open_dataset("thumbnails" if small else "photographs", data_dir)
   ours = functools.partial(train_batches, dataset, "train", seed=0, **settings)
@@ -169,56 +174,65 @@ def _pipelines(data_dir, settings):
 
   pipelines = {_OURS: ours, _SAME: functools.partial(plain, True)}
   if not small:  # There is nothing to resize.
+    pipelines[_OURS_ALIASED] = functools.partial(ours, antialias=False)
     pipelines[_ALIASED] = functools.partial(plain, False)
+    if not settings["randaugment"].num_ops:
+      form = (_files(dataset, data_dir), settings["image_size"], settings["batch_size"])
+      # Their processes take seconds to start, and live as long as this one.
+      pipelines[_LOADER] = functools.cache(lambda: pillow_batches.torch_batches(*form))
+      pipelines[_GRAIN] = functools.cache(lambda: pillow_batches.grain_batches(*form))
   return pipelines
+
+
+def _files(dataset, data_dir):
+  """The JPEGs of a data set as files."""
+  folder = Path(data_dir) / f"{dataset.name}_files"
+  if not folder.exists():
+    folder.mkdir()
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    examples = dataset.builder.as_dataset(split="train", decoders=encoded)
+    for i, example in enumerate(examples.as_numpy_iterator()):
+      (folder / f"{i:05d}.jpg").write_bytes(example["image"])
+  return sorted(folder.glob("*.jpg"))
 
 
 # --- Timing ---------------------------------------------------------------------
 
 
-def _rates(data_dir, settings, arguments):
-  """Images a second of each pipeline in each round."""
-  pipelines = _pipelines(data_dir, settings)
-  rates = {name: [] for name in pipelines}
-  # The first round finds files, libraries and clocks cold, and is not counted.
-  for round_number in range(-1, arguments.rounds):
-    # First in one round, last in the next.
-    for name in list(pipelines)[:: 1 if round_number % 2 else -1]:
-      rate = _images_per_second(pipelines[name](), settings, arguments)
-      if round_number >= 0:
-        rates[name].append(rate)
-  return rates
+def _measure(data_dir, recipe, settings, arguments):
+  """The rows of a recipe, and what is missing."""
+  sides, notes = {}, []
+  for name, start in _pipelines(data_dir, settings).items():
+    if name not in arguments.sides:
+      continue
+    if name in (_LOADER, _GRAIN) and isinstance(start(), str):
+      notes.append(f"no {name}: {start()}")
+    else:
+      sides[name] = lambda start=start: _seconds(start(), settings, arguments)
+  rows = common.rows(
+    f"{recipe}, {settings['image_size']} px",
+    common.alternate(sides, arguments.repeats),
+    against=(_SAME, _ALIASED, _LOADER, _GRAIN),
+    per_second=arguments.images * _factor(settings),
+  )
+  return rows, notes
 
 
-def _images_per_second(batches, settings, arguments):
+def _seconds(batches, settings, arguments):
   """The steady state: buffers are filled and threads are chosen before it begins."""
-  batch_size = settings["batch_size"]
-  small = settings["crop"] != "random_resized"
-  num_batches = -(-arguments.images * (_SMALL_FACTOR if small else 1) // batch_size)
+  batch_size, images = settings["batch_size"], arguments.images * _factor(settings)
+  num_batches = -(-images // batch_size)
   for _ in range(max(4, num_batches // 4)):
     next(batches)
   start = time.perf_counter()
   for _ in range(num_batches):
     next(batches)
-  return num_batches * batch_size / (time.perf_counter() - start)
+  return (time.perf_counter() - start) * images / (num_batches * batch_size)
 
 
-_SMALL_FACTOR = 16  # So much faster are small images, at the least.
-
-
-def _print_rows(recipe, rates):
-  for name, values in rates.items():
-    row = f"| {recipe} | {name} | {statistics.median(values):.0f} | {_range(values, 0)}"
-    if name == _OURS:
-      print(f"{row} | | |")
-    else:
-      ratios = [a / b for a, b in zip(rates[_OURS], values, strict=True)]
-      print(f"{row} | {statistics.median(ratios):.2f} | {_range(ratios, 2)} |")
-  sys.stdout.flush()
-
-
-def _range(values, digits):
-  return f"{min(values):.{digits}f} – {max(values):.{digits}f}"
+def _factor(settings):
+  """How many times as many images are timed: small ones are so much faster."""
+  return 16 if settings["crop"] != "random_resized" else 1
 
 
 def _same_bytes(data_dir, settings, num_batches=3):
@@ -296,36 +310,13 @@ _PHOTOGRAPHS = (
 # --- The command ----------------------------------------------------------------
 
 
-def _conditions(arguments):
-  return (
-    f"{datetime.date.today()}; {_processor()}, {os.cpu_count()} cores; "
-    f"Python {platform.python_version()}, tensorflow {tf.__version__}, "
-    f"tensorflow-datasets {tfds.__version__}, numpy {np.__version__}; "
-    f"batches of {arguments.batch_size}, {arguments.rounds} rounds of "
-    f"{arguments.images} images ({_SMALL_FACTOR} times as many small ones)"
-  )
-
-
-def _processor():
-  """The name of the processor, where the system tells it."""
-  try:
-    with open("/proc/cpuinfo") as lines:
-      return next(line for line in lines if "model name" in line).split(": ")[1].strip()
-  except (OSError, StopIteration):
-    return platform.processor() or platform.machine()
-
-
 def _arguments():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = common.parser(__doc__)
   parser.add_argument("--data_dir", help="where to keep the data (nowhere)")
   names = list(recipes.RECIPES)
   parser.add_argument("--recipes", nargs="+", choices=names, default=names)
-  for name, default in (
-    ("batch_size", 128),
-    ("images", 2048),
-    ("rounds", 7),
-    ("examples", 1024),
-  ):
+  parser.add_argument("--sides", nargs="+", choices=_SIDES, default=_SIDES)
+  for name, default in (("batch_size", 128), ("images", 2048), ("examples", 1024)):
     parser.add_argument(f"--{name}", type=int, default=default)
   return parser.parse_args()
 

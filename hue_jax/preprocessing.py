@@ -84,6 +84,7 @@ class Augmentation:
 
   Attributes:
     crop: The crop: "random_resized", "pad" or "none".
+    antialias: Whether crops of "random_resized" are smoothed where they become smaller.
     padding: The pixels on each side, for "pad".
     flip: Whether half of the images are mirrored.
     repeats: The number of times that an image stands in the stream, augmented anew.
@@ -93,6 +94,7 @@ class Augmentation:
   """
 
   crop: str = choice(REQUIRED, CROPS)
+  antialias: bool = flag()
   padding: int = integer(at_least=0)
   flip: bool = flag()
   repeats: int = integer(at_least=1)

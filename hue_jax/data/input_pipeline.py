@@ -48,6 +48,7 @@ def train_batches(
   seed: int,
   start_step: int = 0,
   crop: str = "random_resized",
+  antialias: bool = True,
   padding: int = 4,
   flip: bool = True,
   randaugment: RandAugment = _NO_RANDAUGMENT,
@@ -73,6 +74,7 @@ def train_batches(
     start_step: The step of the first batch; those before it are not read.
     crop: 'random_resized' cuts out a random rectangle and resizes it, 'pad' resizes
       the image and moves it over a frame of zeros, 'none' resizes it.
+    antialias: Whether to smooth what 'random_resized' makes smaller.
     padding: The width of the frame in pixels, for 'pad'.
     flip: Whether to mirror half of the images.
     randaugment: The operations on each image before it is moved and mirrored.
@@ -154,6 +156,7 @@ def train_batches(
       size=image_size,
       channels=channels or dataset.channels,
       shape=dataset.image_shape,
+      antialias=antialias,
     )
     image = augment(randaugment, image, numbers["randaugment"])
     if crop == "pad" and padding:

@@ -47,6 +47,7 @@ class RunData:
       seed=config.seed,
       start_step=start_step,
       crop=config.crop,
+      antialias=config.antialias,
       padding=config.padding,
       flip=config.flip,
       randaugment=settings.randaugment(config),

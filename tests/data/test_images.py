@@ -152,6 +152,25 @@ def test_resize_has_the_bytes_of_the_operation_it_stands_for(shape, size):
   np.testing.assert_array_equal(found, np.clip(np.round(expected), 0, 255))
 
 
+def test_a_crop_without_antialiasing_is_bicubic_interpolation_alone(picture):
+  contents = encoded(Image.fromarray(picture), "PNG")
+  uniforms = np.random.default_rng(3).uniform(size=(10, 4)).astype(np.float32)
+  top, left, height, width = images.crop_window(*picture.shape[:2], uniforms).numpy()
+  cut = picture[top : top + height, left : left + width]
+  for size in (7, 90):
+    found = images.random_resized_crop(
+      contents, images.PLAIN_PNG, uniforms, size, antialias=False
+    ).numpy()
+    expected = tf.image.resize(cut, [size, size], method="bicubic", antialias=False)
+    np.testing.assert_array_equal(found, np.clip(np.round(expected), 0, 255))
+    # Smoothing matters where the crop becomes smaller.
+    smooth = images.random_resized_crop(
+      contents, images.PLAIN_PNG, uniforms, size
+    ).numpy()
+    differs = np.abs(found.astype(int) - smooth).max()
+    assert (differs > 8) == (size == 7)
+
+
 def _ideal_windows(shape, rng, count):
   windows = []
   while len(windows) < count:
