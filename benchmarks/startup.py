@@ -148,7 +148,7 @@ def _rows(case, found):
 
 def _cache(folder):
   """Returns the environment of a user who has run nothing and set nothing yet."""
-  return {"XDG_CACHE_HOME": f"{folder}/cache", "JAX_COMPILATION_CACHE_DIR": ""}
+  return {"HUE_JAX_CACHE_DIR": f"{folder}/cache", "JAX_COMPILATION_CACHE_DIR": ""}
 
 
 def _arguments():

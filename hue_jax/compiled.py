@@ -24,9 +24,10 @@ def keep_compiled(environ: Mapping[str, str] = os.environ) -> Path | None:
   """Lets JAX read what earlier processes compiled, and write what this one compiles.
 
   Call it before anything is compiled. The folder is `compiled/KIND` in
-  $XDG_CACHE_HOME/hue_jax, or ~/.cache/hue_jax, where KIND tells CPUs of other
-  instructions apart, for several may share a home. It holds at most 2 GiB, may be
-  deleted at any time, and is for this user alone: who can write to it can run code.
+  $HUE_JAX_CACHE_DIR, or $XDG_CACHE_HOME/hue_jax, or ~/.cache/hue_jax, where KIND tells
+  CPUs of other instructions apart, for several may share a home. It holds at most
+  2 GiB, may be deleted at any time, and is for this user alone: who can write to it can
+  run code.
 
   Nothing is changed where the user has said what JAX is to do (by
   JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=false), where the folder
@@ -47,8 +48,9 @@ def keep_compiled(environ: Mapping[str, str] = os.environ) -> Path | None:
     import filelock
   except ImportError:
     return None
-  home = environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-  folder = Path(home) / "hue_jax" / "compiled" / _kind_of_cpu()
+  home = Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "hue_jax"
+  folder = Path(environ.get("HUE_JAX_CACHE_DIR") or home).expanduser()
+  folder = folder / "compiled" / _kind_of_cpu()
   try:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with filelock.FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):

@@ -44,7 +44,7 @@ def unset():
 
 
 def _run(home):
-  ours = ("JAX_COMPILATION", "JAX_PERSISTENT")
+  ours = ("JAX_COMPILATION", "JAX_PERSISTENT", "HUE_JAX_CACHE_DIR")
   environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
   done = subprocess.run(
     [sys.executable, "-c", _PROGRAM],
@@ -74,11 +74,14 @@ def test_a_second_process_compiles_nothing_and_gets_the_same_bits(tmp_path):
 
 
 @pytest.mark.usefixtures("unset")
-def test_it_is_bounded(tmp_path):
+def test_it_is_bounded_and_private_and_where_it_is_said(tmp_path):
   folder = keep_compiled({"XDG_CACHE_HOME": str(tmp_path)})
   assert jax.config.jax_compilation_cache_dir == str(folder)
   assert jax.config.jax_compilation_cache_max_size == 2 * 2**30
   assert folder.stat().st_mode & 0o077 == 0
+  jax.config.update("jax_compilation_cache_dir", None)
+  own = keep_compiled({"HUE_JAX_CACHE_DIR": str(tmp_path / "own")})
+  assert own == tmp_path / "own" / "compiled" / folder.name
 
 
 @pytest.mark.usefixtures("unset")
