@@ -82,7 +82,8 @@ def test_processes_that_were_given_different_things_say_so(data_dir, tmp_path):
   shutil.copytree(data_dir, other_data)
   (about,) = other_data.rglob("metadata.json")
   about.write_text(json.dumps(json.loads(about.read_text()) | {"contents": "other"}))
-  flags = [*_SMALL, f"--workdir={tmp_path / 'run'}"]
+  # Three devices divide a batch of 15.
+  flags = [*_SMALL, "--config.batch_size=15", f"--workdir={tmp_path / 'run'}"]
   given = [
     [*flags, f"--config.data_dir={data_dir}"],
     [*flags, f"--config.data_dir={data_dir}", "--config.learning_rate=0.3"],

@@ -14,6 +14,7 @@ from configs import digits_hue
 from hue_jax.errors import InputError
 from hue_jax.train.workdir import (
   Evaluations,
+  content,
   folder_of,
   holding,
   read_config,
@@ -99,6 +100,20 @@ def test_evaluations_come_back(workdir):
   assert again.of_step(3)["top1"] == 1 / 3
   assert again.of_step(12) == {"top1": 0.5}
   assert again.of_step(4) is None
+
+
+def test_what_a_workdir_holds_is_told_for_processes_to_compare(workdir, tmp_path):
+  assert content(workdir) == "no configuration"
+  _record(workdir, _config())
+  (workdir / "checkpoints" / "12").mkdir()
+  (workdir / "checkpoints" / "3").mkdir()
+  (workdir / "checkpoints" / "15.orbax-checkpoint-tmp").mkdir()
+  told = content(workdir)
+  assert told.startswith("configuration ")
+  assert told.endswith(" and the checkpoints [3, 12]")
+  other = epath.Path(tmp_path) / "other"
+  _record(other, _config(seed=3))
+  assert content(other).split()[1] != told.split()[1]
 
 
 def _below_a_file(tmp_path):
