@@ -1,15 +1,17 @@
 """Compiles the ImageNet steps of networks for TPU slices, and writes a table of them.
 
     pip install -e '.[train,tpu]'
-    python benchmarks/compile_table.py --out=FILE.jsonl [--networks resnet50 …]
-      [--topologies v4-32 …] [--batch=64] [--one_hot] [--largest_batch] [--table_only]
+    python benchmarks/compile_table.py [--networks resnet50 …] [--topologies v4-32 …]
+      [--batch=64] [--one_hot] [--largest_batch] [--table_only] [--out=FILE.jsonl]
 
 No TPU is needed, and no data set. Each step is that of
 `configs/benchmark.py:imagenet,NETWORK,hue`, in a process of its own; with --one_hot its
 one-hot twin is compiled, too, and with --largest_batch the largest batch that fits is
 searched for, by four or more compilations. A compilation takes about three minutes of
-one core. What is in FILE is not compiled again, so that the command may be stopped; it
-ends by printing all that FILE holds, in Markdown.
+one core. What is in FILE, docs/studies/compiled/imagenet.jsonl if none is named, is not
+compiled again, so that the command may be stopped. It ends by writing all that FILE
+holds into docs/scaling.md: the steps, and what they mean for a run, for which
+benchmarks/scaling.py has the arithmetic.
 """
 
 import argparse
@@ -18,17 +20,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import scaling  # noqa: E402  (not installed: a folder here)
+
+PAGE = ROOT / "docs" / "scaling.md"
+COMPILED = ROOT / "docs" / "studies" / "compiled" / "imagenet.jsonl"
 NETWORKS = ("resnet50", "efficientnet_b0", "vit_s16")
-TOPOLOGIES = ("v4-32", "v5e-16", "v5e-256", "v5p-64")
+TOPOLOGIES = ("v5e-16", "v4-32", "v5p-64", "v5e-256")
 
 
 def main():
-  """Compiles what FILE lacks, and prints the table."""
+  """Compiles what FILE lacks, and writes the tables."""
   arguments = _arguments()
   out = Path(arguments.out)
   found = _read(out)
@@ -40,7 +47,10 @@ def main():
         found.append(row)
         with open(out, "a") as file:
           file.write(json.dumps(row) + "\n")
-  print(_table(found))
+  if out == COMPILED:
+    scaling.write(PAGE, "compiled", table(found, arguments.networks))
+    scaling.write(PAGE, "runs", scaling.table(found))
+  print(table(found, arguments.networks))
 
 
 def _key(network, topology, arguments):
@@ -89,14 +99,25 @@ def _read(path):
   return [json.loads(line) for line in lines]
 
 
-def _table(rows):
+def table(rows: list[dict], networks: Sequence[str] = NETWORKS) -> str:
+  """Returns what was compiled, and for which networks and slices nothing was."""
   lines = [
     "| network | slice | images of a chip | operations | bytes accessed | arguments | "
     "temporaries | peak memory | of the chip's | collectives | compiler's schedule | "
     "the hue terms add |",
     f"|{' --- |' * 12}",
   ]
-  lines += [_line(row) for row in rows if "failed" not in row]
+  for topology in TOPOLOGIES:
+    for network in networks:
+      asked = {"network": network, "slice": topology}
+      found = [
+        row
+        for row in rows
+        if asked.items() <= row["asked"].items() and "failed" not in row
+      ]
+      lines += [_line(row) for row in found]
+      if not found:
+        lines.append(f"| {network} | {topology} | not measured |{' – |' * 9}")
   return "\n".join(lines)
 
 
@@ -143,7 +164,9 @@ def _arguments():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--out", required=True, help="the file of what was compiled")
+  parser.add_argument(
+    "--out", default=str(COMPILED), help="the file of what was compiled"
+  )
   parser.add_argument("--networks", nargs="+", default=NETWORKS)
   parser.add_argument("--topologies", nargs="+", default=TOPOLOGIES)
   parser.add_argument("--batch", type=int, default=64, help="images of a chip")

@@ -280,10 +280,11 @@ def table(programs: dict[str, Program], topology: Topology) -> str:
     values = [value(program) for program in programs.values()]
     if None in values:
       continue
-    cells = [f"{one / scale:,.3f} {unit}" for one in values]
+    cells = [f"{_number(one / scale)} {unit}" for one in values]
     if len(values) > 1:
       part = f" ({values[0] / values[1] - 1:+.1%})" if values[1] else ""
-      cells.append(f"{(values[0] - values[1]) / scale:+,.3f} {unit}{part}")
+      more = (values[0] - values[1]) / scale
+      cells.append(f"{'+' if more >= 0 else ''}{_number(more)} {unit}{part}")
     rows.append((name, *cells))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
@@ -303,6 +304,10 @@ def table(programs: dict[str, Program], topology: Topology) -> str:
 
 
 _HEADS = {"hue": "with hue terms", "one_hot": "one-hot twin", "step": "the step"}
+
+
+def _number(value):
+  return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _rows(topology):

@@ -261,7 +261,7 @@ def test_the_table_says_what_the_terms_add():
   lines = table({"hue": hue, "one_hot": twin}, parse_topology("v5e:2x2")).splitlines()
   rows = {line[:20].strip(): " ".join(line[20:].split()) for line in lines}
   assert rows["of a chip"] == "with hue terms one-hot twin the terms add"
-  assert rows["operations"] == "3.000 GFLOP 2.000 GFLOP +1.000 GFLOP (+50.0%)"
+  assert rows["operations"] == "3 GFLOP 2 GFLOP +1 GFLOP (+50.0%)"
   assert "compiler's schedule" not in rows  # it is not known of both
   assert lines[-2:] == [
     "with hue terms: 150.0% of 16 GiB; 2 all-reduce (2 × 6 bytes)",
