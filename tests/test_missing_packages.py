@@ -119,6 +119,7 @@ _COMMANDS = {
     "{root}/docs/images/layer_colors.png",
     "--network=/nowhere",
   ),
+  "runs": ("-m", "hue_jax.runs", "{folder}", "--output={folder}/runs.html"),
   "prepare": (
     "-m",
     "hue_jax.data.prepare",
@@ -138,6 +139,7 @@ _NEEDED = {
   "color": {"flax", "orbax", "PIL"},
   "export": {"flax", "orbax", "safetensors", "scipy", "yaml"},
   "predict": {"flax", "orbax", "PIL"},
+  "runs": {"flax", "google_crc32c", "jinja2", "scipy", "tensorboard"},
   "prepare": {"PIL", "tensorflow", "tensorflow_datasets"},
 }
 

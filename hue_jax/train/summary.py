@@ -208,7 +208,9 @@ def _show_schedules(config, built: Built, length, file):
     if term.schedule == "constant":
       file.write(f"{name}: {float(term.weight):g} at every step\n\n")
       continue
-    weights = np.array([float(built.objective.weights(s)[term.name]) for s in steps])
+    weights = np.array(
+      [float(built.objective.weights(int(s))[term.name]) for s in steps]
+    )
     file.write(f"{plot(weights, label=f'{name}, {term.schedule}', ends=ends)}\n\n")
 
 
