@@ -13,7 +13,7 @@ from hue_jax.models import registry
 from hue_jax.objective import TERMS
 from hue_jax.observe.settings import Settings
 from hue_jax.settings import create
-from hue_jax.train import flags, loop
+from hue_jax.train import flags
 from hue_jax.train.config import build_model, check_settings, hue_terms, terms
 from tests.test_docs import _PAGES, _ROOT, _blocks, _commands, _config_of, _name
 
@@ -116,6 +116,9 @@ def test_commands_are_found():
   ],
 )
 def test_a_configuration_of_a_page_trains(page, file, metric, folder, capsys):
+  # TensorFlow takes longer to import than the other tests take.
+  from hue_jax.train import loop
+
   page = _ROOT / "docs" / "how_to" / f"{page}.md"
   config = _config(page, [f"--config={file}"], folder)
   config.data_dir = str(folder)
