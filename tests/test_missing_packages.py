@@ -128,6 +128,12 @@ _COMMANDS = {
     "--name=some",
     "--data_dir={folder}",
   ),
+  "check": (
+    "-m",
+    "hue_jax.data.check",
+    "--dataset=digits",
+    "--data_dir=ftp://host/folder",
+  ),
 }
 
 # What a command needs before its work begins; each needs more.
@@ -141,6 +147,7 @@ _NEEDED = {
   "predict": {"flax", "orbax", "PIL"},
   "runs": {"flax", "google_crc32c", "jinja2", "scipy", "tensorboard"},
   "prepare": {"PIL", "tensorflow", "tensorflow_datasets"},
+  "check": {"fsspec", "PIL", "tensorflow", "tensorflow_datasets"},
 }
 
 # Runs each command once with nothing missing, and then once without each of the

@@ -15,11 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from hue_jax.command import Parser, keep_standard_output, packages, run
+from hue_jax.command import Parser, keep_standard_output, run
+from hue_jax.data.survey_report import text_of
 from hue_jax.errors import Stopped
-
-with packages():
-  from hue_jax.data.survey_report import text_of
 
 
 class Damaged(Stopped):

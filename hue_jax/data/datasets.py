@@ -208,6 +208,7 @@ def _find_in_bucket(name: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder,
       with open(copy, "wb") as file:
         file.write(storage.read_file(path) or b"")
     builder = _find_builder(name, copies, data_dir)
+    _ = builder.info.metadata  # TFDS reads it when it is asked for: now it is there.
     return builder, f"{data_dir}/{os.path.relpath(builder.data_dir, copies)}"
 
 

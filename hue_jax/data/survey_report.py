@@ -76,7 +76,7 @@ def text_of(found: SplitSurvey, class_names: Sequence[str]) -> str:
   seconds = max(found.seconds, 1e-9)
   lines = [
     f"{found.split}: {found.read:,} of {found.records:,} records in {found.files:,} "
-    f"files, {found.bytes / 1e6:,.1f} MB",
+    f"file{'s' * (found.files > 1)}, {found.bytes / 1e6:,.1f} MB",
     f"  read in {found.seconds:,.1f} s: {found.read / seconds:,.0f} images/s, "
     f"{found.bytes / 1e6 / seconds:,.1f} MB/s",
   ]

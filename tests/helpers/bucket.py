@@ -42,7 +42,8 @@ class Network:
     self._to, self._random = port, random.Random(0)
     self._loop = asyncio.new_event_loop()
     started = threading.Event()
-    threading.Thread(target=self._run, args=[started], daemon=True).start()
+    self._thread = threading.Thread(target=self._run, args=[started], daemon=True)
+    self._thread.start()
     started.wait()
 
   @property
@@ -51,6 +52,7 @@ class Network:
 
   def stop(self) -> None:
     self._loop.call_soon_threadsafe(self._loop.stop)
+    self._thread.join()
 
   def _run(self, started):
     asyncio.set_event_loop(self._loop)
@@ -58,6 +60,11 @@ class Network:
     self.port = self._loop.run_until_complete(server).sockets[0].getsockname()[1]
     started.set()
     self._loop.run_forever()
+    left = asyncio.all_tasks(self._loop)
+    for task in left:
+      task.cancel()
+    self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    self._loop.close()
 
   async def _serve(self, reader, writer):
     try:
