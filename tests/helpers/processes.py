@@ -65,9 +65,9 @@ class Run:
     return self.outcomes()[-1]
 
   def outcomes(self) -> list[dict]:
-    """Returns what it has printed, a JSON object a line."""
+    """Returns the JSON objects that it has printed, each a line."""
     lines = (self._folder / "stdout").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def run_main() -> None:
