@@ -9,6 +9,7 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -84,87 +85,148 @@ def table(rows: list[dict]) -> str:
     f"| | measured, compiled or published | {names} |",
     f"|{' --- |' * (len(MACHINES) + 2)}",
   ]
-  for name in figures[0]:
-    cells = [of_machine[name] for of_machine in figures]
-    lines.append(f"| {' | '.join([*name, *cells])} |")
+  for of_machines in zip(*figures, strict=True):
+    names, sources, cells = zip(*of_machines, strict=True)
+    source = "; ".join(dict.fromkeys(sources))
+    lines.append(f"| {' | '.join([names[0], source, *cells])} |")
   return "\n".join(lines)
 
 
-def _figures(machine, row, *, is_same):
-  """Returns (name, what it is computed from) → figure, of one machine."""
-  operations = machine.batch * _of_image(row, "flops") / machine.flops
-  memory = machine.batch * _of_image(row, "bytes_accessed") / machine.bandwidth
-  schedule = machine.batch * _of_image(row, "scheduled_seconds")
-  compute = schedule if is_same else max(operations, memory)
+class _Step(NamedTuple):
+  """A step on a machine, in seconds and bytes.
+
+  Attributes:
+    operations: At the chips' peak.
+    memory: The bytes accessed, at the peak of the chips' memory.
+    schedule: Of the compiler, by the image; None where it is not known of these chips.
+    sent: The bytes of the collectives.
+    exchange: Of these, in a ring, at the peak of the links.
+    state: The bytes of weights, optimizer's state and prototypes.
+  """
+
+  operations: float
+  memory: float
+  schedule: float | None
+  sent: int
+  exchange: float
+  state: int
+
+  @property
+  def compute(self) -> float:
+    """What the chips take by themselves."""
+    return self.schedule or max(self.operations, self.memory)
+
+  @property
+  def whole(self) -> float:
+    """The time of the step."""
+    return self.compute + self.exchange
+
+
+def _step(machine, row, is_same):
   sent = sum(one["bytes"] * one["count"] for one in row["hue"]["collectives"])
   around = 2 * (machine.chips - 1) / machine.chips * sent
-  exchange = around / machine.link if machine.link else 0.0
-  step = compute + exchange
-  images = machine.chips * machine.batch / step
+  images = row["batch_size_of_a_chip"]
+  return _Step(
+    operations=machine.batch * _of_image(row, "flops") / machine.flops,
+    memory=machine.batch * _of_image(row, "bytes_accessed") / machine.bandwidth,
+    schedule=machine.batch * _of_image(row, "scheduled_seconds") if is_same else None,
+    sent=sent,
+    exchange=around / machine.link if machine.link else 0.0,
+    # All arguments but the batch.
+    state=row["hue"]["argument_bytes"] - images * 224 * 224 * 3,
+  )
+
+
+def _figures(machine, row, *, is_same):
+  """Returns (name, what it is computed from, figure) of one machine."""
+  step = _step(machine, row, is_same)
+  images = machine.chips * machine.batch / step.whole
   cores = images / machine.hosts / DECODED_BY_A_CORE
-  # Weights, optimizer's state and prototypes: all arguments but the batch.
-  state = row["hue"]["argument_bytes"] - row["batch_size_of_a_chip"] * 224 * 224 * 3
+  read = images * BYTES_OF_AN_IMAGE
   epoch = TRAINED / images
   validation = VALIDATED / images / 3  # a forward pass is a third of a step
   gigabytes = _of_image(row, "bytes_accessed") / 1e9
   compiled = f"compiled for {row['asked']['slice']}"
-  return {
-    ("chips, hosts, cores of a host", "published"): (
-      f"{machine.chips}, {machine.hosts}, {machine.cores}"
+  return [
+    (
+      "chips, hosts, cores of a host",
+      "published",
+      f"{machine.chips}, {machine.hosts}, {machine.cores}",
     ),
-    ("images of a chip, of a step", "chosen"): (
-      f"{machine.batch}, {machine.batch * machine.chips:,}"
+    (
+      "images of a chip, of a step",
+      "chosen",
+      f"{machine.batch}, {machine.batch * machine.chips:,}",
     ),
     (
       "operations at peak",
       f"{_of_image(row, 'flops') / 1e9:.1f} GFLOP an image, {compiled}",
-    ): _ms(operations),
-    ("bytes accessed at peak", f"{gigabytes:.2f} GB an image, {compiled}"): _ms(memory),
-    ("compiler's schedule", "by the image, compiled for the same chips"): (
-      _ms(schedule) if is_same else "not measured"
+      _ms(step.operations),
     ),
-    ("collectives at the links' peak", f"{sent / 1e6:.1f} MB, {compiled}"): (
-      _ms(exchange) if machine.link else "none"
+    (
+      "bytes accessed at peak",
+      f"{gigabytes:.2f} GB an image, {compiled}",
+      _ms(step.memory),
     ),
-    ("time of a step", "not measured"): (
-      f"{_ms(step)} ({'schedule' if is_same else 'bytes'} and collectives)"
+    (
+      "compiler's schedule",
+      "by the image, compiled for the same chips",
+      _ms(step.schedule) if is_same else "not measured",
     ),
-    ("images a second; of a host", "not measured"): (
-      f"{images:,.0f}; {images / machine.hosts:,.0f}"
+    (
+      "collectives at the links' peak",
+      f"{step.sent / 1e6:.1f} MB, {compiled}",
+      _ms(step.exchange) if machine.link else "none",
+    ),
+    (
+      "time of a step",
+      "not measured",
+      f"{_ms(step.whole)} ({'schedule' if is_same else 'bytes'} and collectives)",
+    ),
+    (
+      "images a second; of a host",
+      "not measured",
+      f"{images:,.0f}; {images / machine.hosts:,.0f}",
     ),
     (
       "cores of a host that decode them",
       f"measured: {2 * DECODED_BY_A_CORE:,.0f} images/s on two cores",
-    ): f"{cores:.1f} of {machine.cores}",
+      f"{cores:.1f} of {machine.cores}",
+    ),
     (
       "read from storage; by a host",
       f"published: {BYTES_OF_AN_IMAGE / 1e3:.0f} kB an image",
-    ): (
-      f"{images * BYTES_OF_AN_IMAGE / 1e9:.2f} GB/s; "
-      f"{images * BYTES_OF_AN_IMAGE / machine.hosts / 1e6:,.0f} MB/s"
+      f"{read / 1e9:.2f} GB/s; {read / machine.hosts / 1e6:,.0f} MB/s",
     ),
-    ("checkpoints, on the average", f"{state / 1e6:.0f} MB each, {compiled}"): (
-      f"{state / STEPS_TO_A_CHECKPOINT / step / 1e6:.1f} MB/s"
+    (
+      "checkpoints, on the average",
+      f"{step.state / 1e6:.0f} MB each, {compiled}",
+      f"{step.state / STEPS_TO_A_CHECKPOINT / step.whole / 1e6:.1f} MB/s",
     ),
-    ("an epoch; its validation; the test", "not measured"): (
-      f"{epoch:.1f} s; {validation:.2f} s; {TESTED / images / 3:.1f} s"
+    (
+      "an epoch; its validation; the test",
+      "not measured",
+      f"{epoch:.1f} s; {validation:.2f} s; {TESTED / images / 3:.1f} s",
     ),
-    ("90 epochs", "not measured"): f"{90 * (epoch + validation) / 3600:.2f} h",
-    ("what binds first", "not measured"): _binds(
-      operations, compute, exchange, step * cores / machine.cores
+    ("90 epochs", "not measured", f"{90 * (epoch + validation) / 3600:.2f} h"),
+    (
+      "what binds first",
+      "not measured",
+      _binds(step, step.whole * cores / machine.cores),
     ),
-  }
+  ]
 
 
 def _of_image(row, name):
   return row["hue"][name] / row["batch_size_of_a_chip"]
 
 
-def _binds(operations, compute, exchange, decoding):
+def _binds(step, decoding):
   """Returns the longest of the times of a step, in words."""
+  within = "units" if step.compute <= 2 * step.operations else "memory"
   times = {
-    "the chips' memory" if compute > 2 * operations else "the chips' units": compute,
-    "the collectives": exchange,
+    f"the chips' {within}": step.compute,
+    "the collectives": step.exchange,
     "decoding": decoding,
   }
   return max(times, key=times.get)
