@@ -202,16 +202,24 @@ def test_the_snippet_computes_what_evaluation_chooses_by(
   _check(_run(code, folder, monkeypatch, images[0]), scores)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+  ("name", "channels"),
+  [
+    ("resnet8", 1),
+    pytest.param("resnet50", 3, marks=pytest.mark.slow),
+  ],
+)
 def test_other_resnets_are_built_from_torchvisions_class(
-  tmp_path, monkeypatch, channels
+  tmp_path, monkeypatch, name, channels
 ):
   torch_libraries.torchvision()
-  gray = small_predictor("resnet8", channels=channels)
-  folder = export(gray, "torch", tmp_path / "exported")
-  image = np.random.default_rng(2).integers(0, 256, (8, 8, channels), dtype=np.uint8)
-  scores = np.asarray(gray.predict(image[None])[0])
-  code = snippets.snippet(gray, "torch")
+  other = small_predictor(name, channels=channels)
+  folder = export(other, "torch", tmp_path / "exported")
+  side = other.network.image_size
+  shape = (side, side, channels)
+  image = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+  scores = np.asarray(other.predict(image[None])[0])
+  code = snippets.snippet(other, "torch")
   _check(_run(code, folder, monkeypatch, np.squeeze(image)), scores)
 
 

@@ -89,6 +89,11 @@ def _densenet(num_classes):
   return torchvision().models.DenseNet(num_classes=num_classes, **options)
 
 
+def _inception(num_classes):
+  usual = {"aux_logits": False, "transform_input": False, "init_weights": False}
+  return torchvision().models.inception_v3(num_classes=num_classes, **usual)
+
+
 def _vit(num_classes):
   shape = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3}
   return timm().models.VisionTransformer(num_classes=num_classes, **shape)
@@ -109,6 +114,7 @@ _SMALL = {
   "vgg11": _vgg11,
   "vgg11_bn": _PooledVGG,
   "densenet121": _densenet,
+  "inception_v3": _inception,
   "vit_ti16": _vit,
   "convnext_t": _convnext,
 }
