@@ -135,7 +135,9 @@ def test_index_is_kept_and_renewed(copied, monkeypatch):
   assert (path.parent / record_index.INDEX_FILE).exists()
   scans = []
   scan = record_index._scan
-  monkeypatch.setattr(record_index, "_scan", lambda p: scans.append(p) or scan(p))
+  monkeypatch.setattr(
+    record_index, "_scan", lambda path, size: scans.append(path) or scan(path, size)
+  )
   assert RecordSource(opened(), "train").read(np.arange(3)) == first
   assert not scans
   RecordSource(opened(), "test")
