@@ -52,8 +52,11 @@ def grain_batches(
   """Returns endless batches of grain, one worker a core; see `torch_batches`."""
   try:
     import grain
+    from absl import flags
   except ImportError:
     return "grain is not installed (pip install grain)"
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # Its processes read flags of Abseil.
   batches = (
     grain.MapDataset.source(Pictures(files, size))
     .shuffle(seed=0)

@@ -93,16 +93,17 @@ def timed(
       text=True,
     )
     seconds = None
-    for line in process.stderr:
-      if until and seconds is None and line.lstrip().startswith(until):
-        seconds = time.perf_counter() - start
-        process.terminate()
+    with process.stderr as lines:
+      for line in lines:
+        if until and seconds is None and line.lstrip().startswith(until):
+          seconds = time.perf_counter() - start
+          process.terminate()
     _, _, usage = os.wait4(process.pid, 0)
     end = time.perf_counter() - start
     process.returncode = 0  # wait4 has taken it
     output.seek(0)
-    lines = output.read().splitlines() or [""]
-  return seconds or end, usage.ru_maxrss / 1024, lines[-1]
+    printed = output.read().splitlines() or [""]
+  return seconds or end, usage.ru_maxrss / 1024, printed[-1]
 
 
 def _first_steps():

@@ -306,14 +306,7 @@ def _peer(case, side):
     if network is None:
       return "timm cannot be imported"
   else:
-    options = VARIANTS[case.network][1]
-    network = peers.torch_network(
-      options["stage_sizes"],
-      bottleneck=options["block"] is Bottleneck,
-      num_classes=case.num_classes,
-      width=case.width,
-      small_stem=case.stem == "small",
-    )
+    network = torch_network_of(case)
   batch = case.batch()
   try:
     return peers.TorchStep(
@@ -329,6 +322,18 @@ def _peer(case, side):
       raise
     # Of a compiler that is missing, or too old, torch tells by many kinds of errors.
     return f"torch.compile failed: {type(error).__name__}"
+
+
+def torch_network_of(case: Case) -> Any:
+  """Returns the network of a case in PyTorch."""
+  options = VARIANTS[case.network][1]
+  return peers.torch_network(
+    options["stage_sizes"],
+    bottleneck=options["block"] is Bottleneck,
+    num_classes=case.num_classes,
+    width=case.width,
+    small_stem=case.stem == "small",
+  )
 
 
 def _tap(term, shapes):

@@ -1,0 +1,149 @@
+"""The benchmarks in a small form: an hour with a GPU is not to be spent on mending."""
+
+import builtins
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import common, gpu, peers, pillow_batches, startup
+from benchmarks import step as step_benchmark
+
+_NOT_ON_A_GPU_MACHINE = ("tensorflow", "tensorflow_datasets", "clu", "ml_collections")
+
+
+@pytest.fixture
+def without_tensorflow(monkeypatch):
+  real = builtins.__import__
+
+  def found(name, *rest, **named):
+    if name.partition(".")[0] in _NOT_ON_A_GPU_MACHINE:
+      raise ImportError(name)
+    return real(name, *rest, **named)
+
+  monkeypatch.setattr(builtins, "__import__", found)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_tensorflow")
+def test_all_that_needs_a_gpu_runs_small_and_goes_on(tmp_path, capsys):
+  command = ["--small", f"--out={tmp_path}"]
+  assert gpu.main([*command, "--sections", "identities", "losses_in_double"]) == 0
+  first = json.loads((tmp_path / "gpu.json").read_text())
+  assert set(first["sections"]) == {"identities", "losses_in_double"}
+  assert gpu.main(command) == 0
+  found = json.loads((tmp_path / "gpu.json").read_text())
+  sections = found["sections"]
+  assert set(sections) == set(gpu.SECTIONS)
+  assert sections["identities"] == first["sections"]["identities"]  # not done again
+  for name, section in sections.items():
+    assert not section.get("wrong"), name
+  assert len(sections["losses_in_double"]["right"]) == 6
+  assert len(sections["forms"]["right"]) == 2
+  sides = {row["side"] for row in sections["step"]["rows"]}
+  assert sides == {"one_hot", "sectors", "flax"}
+  (one_hot,) = (row for row in sections["step"]["rows"] if row["side"] == "one_hot")
+  assert one_hot["GFLOP a step"] > 0
+  assert {row["side"] for row in sections["index"]["rows"]} >= {"matmul alone"}
+  page = (tmp_path / "gpu.md").read_text()
+  assert all(f"## {name}" in page for name in gpu.SECTIONS)
+  assert "wrong: nothing" in capsys.readouterr().err
+
+
+def test_a_wrong_loss_is_told(tmp_path, monkeypatch, capsys):
+  right = gpu.hue_loss
+  monkeypatch.setattr(gpu, "hue_loss", lambda a, target: right(a, target) + 0.01)
+  command = ["--small", f"--out={tmp_path}"]
+  assert gpu.main([*command, "--sections", "losses_in_double", "losses"]) == 1
+  assert "hue_loss, float32: differs by 1.0e-02" in capsys.readouterr().err
+  stopped = json.loads((tmp_path / "gpu.json").read_text())
+  assert "losses" not in stopped["sections"]
+
+
+def test_sides_alternate_and_ratios_are_of_rounds():
+  calls = []
+  times = {"a": iter([9.0, 1.0, 2.0, 4.0]), "b": iter([9.0, 2.0, 2.0, 12.0])}
+
+  def side(name):
+    calls.append(name)
+    return next(times[name])
+
+  seconds = common.alternate(
+    {name: lambda name=name: side(name) for name in "ab"}, repeats=3
+  )
+  assert seconds == {"a": [1.0, 2.0, 4.0], "b": [2.0, 2.0, 12.0]}
+  assert "".join(calls) in ("abbaabba", "baabbaab")
+  _, b = common.rows("case", seconds, against=("a", "absent"), per_second=6)
+  assert b["times as fast as a"] == {"median": 0.5, "min": 1 / 3, "max": 1, "rounds": 3}
+  assert b["rate"]["median"] == 3
+  table = common.markdown([{"case": "x"}, b])
+  assert table.splitlines()[2].startswith("| x |  |")
+  assert "0.5 (0.333 – 1)" in table
+
+
+def test_time_ends_what_is_done():
+  with common.within(1 / 1200) as enough:
+    while True:
+      pass
+  assert enough()
+
+
+def test_a_command_is_timed_to_its_end_or_to_a_line():
+  program = "import sys, time; print('  step 1/2', file=sys.stderr, flush=True); "
+  seconds, megabytes, line = startup.timed(["-c", program + "print(1); print(2)"])
+  assert line == "2"
+  assert seconds > 0
+  assert 1 < megabytes < 1000
+  waits = program + "time.sleep(60)"
+  seconds, _, line = startup.timed(["-c", waits], {"ANY": "1"}, until="step 1/")
+  assert seconds < 60
+  assert line == ""
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_networks_of_pytorch_are_ours(name):
+  pytest.importorskip("torch")
+  case = step_benchmark.Case(name, 64, 2, num_classes=10)
+  theirs = step_benchmark.torch_network_of(case)
+  found = sum(parameter.numel() for parameter in theirs.parameters())
+  shapes = jax.eval_shape(
+    lambda: case.model().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
+  )
+  assert found == sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+
+def test_a_step_of_pytorch_trains():
+  torch = pytest.importorskip("torch")
+  network = peers.torch_network((1,), bottleneck=False, num_classes=3, width=4)
+  batch = step_benchmark.Case(size=16, batch_size=4, num_classes=3).batch()
+  step = peers.TorchStep(
+    network,
+    batch["image"],
+    batch["label"],
+    half_precision=True,
+    compiled=False,
+    learning_rate=0.1,
+  )
+  losses = [float(step._loss(step._images).detach()) for _ in range(5) if not step()]
+  assert losses[-1] < losses[0]
+  assert next(network.parameters()).dtype == torch.float32
+
+
+def test_pictures_for_pytorch_and_grain(tmp_path):
+  from PIL import Image
+
+  path = tmp_path / "red.jpg"
+  Image.new("RGB", (60, 40), "red").save(path)
+  image, label = pillow_batches.Pictures([path], 16)[0]
+  assert (image.shape, image.dtype, label) == ((16, 16, 3), np.float32, 0)
+  np.testing.assert_allclose(image[..., 0], (1 - 0.485) / 0.229, atol=0.1)
+  np.testing.assert_allclose(image[..., 1], -0.456 / 0.224, atol=0.1)
+  rng = np.random.default_rng(0)
+  boxes = np.array([pillow_batches._random_box(rng, 60, 40) for _ in range(300)])
+  assert (boxes[:, :2] >= 0).all()
+  assert (boxes[:, 2:] <= (60, 40)).all()
+  shares = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) / 2400
+  assert shares.min() > 0.07
+  assert shares.max() > 0.8
