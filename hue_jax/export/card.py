@@ -29,6 +29,7 @@ _LICENSES = {
   "oxford_iiit_pet": "CC BY-SA 4.0",
 }
 _MOST_CLASSES_SHOWN = 50
+_CATALOG = "tensorflow.org/datasets/catalog/"
 
 
 class Accuracy(NamedTuple):
@@ -219,9 +220,10 @@ def _how_good(predictor, accuracy):
 
 
 def _how_to_load(predictor, to):
+  library = library_of(predictor) if to == "torch" else ""
   needs = {
     "safetensors": "hue_jax[models], safetensors",
-    "torch": "torch, torchvision or timm, safetensors",
+    "torch": f"torch, {library}, safetensors",
     "stablehlo": "jax",
     "tf_saved_model": "tensorflow",
   }[to]
@@ -359,7 +361,9 @@ def _data(predictor, license_name):
   license_ = about.get("license") or _LICENSES.get(base)
   told = [f"Data set `{about.get('name') or predictor.config.dataset}`."]
   told += [about["description"]] if about.get("description") else []
-  told += [f"Home: {about['homepage']}."] if about.get("homepage") else []
+  # TFDS names a page of its catalog for data sets without a home, local ones, too.
+  home = about.get("homepage", "")
+  told += [f"Home: {home}."] if home and _CATALOG not in home else []
   told.append(f"License of the data: {license_ or 'not known here'}.")
   return " ".join(told) + f"\n\n{weights}"
 

@@ -149,8 +149,8 @@ model.get_submodule("{head}").register_forward_pre_hook(
 """
   return f"""
 import torch
-{imported}
 from safetensors.torch import load_file
+{imported}
 
 {load}
 {built}
