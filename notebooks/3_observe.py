@@ -193,8 +193,8 @@ write_report(
 page = Path("viewer/report.html").read_text(encoding="utf-8")
 # The report's viewer alone; `python -m hue_jax.observe` writes the whole of it.
 page = page.replace("</style>", "header, section:not(#viewer) {display: none}</style>")
-frame = f'<iframe srcdoc="{html.escape(page)}" width="100%" height="900"></iframe>'
-HTML(f"<div>{frame}</div>")
+viewer = f'<iframe srcdoc="{html.escape(page)}" width="100%" height="900"></iframe>'
+HTML(f"<div>{viewer}</div>")
 
 # %%
 clicks = [("cat", 0, "stage5"), ("astronaut", 1, "stage5"), ("flower", 0, "stage5")]
