@@ -76,8 +76,8 @@ def timed(
   Args:
     command: What follows `python`.
     environment: Environment variables beside those of this process.
-    until: The start of a line of standard error at which the command is timed and then
-      ended; to the end of the process if empty.
+    until: The start of a line of standard error, of which blanks count once, at which
+      the command is timed and then ended; to the end of the process if empty.
 
   Returns:
     The seconds, the largest memory in megabytes, and the last line on standard output.
@@ -95,7 +95,7 @@ def timed(
     seconds = None
     with process.stderr as lines:
       for line in lines:
-        if until and seconds is None and line.lstrip().startswith(until):
+        if until and seconds is None and " ".join(line.split()).startswith(until):
           seconds = time.perf_counter() - start
           process.terminate()
     _, _, usage = os.wait4(process.pid, 0)

@@ -91,7 +91,7 @@ def test_time_ends_what_is_done():
 
 
 def test_a_command_is_timed_to_its_end_or_to_a_line():
-  program = "import sys, time; print('  step 1/2', file=sys.stderr, flush=True); "
+  program = "import sys, time; print('  step   1/2', file=sys.stderr, flush=True); "
   seconds, megabytes, line = startup.timed(["-c", program + "print(1); print(2)"])
   assert line == "2"
   assert seconds > 0
