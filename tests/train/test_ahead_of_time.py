@@ -313,3 +313,41 @@ def test_a_small_network_compiles_for_four_chips():
   counted = jax.jit(step).lower(*one).cost_analysis()["flops"]
   assert hue["flops"] == pytest.approx(counted, rel=0.5)
   assert "the terms add" in done.stderr
+
+
+_DEVICES = """
+import json, sys
+from hue_jax.errors import InputError
+from hue_jax.train.topologies import parse_topology
+
+found = {}
+for name in json.loads(sys.argv[1]):
+  try:
+    found[name] = len(parse_topology(name).devices())
+  except InputError as error:
+    found[name] = str(error)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_libtpu_has_a_device_for_each_chip():
+  pytest.importorskip("libtpu")
+  chips = {
+    **{"v4-8": 4, "v4-32": 16, "v5e-1": 1, "v5litepod-8": 8, "v5e-16": 16},
+    **{"v5e-256": 256, "v5p-8": 4, "v5p-64": 32, "v6e-1": 1, "v6e-16": 16},
+  }
+  asked = json.dumps([*chips, "v5e:3x3"])
+  done = subprocess.run(
+    [sys.executable, "-c", _DEVICES, asked],
+    cwd=_ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  found = json.loads(done.stdout)
+  assert found.pop("v5e:3x3").startswith(
+    "--topology is 'v5e:3x3', which libtpu does not compile for: "
+  )
+  assert found == chips
