@@ -8,7 +8,9 @@ JAX is about to train on.
 import contextlib
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# JAX, where it is imported before, leaves 1 there, which is to warn of what is raised.
+if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+  os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Announces itself otherwise.
 
 import tensorflow as tf

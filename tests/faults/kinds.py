@@ -26,7 +26,7 @@ FAULTS = {
   "losses": (_on(signals.losses), 4, 0),
   "full_disk": (_on(storage.full_disk), 10, 1),
   "read_only": (_on(storage.read_only), 4, 0),
-  "data_gone": (_on(storage.data_gone), 4, 0),
+  "data_gone": (_on(storage.data_gone), 4, 1),
   "two_runs": (_on(storage.two_runs), 4, 0),
   "pictures": (
     lambda folder, number, seed: storage.damaged_pictures(number, seed),
