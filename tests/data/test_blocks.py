@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import shuffle
 from hue_jax.data import record_index, shards
 from hue_jax.data.blocks import LANES, BlockOrder, blocks_of
 from hue_jax.data.datasets import open_dataset
@@ -48,6 +49,9 @@ def order_of(sizes, seed=0, window=100, mean_bytes=100, block_bytes=1000):
     pieces, np.arange(num), mean_bytes=mean_bytes, block_bytes=block_bytes
   )
   return BlockOrder(blocks, seed, window=window)
+
+
+_RECORDED = [764, 314, 502, 956, 552, 433, 1, 173]
 
 
 class TestOrder:
@@ -122,8 +126,19 @@ class TestOrder:
     counts = np.bincount(batch * 100 // 50_000, minlength=100)
     assert counts.max() < 14
 
-
-_RECORDED = [764, 314, 502, 956, 552, 433, 1, 173]
+  def test_the_benchmark_counts_what_it_says(self):
+    order, num = order_of([3000], window=1024), 3000
+    blocks = order._blocks
+    told = shuffle._mixing(order, num, blocks, order.window, 50)
+    stream = order(np.arange(num))
+    pairs = []
+    for batch in stream.reshape(-1, 50):
+      of = np.searchsorted(blocks, batch, side="right")
+      pairs += [one == other for one, other in itertools.combinations(of, 2)]
+    assert told["pairs of a batch of one block"] == pytest.approx(np.mean(pairs))
+    position = np.argsort(stream)
+    near = [abs(position[i + 1] - position[i]) < 50 for i in range(num - 1)]
+    assert told["neighbors within a batch"] == pytest.approx(np.mean(near))
 
 
 class TestBatches:

@@ -12,7 +12,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from hue_jax.data import blocks, record_index, storage
+from hue_jax import command
+from hue_jax.data import blocks, prepare, record_index, storage
 from hue_jax.data.datasets import NotPreparedError, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.records import RecordSource
@@ -291,13 +292,19 @@ def test_patience_is_a_number(monkeypatch):
   ("package", "url"), [("gcsfs", "gs://b/x"), ("s3fs", "s3://b/x")]
 )
 def test_a_package_that_is_missing_is_told(package, url, capsys, monkeypatch):
-  from hue_jax import command
-
   monkeypatch.setitem(sys.modules, package, None)
   extra = {"gcsfs": "gcs", "s3fs": "s3"}[package]
   assert command.run(lambda: storage.check_folder("data_dir", url)) == 2
   line = f"error: package {package} is not installed: pip install 'hue_jax[{extra}]'.\n"
   assert capsys.readouterr().err == line
+
+
+def test_nothing_is_prepared_in_a_bucket(tmp_path, capsys):
+  arguments = ["folder", str(tmp_path), "--name=mine", "--data_dir=gs://bucket/tfds"]
+  assert prepare.main(arguments) == 2
+  assert capsys.readouterr().err.startswith(
+    "error: --data_dir is 'gs://bucket/tfds'; it"
+  )
 
 
 @pytest.mark.slow
@@ -306,8 +313,8 @@ def test_a_run_whose_bucket_goes_away_leaves_its_checkpoint(digits, data_dir, tm
   with bucket.serving("s3") as (url, network):
     bucket.upload("s3", url, str(Path(data_dir) / "digits"), "sets/digits")
     environment = os.environ | bucket.environment("s3", network.url)
-    environment |= {"HUE_JAX_BUCKET_PATIENCE": "2", "JAX_PLATFORMS": "cpu"}
-    command = [
+    environment |= {"HUE_JAX_BUCKET_PATIENCE": "2", "XLA_FLAGS": ""}
+    words = [
       sys.executable,
       "main.py",
       "--config=configs/digits_hue.py",
@@ -319,7 +326,7 @@ def test_a_run_whose_bucket_goes_away_leaves_its_checkpoint(digits, data_dir, tm
       "--config.log_every_steps=4",
     ]
     run = subprocess.Popen(
-      command, cwd=_ROOT, env=environment, stderr=subprocess.PIPE, text=True
+      words, cwd=_ROOT, env=environment, stderr=subprocess.PIPE, text=True
     )
     checkpoints = tmp_path / "run" / "checkpoints"
     while run.poll() is None and not list(checkpoints.glob("[0-9]*")):
@@ -331,6 +338,6 @@ def test_a_run_whose_bucket_goes_away_leaves_its_checkpoint(digits, data_dir, tm
     assert "Traceback" not in told
     network.down = False
     again = subprocess.run(
-      command, cwd=_ROOT, env=environment, capture_output=True, text=True
+      words, cwd=_ROOT, env=environment, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
