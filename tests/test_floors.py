@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1] / "hue_jax"
 # From the top down. Rooms of one floor do not import one another. Commands, the
 # `__main__` files, stand above all, as main.py does.
 _FLOORS = (
-  ("compare", "export", "predict"),
+  ("compare", "export", "predict", "runs"),
   ("observe",),
   ("train",),
   ("objective",),
