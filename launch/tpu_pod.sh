@@ -118,6 +118,8 @@ install_slice() {
   local folder code=0
   folder=$(mktemp -d)
   tell "installing commit $commit on every worker"
+  [[ $ref != HEAD ]] || git -C "$(dirname "$0")/.." diff --quiet HEAD ||
+    tell "what is changed in this checkout and not committed is left out"
   git -C "$(dirname "$0")/.." archive --prefix=hue_jax/ -o "$folder/hue_jax.tgz" "$commit"
   run gcloud compute tpus tpu-vm scp "$folder/hue_jax.tgz" "$name:" "${place[@]}" \
     --worker=all || code=$?
