@@ -7,10 +7,11 @@
 No TPU is needed, and no data set. Each step is that of
 `configs/benchmark.py:imagenet,NETWORK,hue`, in a process of its own; with --one_hot its
 one-hot twin is compiled, too, and with --largest_batch the largest batch that fits is
-searched for, by four or more compilations. A compilation takes three to five minutes
-of one core. What is in FILE, docs/studies/compiled/imagenet.jsonl if none is named, is not
-compiled again, so that the command may be stopped. It ends by writing all that FILE
-holds into docs/scaling.md: the steps, and what they mean for a run, for which
+searched for, by four or more compilations. One takes three to five minutes of a core.
+
+What is in FILE, docs/studies/compiled/imagenet.jsonl if none is named, is not compiled
+again, so that the command may be stopped. It ends by writing all that this FILE holds
+into docs/scaling.md: the steps, and what they mean for a run, for which
 benchmarks/scaling.py has the arithmetic.
 """
 
