@@ -44,10 +44,11 @@ def main():
     for network in arguments.networks:
       key = _key(network, topology, arguments)
       if not any(_covers(row, key) for row in found):
-        row = _compiled(key)
-        found.append(row)
-        with open(out, "a") as file:
-          file.write(json.dumps(row) + "\n")
+        # What failed has told why, and is tried again the next time.
+        if row := _compiled(key):
+          found.append(row)
+          with open(out, "a") as file:
+            file.write(json.dumps(row) + "\n")
   if out == COMPILED:
     scaling.write(PAGE, "compiled", table(found, arguments.networks))
     scaling.write(PAGE, "runs", scaling.table(found))
@@ -70,7 +71,7 @@ def _covers(row, key):
 
 
 def _compiled(key):
-  """Runs main.py on one network, slice and batch."""
+  """Returns what main.py says of one network, slice and batch; None if it failed."""
   from hue_jax.train.topologies import parse_topology
 
   chips = parse_topology(key["slice"]).num_chips
@@ -91,8 +92,13 @@ def _compiled(key):
   done = subprocess.run(
     command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
   )
-  row = {"asked": key, "date": str(datetime.date.today())}
-  return row | (json.loads(done.stdout) if done.stdout else {"failed": done.returncode})
+  if done.returncode:
+    return None
+  return {
+    "asked": key,
+    "date": str(datetime.date.today()),
+    **json.loads(done.stdout),
+  }
 
 
 def _read(path):
@@ -111,11 +117,7 @@ def table(rows: list[dict], networks: Sequence[str] = NETWORKS) -> str:
   for topology in TOPOLOGIES:
     for network in networks:
       asked = {"network": network, "slice": topology}
-      found = [
-        row
-        for row in rows
-        if asked.items() <= row["asked"].items() and "failed" not in row
-      ]
+      found = [row for row in rows if asked.items() <= row["asked"].items()]
       lines += [_line(row) for row in found]
       if not found:
         lines.append(f"| {network} | {topology} | not measured |{' – |' * 9}")
