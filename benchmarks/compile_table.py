@@ -43,12 +43,13 @@ def main():
   for topology in () if arguments.table_only else arguments.topologies:
     for network in arguments.networks:
       key = _key(network, topology, arguments)
-      if not any(_covers(row, key) for row in found):
-        # What failed has told why, and is tried again the next time.
-        if row := _compiled(key):
-          found.append(row)
-          with open(out, "a") as file:
-            file.write(json.dumps(row) + "\n")
+      if any(_covers(row, key) for row in found):
+        continue
+      # What failed has told why, and is tried again the next time.
+      if row := _compiled(key):
+        found.append(row)
+        with open(out, "a") as file:
+          file.write(json.dumps(row) + "\n")
   if out == COMPILED:
     scaling.write(PAGE, "compiled", table(found, arguments.networks))
     scaling.write(PAGE, "runs", scaling.table(found))
