@@ -43,6 +43,17 @@ _NOT_OF_THE_RUN = (
   "parallel",
 )
 
+# Settings that the runs of older versions lack, and what these runs did.
+_BEFORE = {
+  "antialias": True,
+  "num_confused_classes": 0,
+  "num_profiled_steps": 0,
+  "num_projected_images": 0,
+  "shuffle": "full",
+  "shuffle_block_bytes": 4_000_000,
+  "shuffle_window": 16_384,
+}
+
 
 def folder_of(workdir: str | os.PathLike) -> epath.Path:
   """Returns the absolute path of a workdir."""
@@ -164,7 +175,7 @@ def check_config(
   """
   if not (workdir / _CONFIG).exists():
     return {}
-  theirs = _read(workdir / _CONFIG)
+  theirs = _BEFORE | _read(workdir / _CONFIG)
   known = theirs.pop(_DATA, {})
   _check_same(json.loads(config.to_json()), theirs, workdir)
   for name, identity in data.items():
@@ -191,7 +202,7 @@ def read_config(workdir: epath.Path) -> ConfigDict:
   path = workdir / _CONFIG
   if not path.exists():
     raise InputError(f"workdir is {str(workdir)!r}, which holds no run ({_CONFIG}).")
-  settings = _read(path)
+  settings = _BEFORE | _read(path)
   settings.pop(_DATA, None)
   return ConfigDict(settings)
 

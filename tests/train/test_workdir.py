@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -51,6 +52,16 @@ def test_a_workdir_holds_one_configuration(workdir):
   _record(
     workdir, _config(log_every_steps=7, num_colored_images=0, parallel="shard_map")
   )
+
+
+def test_a_run_of_an_older_version_goes_on(workdir):
+  older = Path(__file__).with_name("config_of_version_0_1.json")
+  workdir.mkdir()
+  (workdir / "config.json").write_text(older.read_text())
+  assert set(read_config(workdir)) == set(_config())
+  _record(workdir, _config())
+  with pytest.raises(InputError, match=r"shuffle is 'blocks' and was 'full'"):
+    _record(workdir, _config(shuffle="blocks"))
 
 
 def test_a_data_set_that_was_replaced_is_noticed(workdir):
