@@ -6,6 +6,7 @@ python main.py --mode=compile --config=configs/resnet50_hue.py --topology=v5e:4x
 python main.py --list
 """
 
+import signal
 from typing import Any
 
 import jax
@@ -58,6 +59,9 @@ def main() -> dict[str, Any]:
 def _compile():
   """Returns what the step takes on a slice that is not here."""
   flags.require(_TOPOLOGY)
+  # The compiler works for minutes in which no handler in Python would be called.
+  for signum in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(signum, signal.SIG_DFL)
   # A TPU that is here is left to others.
   jax.config.update("jax_platforms", "cpu")
   from hue_jax.train.topologies import parse_topology
