@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 from configs import digits_hue
 from hue_jax.errors import InputError
 from hue_jax.export import __main__ as command
-from hue_jax.export import export
 from hue_jax.export.card import accuracy_of, model_card
+from hue_jax.export.export import export
 from hue_jax.train import workdir as folders
 from hue_jax.train.networks import Network
 from hue_jax.train.predictor import Predictor

@@ -15,9 +15,9 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch_file
 
 from hue_jax.color.image_files import read_image_files
-from hue_jax.export import FORMATS, export, snippets
-from hue_jax.export.export import loader_config
-from hue_jax.export.formats import library_of
+from hue_jax.export import snippets
+from hue_jax.export.export import export, loader_config
+from hue_jax.export.formats import FORMATS, library_of
 from hue_jax.models import create_model, model_names
 from hue_jax.models.registry import _MODELS
 from hue_jax.models.torch_names import names_of
