@@ -17,7 +17,7 @@ from hue_jax.errors import InputError
 
 # The next window is on its way when so much of one is used.
 _USED_WHEN_NEXT_IS_ASKED_FOR = 0.75
-_STEPS_IN_PARALLEL = 16  # At least so many that a loader may have begun.
+_STEPS_IN_PARALLEL = 4  # So many a loader has begun and not ended.
 
 
 class BlockReader:
@@ -53,7 +53,8 @@ class BlockReader:
     self._indices = indices
     self._positions_of = positions_of
     # A lane has its turn, and its repeated examples their last, within so many steps.
-    self._horizon = _STEPS_IN_PARALLEL + 4 * repeats * math.ceil(LANES / batch_size)
+    turn = math.ceil(LANES * repeats / batch_size)
+    self._horizon = _STEPS_IN_PARALLEL + 2 * turn
     self._lock = threading.Lock()
     self._windows: dict[tuple[int, int], _Window] = {}
     self._used: collections.deque = collections.deque()
@@ -177,7 +178,7 @@ class _Window:
   def ask_for(self, share: int | float, step: int) -> None:
     """Asks for a share of the runs, unless that is done."""
     self.step = step
-    for run in self._runs[len(self._asked) : math.ceil(share * len(self._runs))]:
+    for run in self._runs[len(self._asked) : int(share * len(self._runs))]:
       self._asked.append(self._reading(*run))
 
   def cell(self, place: int) -> tuple[Future, int]:

@@ -224,6 +224,9 @@ class _ShortAnswerError(Exception):
 
 
 _NO_DEFAULT: Any = object()
+# Bucket → until when others do not wait, for one request has waited in vain: else the
+# end of a run would take the patience of all that are in the queue.
+_lost_until: dict[str, float] = {}
 
 
 def _patiently(path: str, request: Callable[[], T], missing: Any = _NO_DEFAULT) -> T:
@@ -235,9 +238,12 @@ def _patiently(path: str, request: Callable[[], T], missing: Any = _NO_DEFAULT) 
     missing: What is returned where it is not there; an error if it is left out.
   """
   deadline = time.monotonic() + patience()
+  bucket = path.partition("://")[2].partition("/")[0]
   for number in itertools.count(1):
     try:
-      return request()
+      answer = request()
+      _lost_until.pop(bucket, None)
+      return answer
     except FileNotFoundError as error:
       if missing is not _NO_DEFAULT:
         return missing
@@ -248,7 +254,9 @@ def _patiently(path: str, request: Callable[[], T], missing: Any = _NO_DEFAULT) 
       if _is_refusal(error):
         raise BucketError(f"{path} may not be read ({_reason(error)}).") from error
       wait = random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**number))
-      if time.monotonic() + wait > deadline:
+      now = time.monotonic()
+      if now + wait > deadline or now < _lost_until.get(bucket, 0.0):
+        _lost_until[bucket] = now + patience()
         raise BucketError(
           f"{path} does not answer within {patience():g} s, as {_PATIENCE} says "
           f"({_reason(error)})."

@@ -231,6 +231,23 @@ def test_what_is_tried_again(monkeypatch, error, again):
   assert len(tries) == 1
 
 
+def test_others_do_not_wait_where_one_has_waited_in_vain(monkeypatch):
+  monkeypatch.setenv("HUE_JAX_BUCKET_PATIENCE", "0.3")
+  tries = []
+
+  def request():
+    tries.append(1)
+    raise ConnectionError
+
+  for expected in (lambda: len(tries) >= 1, lambda: len(tries) == 1):
+    tries.clear()
+    with pytest.raises(BucketError, match=r"s3://gone/f does not answer"):
+      storage._patiently("s3://gone/f", request)
+    assert expected()
+  assert storage._patiently("s3://gone/f", lambda: 1) == 1
+  assert "gone" not in storage._lost_until
+
+
 def test_waits_grow_and_are_random(monkeypatch):
   waits = []
   monkeypatch.setattr(storage.time, "sleep", waits.append)
@@ -332,7 +349,7 @@ def test_a_run_whose_bucket_goes_away_leaves_its_checkpoint(digits, data_dir, tm
     while run.poll() is None and not list(checkpoints.glob("[0-9]*")):
       threading.Event().wait(0.05)
     network.down = True
-    _, told = run.communicate(timeout=300)
+    _, told = run.communicate(timeout=600)
     assert run.returncode == 2, told
     assert told.strip().splitlines()[-1].startswith(f"error: s3://{bucket.BUCKET}/")
     assert "Traceback" not in told
