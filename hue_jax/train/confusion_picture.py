@@ -39,7 +39,8 @@ def confusion_picture(
   shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
   page.paste(Image.fromarray(_colors(shares)).resize((side, side), 0), (left, top))
   draw.rectangle((left - 1, top - 1, left + side, top + side), outline=_INK)
-  draw.text((left, _GAP), "row: class; column: told, in the same order; percent", fill=_INK, font=font)
+  told = "row: class; column: told, in the same order; percent"
+  draw.text((left, _GAP), told, fill=_INK, font=font)
   if cell >= _NAMED:
     for row, name in enumerate(class_names):
       text = elided(
