@@ -46,7 +46,6 @@ def served(kind, digits, data_dir):
   """The data sets of the tests in a bucket: its URL, and the network before it."""
   with bucket.serving(kind) as (url, network), pytest.MonkeyPatch.context() as patch:
     bucket.upload(kind, url, str(Path(data_dir) / "digits"), "sets/digits")
-    patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     patch.setitem(fsspec.config.conf, kind, bucket.options(kind, network.url))
     storage._opened.cache_clear()
     yield f"{kind}://{bucket.BUCKET}", network
