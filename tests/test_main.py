@@ -342,24 +342,3 @@ def test_what_cannot_be_used_is_one_line(cache_dir, tmp_path, flags, message):
   assert len(lines) == 1
   assert lines[0].startswith(message)
   assert not (tmp_path / "run").exists()
-
-
-def test_the_pod_launcher_says_what_it_would_run():
-  launcher = str(_ROOT / "launch" / "tpu_pod.sh")
-  flags = ["--config=configs/resnet50_hue.py", "--workdir=gs://bucket/run"]
-  where = ["--name=pod", "--zone=zone", "--repository=https://example.org/r.git"]
-  dry = _run([launcher, *where, "--dry-run", "--", *flags], os.environ)
-  assert dry.returncode == 0, dry.stderr
-  install, run = dry.stdout.strip().split("\ngcloud ")
-  assert "constraints.txt" in install
-  assert "--worker=all" in run
-  assert "HUE_JAX_DISTRIBUTED=1" in run
-  assert "workdir=gs://bucket/run" in run.replace("\\", "")
-  for flags_, message in (
-    (["--dry-run"], "--name is missing"),
-    ([*where, "--dry-run", "--", "--config=x"], "--workdir=gs://"),
-    (["--nmae=x"], "unknown argument '--nmae=x'"),
-  ):
-    done = _run([launcher, *flags_], os.environ)
-    assert done.returncode == 2
-    assert message in done.stderr

@@ -95,7 +95,8 @@ def test_a_command_is_timed_to_its_end_or_to_a_line():
   seconds, megabytes, line = startup.timed(["-c", program + "print(1); print(2)"])
   assert line == "2"
   assert seconds > 0
-  assert 1 < megabytes < 1000
+  # Linux counts what the process that starts it holds, too.
+  assert megabytes > 1
   waits = program + "time.sleep(60)"
   seconds, _, line = startup.timed(["-c", waits], {"ANY": "1"}, until="step 1/")
   assert seconds < 60

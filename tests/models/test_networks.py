@@ -168,7 +168,7 @@ def test_weights_survive_the_way_to_pytorch_and_back(name):
   rng = np.random.default_rng(0)
   variables = jax.tree.map(lambda x: rng.random(x.shape, np.float32), variables)
   for library in names_of(model).LIBRARIES:
-    exported = export_state_dict(model, variables, library=library, image_size=side)
+    exported = export_state_dict(model, variables, library=library)
     again = import_state_dict(model, exported, image_size=side)
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 

@@ -97,9 +97,9 @@ def _train(run, workdir, stops):
   """Step → means as reported; and the result, None where the run did not end."""
   reports = {}
 
-  def report(self, step, means, learning_rate):
+  def report(self, step, means, learning_rate, weights):
     del self
-    reports[step] = {**means, "learning_rate": learning_rate}
+    reports[step] = {**means, "learning_rate": learning_rate, "weights": weights}
 
   with (
     mock.patch.object(Watch, "told_to_stop", side_effect=stops),
