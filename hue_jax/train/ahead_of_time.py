@@ -14,16 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
 from hue_jax.train import config as settings
-from hue_jax.train.build import build, train_step
+from hue_jax.train.build import build, lowered_step
 from hue_jax.train.collectives import Collective, read_collectives, total_bytes
-from hue_jax.train.parallel import AXIS, ShardMapParallel
 from hue_jax.train.topologies import Topology
 
 # Constants of the program's schedules, where the configuration leaves them to the data.
@@ -172,23 +168,7 @@ def _lowered(config, devices):
   built = build(
     config, num_train_steps, min(_WARMUP_STEPS, num_train_steps), abstract=True
   )
-  parallel = ShardMapParallel(devices)
-  mapped = parallel.map(train_step(config, built.objective), donate_state=True)
-
-  def sharded(tree, spec):
-    sharding = NamedSharding(parallel.mesh, spec)
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
-    )
-
-  batch = {
-    "image": jax.ShapeDtypeStruct(
-      (config.batch_size, *settings.image_shape(config)), jnp.uint8
-    ),
-    "label": jax.ShapeDtypeStruct((config.batch_size,), jnp.int32),
-  }
-  arguments = sharded(built.initial_state, P()), sharded(batch, P(AXIS))
-  return built.objective.describe(), lambda: mapped.lower(*arguments)
+  return built.objective.describe(), lambda: lowered_step(config, built, devices)
 
 
 def _compile(lower: Callable[[], Any], topology: Topology) -> Program:

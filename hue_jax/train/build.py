@@ -3,10 +3,15 @@
 Nothing here reads data, so that a network comes back where TensorFlow is not installed.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
@@ -15,7 +20,7 @@ from hue_jax.objective import Objective, create_objective
 from hue_jax.train import config as settings
 from hue_jax.train.checkpoints import WEIGHTS, Checkpoints
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
-from hue_jax.train.parallel import AXIS
+from hue_jax.train.parallel import AXIS, ShardMapParallel
 from hue_jax.train.state import TrainState, create_state
 from hue_jax.train.step import Step, make_train_step
 from hue_jax.train.workdir import CHECKPOINTS, folder_of, read_config
@@ -104,6 +109,33 @@ def train_step(config: ConfigDict, objective: Objective) -> Step:
     pixel_mean=tuple(config.pixel_mean),
     pixel_std=tuple(config.pixel_std),
   )
+
+
+def lowered_step(
+  config: ConfigDict, built: Built, devices: Sequence[jax.Device] | None = None
+) -> jax.stages.Lowered:
+  """Lowers the training step of a run, in the form `shard_map`; nothing is computed.
+
+  Args:
+    config: A configuration with the fields of `configs/base.py`.
+    built: What `build` made of it; of its state, shapes and types are enough.
+    devices: The devices to lower it for; all of JAX's if None.
+  """
+  parallel = ShardMapParallel(devices)
+  step = parallel.map(train_step(config, built.objective), donate_state=True)
+
+  def sharded(tree, spec):
+    sharding = NamedSharding(parallel.mesh, spec)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
+
+  size, shape = config.batch_size, settings.image_shape(config)
+  batch = {
+    "image": jax.ShapeDtypeStruct((size, *shape), jnp.uint8),
+    "label": jax.ShapeDtypeStruct((size,), jnp.int32),
+  }
+  return step.lower(sharded(built.initial_state, P()), sharded(batch, P(AXIS)))
 
 
 class Trained(NamedTuple):

@@ -6,19 +6,15 @@ import sys
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
 from hue_jax.models import tap_shapes
 from hue_jax.objective import Objective
 from hue_jax.train import config as settings
-from hue_jax.train.build import Built, build, train_step
-from hue_jax.train.parallel import AXIS, ShardMapParallel
+from hue_jax.train.build import Built, build, lowered_step
 from hue_jax.train.terminal import plot, show_table, width_of
 
 # Steps of a run whose number is not known: its schedules are shown over epochs.
@@ -219,23 +215,7 @@ def _show_schedules(config, built: Built, length, file):
 
 def _cost_of_step(config, built) -> dict[str, Any]:
   """Returns what XLA says of the compiled step, of one device."""
-  parallel = ShardMapParallel()
-  step = parallel.map(train_step(config, built.objective), donate_state=True)
-
-  def sharded(tree, spec):
-    sharding = NamedSharding(parallel.mesh, spec)
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
-    )
-
-  size, shape = config.batch_size, settings.image_shape(config)
-  batch = {
-    "image": jax.ShapeDtypeStruct((size, *shape), jnp.uint8),
-    "label": jax.ShapeDtypeStruct((size,), jnp.int32),
-  }
-  compiled = step.lower(
-    sharded(built.initial_state, P()), sharded(batch, P(AXIS))
-  ).compile()
+  compiled = lowered_step(config, built).compile()
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
   return {
     "flops": cost.get("flops"),
