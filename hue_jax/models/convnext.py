@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.models.depthwise import depthwise_conv
+from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, integer, number
@@ -29,12 +29,11 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x, *, train):
     width = x.shape[-1]
-    new = nn.Conv(
+    new = Conv(
       width,
       (7, 7),
       padding=3,
       feature_group_count=width,
-      conv_general_dilated=depthwise_conv,
       dtype=self.dtype,
       kernel_init=_kernel_init,
       name="depthwise_conv",
@@ -91,7 +90,7 @@ class ConvNeXt(nn.Module):
     patch, num_stages = self.patch_size, len(self.stage_sizes)
     check_image_size("ConvNeXt", images.shape, at_least=patch * 2 ** (num_stages - 1))
     norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-    conv = partial(nn.Conv, padding="VALID", dtype=self.dtype, kernel_init=_kernel_init)
+    conv = partial(Conv, padding="VALID", dtype=self.dtype, kernel_init=_kernel_init)
     x = jnp.asarray(images, self.dtype)
     x = conv(self.width, (patch, patch), patch, name="stem_conv")(x)
     x = sow_tap(self, "stem", norm(name="stem_norm")(x))

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, integer, number
@@ -81,7 +82,7 @@ class DenseNet(nn.Module):
     halvings = len(self.stage_sizes) - 1
     least = 2**halvings if self.stem == "small" else 2 ** (halvings + 2) - 3
     check_image_size("DenseNet", images.shape, at_least=least)
-    conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
+    conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
     norm = partial(
       nn.BatchNorm,
       use_running_average=not train,

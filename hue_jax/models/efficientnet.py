@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.models.depthwise import depthwise_conv
+from hue_jax.models.convolution import Conv
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, flag, integer, number
 
@@ -97,7 +97,6 @@ class InvertedBottleneck(nn.Module):
       (self.kernel_size, self.kernel_size),
       self.strides,
       feature_group_count=width,
-      conv_general_dilated=depthwise_conv,
       kernel_init=_depthwise_init,
       name="depthwise_conv",
     )(x)
@@ -162,7 +161,7 @@ class EfficientNet(nn.Module):
   ) -> Float[Array, "batch {self.num_classes}"]:
     """Returns float32 logits of images; `train` takes the batch's own statistics."""
     conv = partial(
-      _symmetric_conv if self.padding == "symmetric" else nn.Conv,
+      _symmetric_conv if self.padding == "symmetric" else Conv,
       use_bias=False,
       dtype=self.dtype,
       kernel_init=_kernel_init,
@@ -223,7 +222,7 @@ class EfficientNet(nn.Module):
 def _symmetric_conv(features, kernel_size, strides=1, **kwargs):
   """Pads (k − 1) / 2 on both sides."""
   padding = [((k - 1) // 2, (k - 1) // 2) for k in kernel_size]
-  return nn.Conv(features, kernel_size, strides, padding=padding, **kwargs)
+  return Conv(features, kernel_size, strides, padding=padding, **kwargs)
 
 
 def _rounded(features: float) -> int:

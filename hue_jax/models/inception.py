@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, flag, number
@@ -191,7 +192,7 @@ class InceptionV3(nn.Module):
       dtype=self.dtype,
       axis_name=self.axis_name if train else None,
     )
-    conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
+    conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
     layer = partial(ConvNorm, conv=conv, norm=norm)
     average = partial(
       nn.avg_pool,

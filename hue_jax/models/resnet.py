@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hue_jax.errors import refuse
+from hue_jax.models.convolution import Conv
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, flag, integer, number
 
@@ -122,7 +123,7 @@ class ResNet(nn.Module):
     self, images: Float[Array, "batch height width channels"], *, train: bool
   ) -> Float[Array, "batch {self.num_classes}"]:
     """Returns float32 logits of images; `train` takes the batch's own statistics."""
-    conv = partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
+    conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=_kernel_init)
     norm = partial(
       nn.BatchNorm,
       use_running_average=not train,

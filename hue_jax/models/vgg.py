@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, flag, integer, number
@@ -76,7 +77,7 @@ class VGG(nn.Module):
     x = jnp.asarray(images, self.dtype)
     for stage, size in enumerate(self.stage_sizes, start=1):
       for index in range(1, size + 1):
-        x = nn.Conv(
+        x = Conv(
           self.width * min(2 ** (stage - 1), 8),
           (3, 3),
           padding=1,

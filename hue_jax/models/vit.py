@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hue_jax.errors import InputError, refuse
+from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, integer, number
@@ -118,7 +119,7 @@ class ViT(nn.Module):
     patch = self.patch_size
     check_image_size("ViT", images.shape, at_least=patch, multiple_of=patch)
     x = jnp.asarray(images, self.dtype)
-    x = nn.Conv(
+    x = Conv(
       self.width,
       (patch, patch),
       patch,
