@@ -74,9 +74,33 @@ def convolve(
     return by_xla(inputs, kernel)
 
   def by_shifts(inputs, kernel):
-    return form(_shifted(inputs, window, window_strides, padding), kernel)
+    padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+    return form(shifted(padded, window, window_strides), kernel)
 
   return lax.platform_dependent(inputs, kernel, cpu=by_shifts, default=by_xla)
+
+
+def shifted(
+  padded: Float[Array, "batch height width channels"],
+  window: Sequence[int],
+  strides: Sequence[int],
+) -> list[Float[Array, "batch new_height new_width channels"]]:
+  """Returns, for each position of a window, row by row, the pixels that it meets.
+
+  Args:
+    padded: The layer, with what lies around it.
+    window: The sides of the window.
+    strides: The strides, down and right.
+
+  Returns:
+    x[:, m + i·s, n + j·s] over i and j, for each m and n of the window.
+  """
+  ends = [side - size + 1 for side, size in zip(padded.shape[1:3], window, strict=True)]
+  return [
+    padded[:, row : row + ends[0] : strides[0], column : column + ends[1] : strides[1]]
+    for row in range(window[0])
+    for column in range(window[1])
+  ]
 
 
 Conv = partial(nn.Conv, conv_general_dilated=convolve)
@@ -90,28 +114,17 @@ def _is_larger(window, size, strides, padding) -> bool:
   )
 
 
-def _shifted(inputs, window, strides, padding):
-  """Returns, for each position of the kernel, the pixels that it meets."""
-  padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
-  ends = [side - size + 1 for side, size in zip(padded.shape[1:3], window, strict=True)]
-  return [
-    padded[:, row : row + ends[0] : strides[0], column : column + ends[1] : strides[1]]
-    for row in range(window[0])
-    for column in range(window[1])
-  ]
-
-
-def _sum_of_shifts(shifted, kernel, *, product):
+def _sum_of_shifts(layers, kernel, *, product):
   dtype = jnp.promote_types(kernel.dtype, jnp.float32)
   total = jnp.zeros((), dtype)
   for pixels, weights in zip(
-    shifted, kernel.reshape(-1, *kernel.shape[2:]), strict=True
+    layers, kernel.reshape(-1, *kernel.shape[2:]), strict=True
   ):
     total += product(pixels.astype(dtype), weights.astype(dtype))
   return total.astype(kernel.dtype)
 
 
-def _product_of_shifts(shifted, kernel, *, precision):
-  side_by_side = jnp.concatenate(shifted, axis=-1)
+def _product_of_shifts(layers, kernel, *, precision):
+  side_by_side = jnp.concatenate(layers, axis=-1)
   weights = kernel.reshape(-1, kernel.shape[3])
   return jnp.matmul(side_by_side, weights, precision=precision)

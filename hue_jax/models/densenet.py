@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
+from hue_jax.models.pooling import max_pool
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, integer, number
 
@@ -98,7 +99,7 @@ class DenseNet(nn.Module):
       x = conv(2 * self.growth_rate, (3, 3), padding=1, name="stem_conv")(x)
     x = sow_tap(self, "stem", nn.relu(norm(name="stem_norm")(x)))
     if self.stem == "imagenet":
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+      x = max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     for stage, size in enumerate(self.stage_sizes, start=1):
       if stage > 1:
         x = nn.relu(norm(name=f"transition{stage - 1}_norm")(x))

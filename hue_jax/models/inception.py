@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
+from hue_jax.models.pooling import max_pool
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, flag, number
 
@@ -88,7 +89,7 @@ class BlockB(Block):
     single = self.layer(384, (3, 3), name="branch3x3", **halved)(x)
     double = self.chain(x, "branch3x3dbl", (64, 1, 1), (96, 3, 3))
     double = self.layer(96, (3, 3), name="branch3x3dbl_3", **halved)(double)
-    pooled = nn.max_pool(x, (3, 3), (2, 2))
+    pooled = max_pool(x, (3, 3), (2, 2))
     return jnp.concatenate([single, double, pooled], axis=-1)
 
 
@@ -127,7 +128,7 @@ class BlockD(Block):
     three = self.layer(320, (3, 3), name="branch3x3_2", **halved)(three)
     seven = self.chain(x, "branch7x7x3", (192, 1, 1), (192, 1, 7), (192, 7, 1))
     seven = self.layer(192, (3, 3), name="branch7x7x3_4", **halved)(seven)
-    pooled = nn.max_pool(x, (3, 3), (2, 2))
+    pooled = max_pool(x, (3, 3), (2, 2))
     return jnp.concatenate([three, seven, pooled], axis=-1)
 
 
@@ -204,10 +205,10 @@ class InceptionV3(nn.Module):
     x = layer(32, (3, 3), strides=2, padded=False, name="stem_1a")(x)
     x = layer(32, (3, 3), padded=False, name="stem_2a")(x)
     x = layer(64, (3, 3), name="stem_2b")(x)
-    x = nn.max_pool(x, (3, 3), (2, 2))
+    x = max_pool(x, (3, 3), (2, 2))
     x = layer(80, (1, 1), name="stem_3b")(x)
     x = layer(192, (3, 3), padded=False, name="stem_4a")(x)
-    x = sow_tap(self, "stem", nn.max_pool(x, (3, 3), (2, 2)))
+    x = sow_tap(self, "stem", max_pool(x, (3, 3), (2, 2)))
     for stage, blocks in enumerate(_STAGES, start=1):
       for index, (block, fields) in enumerate(blocks, start=1):
         name = f"stage{stage}_block{index}"

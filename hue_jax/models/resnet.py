@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from hue_jax.errors import refuse
 from hue_jax.models.convolution import Conv
+from hue_jax.models.pooling import max_pool
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, choice, flag, integer, number
 
@@ -139,7 +140,7 @@ class ResNet(nn.Module):
       x = conv(self.width, (3, 3), padding=1, name="stem_conv")(x)
     x = sow_tap(self, "stem", nn.relu(norm(name="stem_norm")(x)))
     if self.stem == "imagenet":
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+      x = max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     block = self.block
     if self.stride_in_1x1:
       block = partial(block, stride_in_1x1=True)

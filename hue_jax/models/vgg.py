@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from hue_jax.models.convolution import Conv
 from hue_jax.models.image_size import check_image_size
+from hue_jax.models.pooling import max_pool
 from hue_jax.models.taps import sow_tap
 from hue_jax.settings import check, flag, integer, number
 
@@ -88,7 +89,7 @@ class VGG(nn.Module):
         if self.batch_norm:
           x = norm(name=f"stage{stage}_norm{index}")(x)
         x = nn.relu(x)
-      x = nn.max_pool(sow_tap(self, f"stage{stage}", x), (2, 2), (2, 2))
+      x = max_pool(sow_tap(self, f"stage{stage}", x), (2, 2), (2, 2))
     x = sow_tap(self, "features", self._features(x, train))
     x = nn.Dense(
       self.num_classes, dtype=self.dtype, kernel_init=_dense_init, name="head"
