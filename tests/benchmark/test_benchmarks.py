@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import common, gpu, peers, pillow_batches, startup
+from benchmarks import common, convolution, gpu, peers, pillow_batches, startup
 from benchmarks import step as step_benchmark
 
 _NOT_ON_A_GPU_MACHINE = ("tensorflow", "tensorflow_datasets", "clu", "ml_collections")
@@ -81,6 +81,22 @@ def test_sides_alternate_and_ratios_are_of_rounds():
   table = common.markdown([{"case": "x"}, b])
   assert table.splitlines()[2].startswith("| x |  |")
   assert "0.5 (0.333 – 1)" in table
+
+
+def test_layers_are_convolved_and_pooled_both_ways():
+  layers = (
+    convolution.Layer(2, 4, 6, 3),
+    convolution.Layer(5, 4, 4, 3, 2, groups=4),
+    convolution.Layer(5, 4, 0, 3, 2),
+  )
+  found = convolution.measure(layers, batch_size=2, repeats=1)
+  assert len(found) == 3 * 2 * 2
+  assert {row["side"] for row in found} == {"hue_jax", "XLA"}
+  assert "convolution 3×3 / 1, 2×2×4 to 6, batch 2, forward" in found[0]["case"]
+  seconds = found[0]["seconds"]["median"]
+  # 2 images of 2 × 2 places, 6 channels made of 3 · 3 · 4 products and sums.
+  assert found[0]["GFLOP/s"] * seconds == pytest.approx(2 * 2 * 4 * 6 * 36 / 1e9)
+  assert "GFLOP/s" not in found[-1]
 
 
 def test_time_ends_what_is_done():
