@@ -43,6 +43,7 @@ EXTRAS = {
   "gcs": ("gcsfs",),
   "s3": ("s3fs",),
   "tpu": ("libtpu",),
+  "cluster": ("distributed",),
 }
 
 

@@ -18,7 +18,7 @@ from hue_jax import command
 from hue_jax.errors import InputError
 
 with command.packages():
-  from absl.flags import DEFINE_list
+  from absl.flags import DEFINE_list, DEFINE_string
 
   from hue_jax.train import flags
 
@@ -38,6 +38,13 @@ _CONTRASTS = DEFINE_list(
   [],
   "What the forest plot of --mode=report shows, as OBJECTIVE:REFERENCE; if empty, four "
   "contrasts of those that most data sets have.",
+)
+_WORKERS = DEFINE_string(
+  "workers",
+  "local",
+  "Who does the runs: local, as many processes of this machine as --config.workers "
+  "says; or the workers of a Dask cluster, by the address of its scheduler, as in "
+  "tcp://HOST:8786 (extra cluster).",
 )
 
 
@@ -69,12 +76,14 @@ def _study():
   from hue_jax.compare.cost import measure_costs
   from hue_jax.compare.settings import checked_settings
   from hue_jax.compare.study import run_study
-  from hue_jax.compare.workers import default_workers
+  from hue_jax.compare.workers import address_of_workers, default_workers
 
   settings = checked_settings(_CONFIG.value.to_dict())
   if _MODE.value == "cost":
     return {"objectives": len(measure_costs(settings, _WORKDIR.value))}
-  workers = settings["workers"] or default_workers()
+  workers = (
+    address_of_workers(_WORKERS.value) or settings["workers"] or default_workers()
+  )
   if _MODE.value == "tune":
     from hue_jax.compare.tuning import tune
 

@@ -24,7 +24,7 @@ def run_study(
   settings: Mapping[str, Any],
   workdir: str | os.PathLike[str],
   *,
-  workers: int | None = None,
+  workers: int | str | None = None,
 ) -> list[dict[str, Any]]:
   """Runs what is missing of a study, and returns all its runs.
 
@@ -35,14 +35,15 @@ def run_study(
     workers: The number of processes at once; None for as many as the settings ask for,
       which is this process alone where they leave it open (0). Several need
       `if __name__ == "__main__":` in the script that calls this, as all that
-      `multiprocessing` starts.
+      `multiprocessing` starts. Or the address of the scheduler of a Dask cluster, such
+      as "tcp://10.0.0.1:8786": its workers then do the runs.
 
   Returns:
     The records of the study's runs, by objective and seed.
 
   Raises:
-    InputError: If a setting cannot be used, the workdir is of another data set, or a
-      worker process ended before its time.
+    InputError: If a setting cannot be used, the workdir is of another data set, a
+      worker process ended before its time, or the cluster cannot be used.
     OSError: If the workdir cannot be written.
   """
   settings = with_tuned(checked_settings(settings))

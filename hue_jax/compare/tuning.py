@@ -32,7 +32,7 @@ def tune(
   settings: Mapping[str, Any],
   workdir: str | os.PathLike[str],
   *,
-  workers: int | None = None,
+  workers: int | str | None = None,
 ) -> dict[str, Any]:
   """Tunes the objectives of a study; the test split is not read.
 
@@ -41,7 +41,7 @@ def tune(
       them.
     workdir: The folder of the runs, which goes on where it was stopped, and of
       `tuned.json` and the page `tuning.html`.
-    workers: The number of processes, as `run_study` takes it.
+    workers: The processes, as `run_study` takes them.
 
   Returns:
     What `tuned.json` holds: what the objectives were tuned for, the seeds, and for

@@ -1,10 +1,11 @@
-"""Runs the jobs of a study, in this process or in several."""
+"""Runs the jobs of a study, in this process, in several, or on a cluster."""
 
 import concurrent.futures
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -20,22 +21,27 @@ import hue_jax
 from hue_jax.compare import run_records
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.run_records import Job
-from hue_jax.compare.task import load_task
+from hue_jax.compare.task import ArrayTask, load_task
 from hue_jax.compare.trainer import Trainer
 from hue_jax.compiled import keep_compiled
 from hue_jax.errors import InputError
 
 
 def run_jobs(
-  settings: Mapping[str, Any], workdir: Path, jobs: Sequence[Job], *, workers: int
+  settings: Mapping[str, Any],
+  workdir: Path,
+  jobs: Sequence[Job],
+  *,
+  workers: int | str,
 ) -> Iterator[dict[str, Any]]:
-  """Runs jobs; the processes end when the iterator is closed.
+  """Runs jobs; what it started ends when the iterator is closed.
 
   Args:
     settings: The settings of the study, with class orders replaced.
     workdir: The folder of the study, with its data.
     jobs: The jobs to run.
-    workers: The number of processes; 1 is this one alone.
+    workers: The number of processes, of which 1 is this one alone; or the address of
+      a cluster, as `cluster.run_on_cluster` takes it.
 
   Yields:
     The record of each run, when it finishes.
@@ -44,11 +50,17 @@ def run_jobs(
     InputError: If a worker process ended before its run did.
   """
   groups = list(together(jobs, settings["seeds_at_once"]))
-  workers = min(workers, len(groups))
-  if workers > 1:
-    yield from _run_in_processes(settings, workdir, groups, workers)
-  elif groups:
-    worker = Worker(settings, workdir)
+  if not groups:
+    return
+  if isinstance(workers, str):
+    from hue_jax.compare.cluster import run_on_cluster  # of an extra
+
+    task = load_task(settings, workdir)
+    yield from run_on_cluster(workers, settings, task, groups)
+  elif min(workers, len(groups)) > 1:
+    yield from _run_in_processes(settings, workdir, groups, min(workers, len(groups)))
+  else:
+    worker = Worker(settings, load_task(settings, workdir))
     for group in groups:
       yield from worker.run(group)
 
@@ -69,6 +81,22 @@ def together(jobs: Iterable[Job], count: int) -> Iterator[list[Job]]:
   yield from waiting.values()
 
 
+def address_of_workers(workers: str) -> str | None:
+  """Returns the address of a cluster's scheduler; None for "local".
+
+  Raises:
+    InputError: If it is neither.
+  """
+  if workers == "local":
+    return None
+  if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", workers):
+    raise InputError(
+      f"--workers is {workers!r}; it must be local, or the address of the scheduler of "
+      "a Dask cluster, as in tcp://HOST:8786."
+    )
+  return workers
+
+
 def default_workers() -> int:
   """Returns one worker for each core of a CPU; one for all accelerators."""
   if jax.default_backend() != "cpu":
@@ -81,12 +109,11 @@ class Worker:
 
   Args:
     settings: The settings of the study, with class orders replaced.
-    workdir: The folder of the study, with its data.
+    task: The data of the study.
   """
 
-  def __init__(self, settings: Mapping[str, Any], workdir: Path):
+  def __init__(self, settings: Mapping[str, Any], task: ArrayTask):
     self._settings = settings
-    task = load_task(settings, workdir)
     self._trainer = Trainer(settings, task)
     self._measuring = Measuring(settings, task, self._trainer)
     self._code = code_version()
@@ -193,7 +220,7 @@ def _start_worker(settings, workdir, cores, closed):
   if hasattr(os, "sched_setaffinity"):
     available = _cores()
     os.sched_setaffinity(0, {available[cores.get() % len(available)]})
-  _worker = Worker(settings, workdir)
+  _worker = Worker(settings, load_task(settings, workdir))
 
 
 def _end_with_parent(closed):
