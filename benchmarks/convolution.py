@@ -1,6 +1,7 @@
 """Times convolution and max pooling of hue_jax.models beside XLA's own.
 
-    python benchmarks/convolution.py [--batch_size 32] [--repeats 7] [--json FILE]
+    python benchmarks/convolution.py [--batch_sizes 32] [--layers TEXT] [--repeats 7]
+      [--json FILE]
 
 Forward, and forward and backward to the layer and the kernel, of layers as they come in
 the networks: those for which a CPU has another form (depthwise; a kernel larger than
@@ -83,7 +84,12 @@ LAYERS = (
 def main() -> None:
   """Prints a table in Markdown."""
   arguments = _arguments()
-  found = measure(LAYERS, batch_size=arguments.batch_size, repeats=arguments.repeats)
+  layers = tuple(one for one in LAYERS if arguments.layers in one.describe())
+  found = [
+    row
+    for batch_size in arguments.batch_sizes
+    for row in measure(layers, batch_size=batch_size, repeats=arguments.repeats)
+  ]
   packages = ("jax", "jaxlib", "flax", "numpy")
   common.report("convolution", found, json_file=arguments.json, packages=packages)
 
@@ -162,7 +168,8 @@ def _call(jitted, given):
 
 def _arguments():
   parser = common.parser(__doc__)
-  parser.add_argument("--batch_size", type=int, default=32)
+  parser.add_argument("--batch_sizes", type=int, nargs="+", default=[32])
+  parser.add_argument("--layers", default="", help="those in whose line this stands")
   return parser.parse_args()
 
 
