@@ -71,7 +71,8 @@ from pathlib import Path
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import HTML
+from IPython.display import HTML, display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_images
@@ -86,6 +87,7 @@ from hue_jax.observe.results import Results, Viewer, ViewerLayer
 from hue_jax.observe.vector_store import Layer
 from hue_jax.train.networks import load_network
 
+set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85})  # they hold photographs
 print(f"hue_jax {hue_jax.__version__}, JAX {jax.__version__}, {jax.default_backend()}")
 
 # %% [markdown]
@@ -146,7 +148,7 @@ sheet = contact_sheet(
   names,
   captions={tap: "x".join(map(str, network.tap_shapes[tap])) for tap in taps},
 )
-sheet.reduce(2)
+display(sheet.reduce(2), include=["image/jpeg"])
 
 # %% [markdown]
 # ## Click a position
