@@ -90,7 +90,8 @@ def get_config() -> ConfigDict:
   config.cost.batch_size = 64
   config.cost.repeats = 25
 
-  # Seeds that are trained in one program, which an accelerator needs to be busy.
-  config.seeds_at_once = 1
+  # Seeds that are trained in one program, which an accelerator needs to be busy; 0: as
+  # many as its memory holds, and one on a CPU or a cluster.
+  config.seeds_at_once = 0
   config.workers = 0  # processes; 0: one a core of a CPU, one for all accelerators
   return config

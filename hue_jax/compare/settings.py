@@ -145,7 +145,7 @@ class StudySettings(Pixels, Optimization):
     REQUIRED, Several(Text(), lengths=(2,))
   )
   first_seed: int = seed()
-  seeds_at_once: int = integer(1, at_least=1)
+  seeds_at_once: int = integer(0, at_least=0)
   num_seeds: int = integer(at_least=1, at_most=_MOST_SEEDS)
 
   measures: Measures = setting(REQUIRED, Group(Measures))

@@ -191,6 +191,26 @@ class Trainer:
       Training(objective, *one) for one in zip(states, initials, curves, strict=True)
     ]
 
+  def bytes_of_a_step(self, objective: Objective) -> int:
+    """Returns the device memory of one seed's step: what goes in and out, and between.
+
+    Args:
+      objective: The objective to minimize.
+
+    Returns:
+      The bytes, as XLA counts them in the compiled step.
+    """
+    state, _ = self.initial_state(objective, 0)
+    batch = next(self.batches(0))
+    lowered = self._step.lower(objective, self._rates, state, batch, traceable(0))
+    memory = lowered.compile().memory_analysis()
+    return (
+      memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+      - memory.alias_size_in_bytes
+      + memory.temp_size_in_bytes
+    )
+
   def batches(self, seed: int) -> Iterator[dict[str, Array]]:
     """Returns a seed's batches for any objective: images, order and augmentation."""
     settings = self.settings

@@ -49,7 +49,8 @@ def run_jobs(
   Raises:
     InputError: If a worker process ended before its run did.
   """
-  groups = list(together(jobs, settings["seeds_at_once"]))
+  at_once = settings["seeds_at_once"]
+  groups = list(together(jobs, at_once or 1))
   if not groups:
     return
   if isinstance(workers, str):
@@ -61,7 +62,7 @@ def run_jobs(
     yield from _run_in_processes(settings, workdir, groups, min(workers, len(groups)))
   else:
     worker = Worker(settings, load_task(settings, workdir))
-    for group in groups:
+    for group in groups if at_once else together(jobs, worker.seeds_that_fit(jobs)):
       yield from worker.run(group)
 
 
@@ -137,6 +138,26 @@ class Worker:
       self._record(job, trained, train_seconds)
       for job, trained in zip(jobs, trainings, strict=True)
     ]
+
+  def seeds_that_fit(self, jobs: Sequence[Job]) -> int:
+    """Returns of how many seeds the trainings fit this device's memory at once.
+
+    Args:
+      jobs: The jobs, of which the objective with the largest step counts.
+
+    Returns:
+      As many as fill nine tenths of what is free; 1 on a CPU, which gains nothing.
+    """
+    device = jax.devices()[0]
+    memory = device.memory_stats() or {}
+    if device.platform == "cpu" or "bytes_limit" not in memory:
+      return 1
+    free = memory["bytes_limit"] - memory.get("bytes_in_use", 0)
+    of_one = max(
+      self._trainer.bytes_of_a_step(self._trainer.objective(settings))
+      for settings in {job.objective: job.settings for job in jobs}.values()
+    )
+    return max(int(0.9 * free // of_one), 1)
 
   def _record(self, job, trained, train_seconds):
     start = time.perf_counter()

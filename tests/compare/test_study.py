@@ -18,7 +18,7 @@ import pytest
 from hue_jax import command
 from hue_jax import settings as declared
 from hue_jax.compare import run_records, workers
-from hue_jax.compare.batches import shift_and_flip
+from hue_jax.compare.batches import shift_and_flip, traceable
 from hue_jax.compare.class_order import likeness_order
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.measures.predictions import accuracy
@@ -645,6 +645,34 @@ def test_jobs_of_one_objective_are_together_and_seeds_in_order():
     ("b", [4]),
   ]
   assert list(workers.together(jobs, 1)) == [[job] for job in jobs]
+
+
+def test_as_many_seeds_at_once_as_memory_holds(monkeypatch):
+  settings = small_settings()
+  worker = workers.Worker(settings, digits_task())
+  jobs = jobs_of(settings)
+  assert worker.seeds_that_fit(jobs) == 1  # of a CPU
+
+  class Accelerator:
+    platform = "gpu"
+
+    def __init__(self, **memory):
+      self.memory_stats = lambda: memory
+
+  of_one = max(
+    worker._trainer.bytes_of_a_step(worker._trainer.objective(job.settings))
+    for job in jobs[:2]
+  )
+  # Weights and the two moments of AdamW, in, out, and what is between.
+  shapes = jax.eval_shape(worker._trainer._init, traceable(0))
+  assert of_one > 3 * sum(4 * leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+  for memory, fitting in (
+    ({"bytes_limit": 11 * of_one, "bytes_in_use": of_one}, 9),
+    ({"bytes_limit": of_one}, 1),
+    ({}, 1),
+  ):
+    monkeypatch.setattr(jax, "devices", lambda memory=memory: [Accelerator(**memory)])
+    assert worker.seeds_that_fit(jobs) == fitting
 
 
 @pytest.mark.slow
