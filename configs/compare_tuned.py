@@ -19,20 +19,24 @@ def get_config(argument: str = ""):
   config.first_seed = 0
   config.num_seeds = 20
   task, network = compare_networks.task_and_network(argument)
-  untuned = compare_tuning.objectives(compare_networks.tap(task, network))
+  tap = compare_networks.tap(task, network)
+  untuned = compare_tuning.objectives(tap, network.last)
   config.objectives = {name: {"tuned": name} for name in untuned} | {
     f"{name}_at_one_hot": {**objective, "optimization": {"tuned": "one_hot"}}
     for name, objective in untuned.items()
-    if name not in ("one_hot", "hue_max_suppression")
+    if name not in ("one_hot", "hue_max_suppression", "hue_share")
   }
   config.tuned = f"docs/studies/tuning/{compare_networks.folder(argument)}/tuned.json"
-  config.contrasts = (
+  contrasts = (
     ("hue", "smoothing"),
     ("hue", "max_suppression"),
+    ("hue_share", "smoothing"),
+    ("hue_share", "max_suppression"),
     ("hue_smoothing", "smoothing"),
     ("hue_max_suppression", "max_suppression"),
     ("hue_at_one_hot", "smoothing_at_one_hot"),
     ("hue_at_one_hot", "max_suppression_at_one_hot"),
     ("hue_smoothing_at_one_hot", "smoothing_at_one_hot"),
   )
+  config.contrasts = tuple(c for c in contrasts if set(c) <= set(config.objectives))
   return config

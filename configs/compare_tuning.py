@@ -41,37 +41,51 @@ def get_config(argument: str = ""):
   config.measures.num_seeds = 0
   config.model = network.model
   config.model_options = ConfigDict(network.options)
-  config.objectives = objectives(compare_networks.tap(task, network))
+  config.objectives = objectives(compare_networks.tap(task, network), network.last)
   config.tuning.shared = {
     "optimization": {
       "learning_rate": network.learning_rate,
       "weight_decay": (0.02, 2.0),
     }
   }
+  names = set(config.objectives)
   smoothing = {"label_smoothing": (0.02, 0.4)}
   hue = {"terms": {"hue": {"weight": (0.05, 1.5)}}}
   largest = {"terms": {"largest": {"weight": (0.02, 0.4)}}}
-  config.tuning.own = ConfigDict(
-    {
-      "smoothing": smoothing,
-      "max_suppression": largest,
-      "hue": hue,
-      "hue_smoothing": hue | smoothing,
-      "hue_max_suppression": {"terms": hue["terms"] | largest["terms"]},
-    }
-  )
+  own = {
+    "smoothing": smoothing,
+    "max_suppression": largest,
+    "hue": hue,
+    "hue_smoothing": hue | smoothing,
+    "hue_max_suppression": {"terms": hue["terms"] | largest["terms"]},
+    "hue_share": {"terms": {"hue": {"weight": (0.02, 0.6)}}},
+  }
+  config.tuning.own = ConfigDict({name: own[name] for name in own if name in names})
   return config
 
 
-def objectives(tap: str):
-  """Name → objective, its strengths those of the first studies and of the papers."""
-  hue = {"hue": base.hue_terms("sectors", tap).sectors.to_dict()}
+def objectives(tap: str, last: str | None):
+  """Returns name → objective, its strengths those of the first studies and of papers.
+
+  Args:
+    tap: The layer at which the hue loss looks.
+    last: The layer whose mean is the features, for `hue_share`, whose weight is a share
+      of the classifier's gradient there; None for a network without one.
+
+  Returns:
+    The objectives.
+  """
+  hue = base.hue_terms("sectors", tap).sectors.to_dict()
   largest = {"largest": {"kind": "max_suppression", "weight": 0.1}}
-  return {
+  found = {
     "one_hot": {},
     "smoothing": {"label_smoothing": 0.1},
     "max_suppression": {"terms": largest},
-    "hue": {"terms": hue},
-    "hue_smoothing": {"terms": hue, "label_smoothing": 0.1},
-    "hue_max_suppression": {"terms": hue | largest},
+    "hue": {"terms": {"hue": hue}},
+    "hue_smoothing": {"terms": {"hue": hue}, "label_smoothing": 0.1},
+    "hue_max_suppression": {"terms": {"hue": hue} | largest},
   }
+  if last is not None:
+    share = {**hue, "tap": last, "weight": 0.1, "balance": "gradient"}
+    found["hue_share"] = {"terms": {"hue": share}}
+  return found

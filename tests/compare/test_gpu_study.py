@@ -64,7 +64,7 @@ def test_its_objectives_are_those_that_are_tuned(arrays):
   # The configurations need ml_collections, which a GPU machine may lack.
   arguments = gpu_study._arguments([f"--arrays={arrays}", "--workdir=any"])
   settings = gpu_study.settings_of(arguments, gpu_study.read_arrays(str(arrays)))
-  tuned = compare_tuning.objectives("stage3")
+  tuned = compare_tuning.objectives("stage3", "stage3")
   for name, objective in settings["objectives"].items():
     shape = {"stage3": (4, 4, 8), "features": (8,)}
     ours, theirs = (
