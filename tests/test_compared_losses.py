@@ -208,6 +208,7 @@ _CONTRAST = {
 _ALONE = _LABELS == 3  # no other image has the class
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _CONTRAST)
 def test_contrast_is_its_definition(name):
   plain, settings = _CONTRAST[name]

@@ -64,6 +64,7 @@ def shared(monkeypatch):
     sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared")
 def test_an_untrained_network_misses_the_floor(monkeypatch):
   import digits

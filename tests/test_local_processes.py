@@ -97,6 +97,7 @@ def test_a_signal_is_passed_on_and_the_end_waited_for(
   assert (tmp_path / "saved_1").exists()
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_what_does_not_stop(launched):
   process = launched("works", "deaf")
   process.send_signal(signal.SIGINT)

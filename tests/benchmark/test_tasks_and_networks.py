@@ -66,6 +66,7 @@ def test_multiply_adds_of_convolutions_and_products_by_hand():
 
 
 # As torchvision publishes them.
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "size", "expected"),
   [

@@ -90,6 +90,7 @@ def refused(run):
   return main
 
 
+@pytest.mark.slow
 def test_the_sheet_shows_images_and_colored_layers(run, network, files, tmp_path):
   out = tmp_path / "sheet.png"
   status, said, _, _ = run(*files, f"--out={out}", "--taps=stage2,stem")
@@ -114,6 +115,7 @@ def test_the_sheet_shows_images_and_colored_layers(run, network, files, tmp_path
     assert _stands_in(pixels, layer, left=8 + 2 * 136)
 
 
+@pytest.mark.slow
 def test_planes_of_principal_components_and_of_class_means(
   run, network, files, tmp_path
 ):

@@ -183,6 +183,7 @@ def test_every_seed_of_32_bits_is_another(trainer):
       assert not np.array_equal(images[i], images[j])
 
 
+@pytest.mark.slow
 def test_an_objective_against_itself_differs_by_nothing(trainer):
   one = trainer.train(trainer.objective({}), 1)
   other = trainer.train(trainer.objective({"label_smoothing": 0.0}), 1)
@@ -406,6 +407,7 @@ def test_jobs_go_seed_by_seed():
   ]
 
 
+@pytest.mark.slow
 def test_a_study_starts_no_process_unless_asked_to(tmp_path, monkeypatch):
   settings = small_settings(num_seeds=1, objectives={"one_hot": {}}, workers=0)
   small_workdir(tmp_path, settings)

@@ -77,6 +77,7 @@ def test_prepared_from_files(as_shown, tmp_path):
   assert_same(batch_of(dataset, "eval", "none"), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", CROPS)
 def test_files_are_colored_as_evaluation_sees_them(as_shown, tmp_path, crop):
   paths = []

@@ -17,6 +17,7 @@ def folder(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["goyal90", "rsb_a2", "small_image"])
 def test_plain_pipelines_make_what_a_step_takes(folder, recipe):
   settings = input_pipeline.settings_of(recipe, 6)

@@ -63,6 +63,7 @@ def remote(served, monkeypatch):
   network.delay, network.drop, network.down = 0.0, 0.0, False
 
 
+@pytest.mark.slow
 def test_it_is_the_data_set_that_was_copied_there(remote, digits):
   dataset, network = remote
   assert dataset.identity() == digits.identity()

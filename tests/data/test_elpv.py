@@ -8,6 +8,7 @@ from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 
 
+@pytest.mark.slow
 def test_all_photographs_with_the_labels_of_the_package(tmp_path):
   from elpv_dataset.utils import load_dataset
 
@@ -34,6 +35,7 @@ def test_all_photographs_with_the_labels_of_the_package(tmp_path):
     assert abs(test - 0.25 * (test + train)) <= 1
 
 
+@pytest.mark.slow
 def test_the_seed_determines_the_split():
   one, again, other = (
     [elpv.read_elpv(seed=seed).image("test", i) for i in range(20)]

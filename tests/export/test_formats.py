@@ -56,6 +56,7 @@ def test_every_kind_of_network_is_here():
 # --- Whole functions ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _each())
 def test_stablehlo_computes_the_scores_of_any_batch(
   tmp_path, predictor, expected, name

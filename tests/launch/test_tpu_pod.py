@@ -71,6 +71,7 @@ def _in_order(stand_ins):
   return [name.split()[1] for name in names if not name.endswith("describe")]
 
 
+@pytest.mark.slow
 def test_a_run_is_asked_for_installed_started_and_followed(stand_ins, workers):
   workers(0)
   stand_ins.set("states", ["NOT_FOUND", "WAITING_FOR_RESOURCES", "ACTIVE"])
@@ -103,6 +104,7 @@ def test_a_run_is_asked_for_installed_started_and_followed(stand_ins, workers):
   assert installed.endswith("-c constraints.txt -e .[train,tpu]")
 
 
+@pytest.mark.slow
 def test_a_slice_that_is_taken_away_is_asked_for_again(stand_ins, workers):
   workers(143, 0)
   # There at the first start, and gone when main.py has saved and ended.
@@ -116,6 +118,7 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(stand_ins, workers):
   assert {"--force", "--quiet"} <= set(delete[2])
 
 
+@pytest.mark.slow
 def test_a_request_that_was_suspended_before_is_made_anew(stand_ins, workers):
   workers(0)
   stand_ins.set("states", ["SUSPENDED", "SUSPENDED", "ACTIVE"])
@@ -130,6 +133,7 @@ def test_a_request_that_was_suspended_before_is_made_anew(stand_ins, workers):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [1, 2, 143])
 def test_a_run_that_fails_on_a_slice_that_is_there_ends_so(stand_ins, workers, code):
   workers(code)
@@ -139,6 +143,7 @@ def test_a_run_that_fails_on_a_slice_that_is_there_ends_so(stand_ins, workers, c
   assert "delete" not in _in_order(stand_ins)
 
 
+@pytest.mark.slow
 def test_where_main_died_on_another_worker_all_start_again(stand_ins, workers):
   workers(75, 75, 0)
   done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
@@ -147,6 +152,7 @@ def test_where_main_died_on_another_worker_all_start_again(stand_ins, workers):
   assert "delete" not in _in_order(stand_ins)
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_is_made_anew(stand_ins, workers):
   workers(0)
   stand_ins.set("breaks", [0, 0, 255, 255, 0])
@@ -165,6 +171,7 @@ def test_what_gcloud_refuses_ends_it_with_its_words(stand_ins):
   assert _in_order(stand_ins) == []
 
 
+@pytest.mark.slow
 def test_started_twice_it_runs_once_and_stop_has_it_save(stand_ins, workers):
   workers(None)
   for command in ("install", "start"):

@@ -100,6 +100,7 @@ def test_lite2_is_wider_and_deeper_but_for_its_ends():
   assert shapes["top"] == (9, 9, 1280)
 
 
+@pytest.mark.slow
 def test_taps_are_what_the_network_computes(images, variables):
   model = _small()
   logits, state = _apply(model, variables, images, train=False)
@@ -189,6 +190,7 @@ def test_running_statistics_move_by_a_hundredth(images, variables):
   np.testing.assert_allclose(stem["var"], 0.99 + 0.01 * conv.var(axes), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_acts_on_the_features_in_training_alone(images, variables):
   model = _small(dropout_rate=0.5)
 
@@ -240,6 +242,7 @@ def test_rates_of_stochastic_depth_rise_over_the_blocks(images):
   np.testing.assert_allclose(rates, 0.2 * np.arange(10) / 10)
 
 
+@pytest.mark.slow
 def test_half_precision_computes_in_bfloat16_and_keeps_float32(images, variables):
   half = _small(dtype=jnp.bfloat16)
   initial = jax.eval_shape(lambda: _init(half, images))

@@ -347,6 +347,7 @@ def test_vgg_pools_as_pytorch_does():
     )
 
 
+@pytest.mark.slow
 def test_a_plain_vit_takes_other_sizes_and_a_learned_embedding_does_not():
   _, plain = _small("vit_ti16", pooling="mean", position_embedding="sincos2d")
   variables = _init(plain, _images(16))

@@ -31,6 +31,7 @@ def test_parameter_counts_are_the_published_ones(name, count):
   assert name in model_names()
 
 
+@pytest.mark.slow
 def test_the_3x3_convolution_of_a_bottleneck_carries_the_stride():
   # v1.5: the 1×1 convolution before it still sees the larger layer. In a layer that
   # is 0 but for one odd position, a strided 1×1 convolution would lose that position.
@@ -87,6 +88,7 @@ def test_a_block_starts_as_the_identity():
   np.testing.assert_array_equal(state["taps"]["stage1"], state["taps"]["stem"])
 
 
+@pytest.mark.slow
 def test_half_precision_computes_in_bfloat16_and_keeps_float32():
   images = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
   half, full = _small(dtype=jnp.bfloat16), _small()
@@ -105,6 +107,7 @@ def test_half_precision_computes_in_bfloat16_and_keeps_float32():
   np.testing.assert_allclose(logits, expected, atol=0.1)
 
 
+@pytest.mark.slow
 def test_statistics_over_the_axis_are_those_of_the_whole_batch():
   images = jax.random.normal(jax.random.key(1), (16, 8, 8, 1))
   variables = _small().init(jax.random.key(0), images, train=False)

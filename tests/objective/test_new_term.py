@@ -37,6 +37,7 @@ def written(tmp_path, monkeypatch):
   del terms.sparse_activations
 
 
+@pytest.mark.slow
 def test_a_term_in_a_file_of_its_own_trains(written):
   term = {"kind": written, "tap": "stage2", "weight": 20.0, "schedule": "linear_warmup"}
   objective = small_objective({"mine": term})

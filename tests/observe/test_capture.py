@@ -134,6 +134,7 @@ def test_an_interrupted_capture_goes_on(network, sample, tmp_path, monkeypatch):
   assert not seen
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_costs_nothing(network, sample, tmp_path, monkeypatch):
   whole = capture(network, sample, tmp_path / "whole", batch_size=8)
   monkeypatch.setattr(capturing, "_BATCHES_BETWEEN_MARKS", 1)

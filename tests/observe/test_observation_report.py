@@ -46,6 +46,7 @@ class _Page(html.parser.HTMLParser):
       self.text.append(data)
 
 
+@pytest.mark.slow
 def test_a_trained_network_tells_its_classes(observed):
   by_layer = observed["results"].observations[0]
   features = by_layer.statistics[0].taps["features"]
@@ -119,6 +120,7 @@ def test_figures_are_drawings(observed):
     assert not re.search(r"\bnan\b", drawing, re.IGNORECASE)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_figures_of_hostile_names_and_missing_numbers(observed):
   results = hostile(observed)
@@ -214,6 +216,7 @@ class TestPage:
     )
 
 
+@pytest.mark.slow
 def test_a_report_without_images_to_show(observed, tmp_path):
   empty = Viewer(
     images=np.zeros((0, 8, 8, 1), np.uint8),
@@ -239,6 +242,7 @@ def test_the_viewer_shows_neighbors_of_other_images(observed):
   assert len(set(viewer.ids)) == len(viewer.ids)
 
 
+@pytest.mark.slow
 def test_a_second_run_captures_nothing_anew(
   observe_config, observed, monkeypatch, tmp_path
 ):

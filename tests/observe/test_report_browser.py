@@ -75,6 +75,7 @@ def _wait(page, condition):
   WebDriverWait(page, 10).until(lambda _: condition())
 
 
+@pytest.mark.slow
 def test_the_layer_picker_changes_what_is_shown(page):
   def visible():
     figures = page.find_elements(By.CSS_SELECTOR, "figure[data-tap]")

@@ -104,6 +104,7 @@ def test_a_file_named_twice_is_done_once(run, files):
   assert len(json.loads(out)["images"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", command.FORMATS)
 def test_damaged_files_are_named_and_the_others_done(run, files, form):
   (files / "damaged.png").write_bytes((files / "b.png").read_bytes()[:60])

@@ -28,6 +28,7 @@ def finished(tmp_path_factory):
   return loop.train(config, str(workdir)), workdir, data_dir
 
 
+@pytest.mark.slow
 def test_the_network_is_the_one_that_was_evaluated(finished):
   result, workdir, data_dir = finished
   trained = load_trained(str(workdir))

@@ -44,6 +44,7 @@ def _extra_tests(config, **tests):
   return config
 
 
+@pytest.mark.slow
 def test_extra_tests_are_read_or_left_out_or_told(data_dir):
   config = _extra_tests(_config(data_dir), again="digits", gone="imagenet_v2:3.*.*")
   run = loop.set_up(config)
@@ -57,6 +58,7 @@ def test_extra_tests_are_read_or_left_out_or_told(data_dir):
     batches._open_extra_tests(config)
 
 
+@pytest.mark.slow
 def test_each_example_of_a_split_counts_once(data_dir):
   # 360 examples in batches of 112: three whole ones and a last of 24.
   config = _config(data_dir, eval_batch_size=112)
@@ -87,6 +89,7 @@ def test_each_example_of_a_split_counts_once(data_dir):
   np.testing.assert_allclose(means["cross_entropy"], nats / 360, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_result_and_can_be_evaluated_again(
   data_dir, tmp_path, capfd
 ):
@@ -124,6 +127,7 @@ def _contents(folder):
   }
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_what_the_terminal_says(data_dir, tmp_path):
   from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -162,6 +166,7 @@ def _pictures(workdir):
   return found
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_colored_layers_and_training_does_not_notice(
   data_dir, tmp_path
 ):
@@ -228,6 +233,7 @@ def test_a_state_of_either_form_of_the_mapping_can_be_drawn(data_dir):
   assert pmapped.shape[1] > 8 * 128
 
 
+@pytest.mark.slow
 def test_layers_without_a_hue_plane_are_left_out(data_dir):
   narrow, wide = (
     loop.set_up(_config(data_dir, **{"model_options.width": width})) for width in (2, 4)
@@ -239,6 +245,7 @@ def test_layers_without_a_hue_plane_are_left_out(data_dir):
   assert widths[1] - widths[0] == 2 * 136  # stem and stage1 have two channels
 
 
+@pytest.mark.slow
 def test_a_diverging_run_stops_at_its_step_and_keeps_the_last_good(data_dir, tmp_path):
   config = _config(
     data_dir, learning_rate=1e18, num_train_steps=12, checkpoint_every_steps=1
@@ -261,6 +268,7 @@ def test_a_diverging_run_stops_at_its_step_and_keeps_the_last_good(data_dir, tmp
   assert not np.isfinite(sums["loss"][0]) or not np.isfinite(sums["gradient_norm"][0])
 
 
+@pytest.mark.slow
 def test_the_one_hot_twin_has_no_hue(data_dir, tmp_path):
   result = loop.train(
     _config(data_dir, **{"hue.enabled": False, "num_train_steps": 2}), str(tmp_path)
@@ -269,6 +277,7 @@ def test_the_one_hot_twin_has_no_hue(data_dir, tmp_path):
   assert not any("hue" in name for name in result)
 
 
+@pytest.mark.slow
 def test_both_forms_of_the_mapping_train_alike(data_dir, tmp_path):
   losses = [
     loop.train(_config(data_dir, parallel=form), str(tmp_path / form))["test_loss"]

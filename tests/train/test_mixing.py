@@ -37,6 +37,7 @@ def _images(count=64, side=16):
 _LABELS = jnp.arange(64) % 7
 
 
+@pytest.mark.slow
 def test_mixup_is_the_weighted_sum_of_a_pair():
   images = _images()
   mixed, other = mix(images, _LABELS, Mixing(mixup=1.0), key=_KEY)
@@ -52,6 +53,7 @@ def test_mixup_is_the_weighted_sum_of_a_pair():
   assert len(np.unique(shares)) == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_shares_are_of_the_beta_distribution(alpha):
   images = jnp.zeros((4000, 1, 1, 1))
@@ -202,6 +204,7 @@ def _run(form, devices, **augmentation):
   return parallel.unreplicate(sums)["loss"][0], parallel.unreplicate(state)
 
 
+@pytest.mark.slow
 def test_the_number_of_devices_changes_nothing():
   augmentation = {
     "mixing": Mixing(mixup=0.4, cutmix=1.0, probability=0.9),
@@ -235,6 +238,7 @@ def test_erasing_puts_noise_into_a_rectangle_of_some_images():
   assert noise.std() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_erasing_depends_on_the_place_in_the_whole_batch():
   images = jnp.zeros((8, *IMAGE_SHAPE))
   whole = erase(images, 0.8, key=_KEY)

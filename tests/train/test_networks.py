@@ -257,6 +257,7 @@ print(json.dumps([network.fingerprint for network in networks]))
 """
 
 
+@pytest.mark.slow
 def test_neither_loading_nor_coloring_needs_tensorflow(tmp_path, workdir, weights):
   path = _save(weights[2], tmp_path / "weights.safetensors")
   done = subprocess.run(

@@ -131,6 +131,7 @@ def _assert_same(one, other):
     assert array.tobytes() == other[name].tobytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classifier", "options"), _CASES)
 def test_a_run_that_was_stopped_is_one_left_alone(
   classifier, options, data_dir, tmp_path
@@ -207,6 +208,7 @@ def test_a_checkpoint_goes_on_and_is_evaluated_on_any_number_of_devices(
       np.testing.assert_allclose(result["test_loss"], expected["test_loss"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_state_is_saved_before_it_is_evaluated(data_dir, tmp_path):
   run = loop.set_up(_config(data_dir), jax.devices()[:1])
   first = next(step for step in range(1, 1000) if step in run.eval_steps)
@@ -222,6 +224,7 @@ def test_a_state_is_saved_before_it_is_evaluated(data_dir, tmp_path):
     assert checkpoints.is_evaluated(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
   ("compiled", "where"),

@@ -31,6 +31,7 @@ def told(tmp_path_factory):
   return config, file.getvalue(), result
 
 
+@pytest.mark.slow
 def test_the_summary_is_that_of_the_run(told):
   config, text, result = told
   run = loop.set_up(config)
@@ -59,6 +60,7 @@ def test_taps_terms_and_schedules_are_told(told):
   assert "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_the_cost_is_that_of_a_step(told, tmp_path):
   """A batch of twice the images takes twice the operations, and the same state."""
   config, _, result = told
@@ -70,6 +72,7 @@ def test_the_cost_is_that_of_a_step(told, tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_no_data_set_is_needed(tmp_path):
   config = _config(tmp_path, dataset="fashion_mnist")
   file = io.StringIO()

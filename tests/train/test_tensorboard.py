@@ -42,6 +42,7 @@ def _numbers(events, tag):
   }
 
 
+@pytest.mark.slow
 def test_each_term_has_a_curve_and_its_weight(events):
   assert set(_numbers(events, "train/hue/position")) == {2, 4, 6}
   weights = _numbers(events, "train/weight/position")
@@ -84,6 +85,7 @@ def test_the_confusion_matrix_is_a_picture_of_each_evaluation(events):
     assert pictures[0].std() > 5
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_counts_what_the_metrics_do(told):
   run = loop.set_up(told_config(told[0].parent / "data0"))
   state, counts = run.parallel.replicate(run.initial_state), {}

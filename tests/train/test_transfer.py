@@ -51,6 +51,7 @@ def _transfer(source, ema=False, state=None):
   )
 
 
+@pytest.mark.slow
 def test_all_but_the_head_comes_from_a_file_of_other_classes(tmp_path):
   path, theirs = _weights_file(tmp_path, num_classes=11)
   before, found = _transfer(path, ema=True)
@@ -88,6 +89,7 @@ def test_the_head_comes_too_where_the_classes_are_as_many(tmp_path):
   assert found.replaced == ()
 
 
+@pytest.mark.slow
 def test_a_transferred_state_is_trained_on(tmp_path):
   path, _ = _weights_file(tmp_path, num_classes=11)
   _, found = _transfer(path)
@@ -97,6 +99,7 @@ def test_a_transferred_state_is_trained_on(tmp_path):
   assert np.isfinite(sums["loss"][0])
 
 
+@pytest.mark.slow
 def test_published_weights_name_their_network():
   model = create_model("efficientnet_lite0", num_classes=7)
   objective = create_objective(
