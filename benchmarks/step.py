@@ -31,6 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common, peers
+from hue_jax.compiled import program_memory
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.models.resnet import VARIANTS, Bottleneck
 from hue_jax.objective import create_objective
@@ -378,20 +379,6 @@ def _best_seconds(call, *arguments, repeats=10):
     jax.block_until_ready(call(*arguments))
     seconds.append(time.perf_counter() - start)
   return min(seconds)
-
-
-def program_memory(compiled: Any) -> int | None:
-  """Returns a compiled program's bytes: arguments, results and temporaries."""
-  try:
-    memory = compiled.memory_analysis()
-    return (
-      memory.argument_size_in_bytes
-      + memory.output_size_in_bytes
-      + memory.temp_size_in_bytes
-      - memory.alias_size_in_bytes
-    )
-  except (AttributeError, NotImplementedError, RuntimeError):
-    return None  # The backend does not tell.
 
 
 def _first(analysis):

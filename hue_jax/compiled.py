@@ -72,6 +72,28 @@ _LOCK, _ENTRY, _USED = ".lockfile", "-cache", "-atime"
 _LOCK_SECONDS = 10
 
 
+def program_memory(compiled: jax.stages.Compiled) -> int | None:
+  """Returns a program's bytes on a device: arguments, results and temporaries.
+
+  Args:
+    compiled: The compiled program.
+
+  Returns:
+    The bytes, as XLA counts them; results that are written where an argument was count
+    once. None where the backend does not tell.
+  """
+  try:
+    memory = compiled.memory_analysis()
+    return (
+      memory.argument_size_in_bytes
+      + memory.output_size_in_bytes
+      + memory.temp_size_in_bytes
+      - memory.alias_size_in_bytes
+    )
+  except (AttributeError, NotImplementedError, RuntimeError):
+    return None
+
+
 def _remove_torn(folder):
   """Removes entries that a killed process left half-written.
 

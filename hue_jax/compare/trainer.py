@@ -18,6 +18,7 @@ from hue_jax.compare.batches import traceable, train_batches
 from hue_jax.compare.measures.predictions import accuracy
 from hue_jax.compare.rates import OPTIMIZATION, Rates
 from hue_jax.compare.task import ArrayTask
+from hue_jax.compiled import program_memory
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
 from hue_jax.objective import Batch, Objective, create_objective
@@ -191,25 +192,19 @@ class Trainer:
       Training(objective, *one) for one in zip(states, initials, curves, strict=True)
     ]
 
-  def bytes_of_a_step(self, objective: Objective) -> int:
+  def bytes_of_a_step(self, objective: Objective) -> int | None:
     """Returns the device memory of one seed's step: what goes in and out, and between.
 
     Args:
       objective: The objective to minimize.
 
     Returns:
-      The bytes, as XLA counts them in the compiled step.
+      The bytes, as `program_memory` has them.
     """
     state, _ = self.initial_state(objective, 0)
     batch = next(self.batches(0))
     lowered = self._step.lower(objective, self._rates, state, batch, traceable(0))
-    memory = lowered.compile().memory_analysis()
-    return (
-      memory.argument_size_in_bytes
-      + memory.output_size_in_bytes
-      - memory.alias_size_in_bytes
-      + memory.temp_size_in_bytes
-    )
+    return program_memory(lowered.compile())
 
   def batches(self, seed: int) -> Iterator[dict[str, Array]]:
     """Returns a seed's batches for any objective: images, order and augmentation."""

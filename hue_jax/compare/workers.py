@@ -153,11 +153,11 @@ class Worker:
     if device.platform == "cpu" or "bytes_limit" not in memory:
       return 1
     free = memory["bytes_limit"] - memory.get("bytes_in_use", 0)
-    of_one = max(
+    of_each = [
       self._trainer.bytes_of_a_step(self._trainer.objective(settings))
       for settings in {job.objective: job.settings for job in jobs}.values()
-    )
-    return max(int(0.9 * free // of_one), 1)
+    ]
+    return 1 if None in of_each else max(int(0.9 * free // max(of_each)), 1)
 
   def _record(self, job, trained, train_seconds):
     start = time.perf_counter()

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from hue_jax.compiled import program_memory
 from hue_jax.errors import InputError
 from hue_jax.train import config as settings
 from hue_jax.train.build import build, lowered_step
@@ -183,16 +184,11 @@ def _compile(lower: Callable[[], Any], topology: Topology) -> Program:
   text = compiled.as_text()
   cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', text)))
   clock = topology.chip.clock
-  # Results that are written where an argument was are counted there.
-  results = memory.output_size_in_bytes - memory.alias_size_in_bytes
   return Program(
     argument_bytes=memory.argument_size_in_bytes,
     temporary_bytes=memory.temp_size_in_bytes,
     code_bytes=memory.generated_code_size_in_bytes,
-    peak_bytes=memory.argument_size_in_bytes
-    + memory.temp_size_in_bytes
-    + memory.generated_code_size_in_bytes
-    + results,
+    peak_bytes=program_memory(compiled) + memory.generated_code_size_in_bytes,
     flops=cost["flops"],
     bytes_accessed=cost["bytes accessed"],
     scheduled_seconds=cycles / clock if clock and cycles else None,

@@ -1,5 +1,6 @@
 """Convolution against XLA's, on whose numbers the networks were built."""
 
+import sys
 from functools import partial
 
 import flax.linen as nn
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from hue_jax.models import create_model, model_names
+from hue_jax.models import create_model, model_names, pooling
 from hue_jax.models.convolution import Conv, convolve
 
 # (channels, layer), features, groups, kernel, strides, padding.
@@ -130,8 +131,8 @@ def test_only_a_cpu_convolves_another_way(case, by_xla):
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_every_network_convolves_by_it(name, monkeypatch):
-  """None has a convolution of flax's own, which would be slow on a CPU."""
+def test_every_network_convolves_by_it_and_pools_by_its_twin(name, monkeypatch):
+  """None has flax's own convolution or max pooling, which are slow on a CPU."""
   forms = []
   original = nn.Conv.__call__
 
@@ -140,6 +141,13 @@ def test_every_network_convolves_by_it(name, monkeypatch):
     return original(self, *args, **kwargs)
 
   monkeypatch.setattr(nn.Conv, "__call__", call)
+  flaxs = nn.max_pool
+
+  def pool(*args, **kwargs):
+    assert sys._getframe(1).f_code.co_filename == pooling.__file__
+    return flaxs(*args, **kwargs)
+
+  monkeypatch.setattr(nn, "max_pool", pool)
   model = create_model(name, num_classes=3)
   images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
   jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
