@@ -1,8 +1,12 @@
 """Charts of several curves, as TensorBoard's tab "custom scalars" has them."""
 
+import os
+import time
+
+import tensorflow as tf
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 # Title of a chart → what its curves are called, as regular expressions.
@@ -17,13 +21,20 @@ CHARTS = {
 # TensorBoard's own names for where it looks for the layout.
 _TAG, _PLUGIN = "custom_scalars__config__", "custom_scalars"
 
+# In place of the time, so that its name is before those of all files with numbers:
+# TensorBoard reads file after file, and follows the last one alone.
+_FILE = "events.out.tfevents.0000000000.charts"
+
 
 def write_charts(logdir: str) -> None:
-  """Writes which curves TensorBoard shows in one chart; a file of a few hundred bytes.
+  """Writes which curves TensorBoard shows in one chart, if that is not written yet.
 
   Args:
-    logdir: The folder of TensorBoard's files.
+    logdir: The folder of TensorBoard's files; it gets one of a few hundred bytes.
   """
+  path = os.path.join(logdir, _FILE)
+  if tf.io.gfile.exists(path):
+    return
   layout = layout_pb2.Layout(
     category=[
       layout_pb2.Category(
@@ -43,6 +54,16 @@ def write_charts(logdir: str) -> None:
     metadata=summary_pb2.SummaryMetadata(plugin_data=plugin),
     tensor=tensor_util.make_tensor_proto(layout.SerializeToString()),
   )
-  writer = EventFileWriter(logdir, filename_suffix=".charts")
-  writer.add_event(event_pb2.Event(summary=summary_pb2.Summary(value=[value])))
-  writer.close()
+  now = time.time()
+  events = (
+    event_pb2.Event(wall_time=now, file_version="brain.Event:2"),
+    event_pb2.Event(
+      wall_time=now,
+      summary=summary_pb2.Summary(value=[value]),
+    ),
+  )
+  tf.io.gfile.makedirs(logdir)
+  with tf.io.gfile.GFile(path, "wb") as file:
+    writer = RecordWriter(file)
+    for event in events:
+      writer.write(event.SerializeToString())

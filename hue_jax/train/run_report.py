@@ -230,7 +230,6 @@ class _Writer:
 
   def __init__(self, workdir):
     with _one_line():
-      # First: TensorBoard reads file after file, and follows the last one alone.
       write_charts(str(workdir))
       self._writer = metric_writers.SummaryWriter(str(workdir))
     self._thread = concurrent.futures.ThreadPoolExecutor(1)

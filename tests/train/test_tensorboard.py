@@ -7,6 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from clu.metric_writers import SummaryWriter
 from etils import epath
 from google.protobuf import text_format
 from PIL import Image
@@ -66,6 +67,17 @@ def test_the_file_that_grows_is_the_last_by_name(told):
   """TensorBoard goes from file to file, and follows the last one."""
   names = sorted(path.name for path in told[0].glob("events*"))
   assert [name.rpartition(".")[2] for name in names] == ["charts", "v2"]
+
+
+def test_the_charts_are_the_first_by_name_however_often_a_run_starts(tmp_path):
+  """Also where one process starts them all, within a second of each other."""
+  for i in range(12):
+    charts.write_charts(str(tmp_path))
+    SummaryWriter(str(tmp_path)).write_scalars(i, {"train/loss": 1.0})
+  first, *rest = sorted(path.name for path in tmp_path.glob("events*"))
+  assert first.endswith(".charts")
+  assert len(rest) == 12
+  assert all(name.endswith(".v2") for name in rest)
 
 
 def _pictures(events, tag):
