@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hue_jax import command
+from hue_jax.compare.addresses import address_of_workers
 from hue_jax.errors import InputError
 
 with command.packages():
@@ -51,7 +52,13 @@ _WORKERS = DEFINE_string(
 def main() -> dict[str, Any]:
   """Runs the mode; returns what it made, and the seconds that it took."""
   start = time.perf_counter()
-  result = _report(_STUDIES.value) if _MODE.value == "report" else _study()
+  address = address_of_workers(_WORKERS.value, name="--workers")
+  if address and _MODE.value not in ("run", "tune"):
+    raise InputError(
+      f"--workers is {address}, and --mode={_MODE.value} has no runs to give them; it "
+      "must be left out, or the mode be run or tune."
+    )
+  result = _report(_STUDIES.value) if _MODE.value == "report" else _study(address)
   return result | {"seconds": round(time.perf_counter() - start, 1)}
 
 
@@ -65,7 +72,7 @@ def _report(studies):
   return write_report(studies, _WORKDIR.value, contrasts=_CONTRASTS.value)
 
 
-def _study():
+def _study(address):
   if not _CONFIG.value.dataset:
     raise InputError(
       "dataset is ''; it must be the name of a data set, as in "
@@ -76,14 +83,12 @@ def _study():
   from hue_jax.compare.cost import measure_costs
   from hue_jax.compare.settings import checked_settings
   from hue_jax.compare.study import run_study
-  from hue_jax.compare.workers import address_of_workers, default_workers
+  from hue_jax.compare.workers import default_workers
 
   settings = checked_settings(_CONFIG.value.to_dict())
   if _MODE.value == "cost":
     return {"objectives": len(measure_costs(settings, _WORKDIR.value))}
-  workers = (
-    address_of_workers(_WORKERS.value) or settings["workers"] or default_workers()
-  )
+  workers = address or settings["workers"] or default_workers()
   if _MODE.value == "tune":
     from hue_jax.compare.tuning import tune
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hue_jax.compare import run_records
+from hue_jax.compare.addresses import address_of_workers
 from hue_jax.compare.class_order import with_class_orders
 from hue_jax.compare.run_records import STUDY_FILE, Job, jobs_of, runs_of
 from hue_jax.compare.settings import check_objectives, checked_settings
@@ -17,6 +18,7 @@ from hue_jax.compare.workers import run_jobs
 from hue_jax.files import write_text
 from hue_jax.pages.files import json_text
 from hue_jax.progress import Progress
+from hue_jax.settings import Integer
 from hue_jax.train.optimizer import warmup_remark
 
 
@@ -36,7 +38,7 @@ def run_study(
       which is this process alone where they leave it open (0). Several need
       `if __name__ == "__main__":` in the script that calls this, as all that
       `multiprocessing` starts. Or the address of the scheduler of a Dask cluster, such
-      as "tcp://10.0.0.1:8786": its workers then do the runs.
+      as "tcp://10.0.0.1:8786": its workers then do the runs; "local" is as None.
 
   Returns:
     The records of the study's runs, by objective and seed.
@@ -47,6 +49,10 @@ def run_study(
     OSError: If the workdir cannot be written.
   """
   settings = with_tuned(checked_settings(settings))
+  if isinstance(workers, str):
+    workers = address_of_workers(workers)
+  elif workers is not None:
+    workers = Integer(at_least=1)("workers", workers)
   workdir = Path(workdir).expanduser()
   workdir.mkdir(parents=True, exist_ok=True)
   task = load_task(settings, workdir)

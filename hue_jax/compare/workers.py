@@ -5,7 +5,6 @@ import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -62,7 +61,9 @@ def run_jobs(
     yield from _run_in_processes(settings, workdir, groups, min(workers, len(groups)))
   else:
     worker = Worker(settings, load_task(settings, workdir))
-    for group in groups if at_once else together(jobs, worker.seeds_that_fit(jobs)):
+    if not at_once:
+      groups = together(jobs, worker.seeds_that_fit(jobs))
+    for group in groups:
       yield from worker.run(group)
 
 
@@ -80,22 +81,6 @@ def together(jobs: Iterable[Job], count: int) -> Iterator[list[Job]]:
     if len(group) == count:
       yield waiting.pop(job.objective)
   yield from waiting.values()
-
-
-def address_of_workers(workers: str) -> str | None:
-  """Returns the address of a cluster's scheduler; None for "local".
-
-  Raises:
-    InputError: If it is neither.
-  """
-  if workers == "local":
-    return None
-  if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", workers):
-    raise InputError(
-      f"--workers is {workers!r}; it must be local, or the address of the scheduler of "
-      "a Dask cluster, as in tcp://HOST:8786."
-    )
-  return workers
 
 
 def default_workers() -> int:

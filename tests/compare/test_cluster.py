@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from hue_jax.compare import cluster, run_records
+from hue_jax.compare.addresses import address_of_workers
 from hue_jax.compare.study import run_study
-from hue_jax.compare.workers import address_of_workers, code_version
+from hue_jax.compare.tuning import tune
+from hue_jax.compare.workers import code_version
 from hue_jax.errors import InputError
 from tests.helpers.small_study import small_settings, small_workdir
 
@@ -130,12 +132,42 @@ def test_workers_of_other_code_are_refused(three_processes, monkeypatch):
       cluster._check_code(client, address)
 
 
-@pytest.mark.parametrize(
-  "workers", ["", "ray://host:10001", "host:8786", "tcp://host", "2", "tcp:// host:1"]
-)
+_NO_ADDRESSES = ["", "ray://host:10001", "host:8786", "tcp://host", "2", "tcp:// h:1"]
+
+
+@pytest.mark.parametrize("workers", _NO_ADDRESSES)
 def test_an_address_that_is_none_is_refused(workers):
   with pytest.raises(InputError, match=re.escape(f"--workers is {workers!r}; it must")):
-    address_of_workers(workers)
+    address_of_workers(workers, name="--workers")
+
+
+@pytest.mark.parametrize("workers", [*_NO_ADDRESSES, 0, -1])
+@pytest.mark.parametrize("does", [run_study, tune])
+def test_a_study_refuses_workers_that_are_none(does, workers, tmp_path):
+  with pytest.raises(InputError, match=re.escape(f"workers is {workers!r}; it must")):
+    does(small_settings(), tmp_path / "new", workers=workers)
+  assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "told"),
+  [
+    (("--mode=cost", "--workers=tcp://a:1"), "--mode=cost has no runs to give them"),
+    (("--mode=report", "--workers=tcp://a:1"), "--mode=report has no runs to give"),
+    (("--mode=report", "--workers=a:1"), "--workers is 'a:1'; it must be local"),
+    (("--mode=run", "--workers=2"), "--workers is '2'; it must be local"),
+    (("--mode=tune", "--workers=2"), "--workers is '2'; it must be local"),
+  ],
+)
+def test_the_command_refuses_workers_that_are_none(arguments, told, tmp_path):
+  found = subprocess.run(
+    [sys.executable, "-m", "hue_jax.compare", *arguments, f"--workdir={tmp_path}"],
+    capture_output=True,
+    text=True,
+  )
+  assert found.returncode == 2
+  assert told in found.stderr
+  assert found.stderr.count("\n") == 1
 
 
 def test_addresses():
