@@ -129,7 +129,8 @@ def _reach(found):
 def _panel(axis, across, theme):
   axis.axvline(0, color=theme.faint, linewidth=0.8)
   _beside(axis, 1.2, theme, across.title, weight="bold")
-  heads = ("images", "seeds", "error, %", "reduction, % [95 %]", "weight, %")
+  heads = ("images", "seeds", "error, %", "reduction, % [95 %]")
+  heads += ("weight, %",) if across.pooled else ()
   _beside(axis, 0.0, theme, "", *heads, color=theme.faint)
   largest = max((row.weight for row in across.rows if row.weight > 0), default=1.0)
   for number, row in enumerate(across.rows, start=1):

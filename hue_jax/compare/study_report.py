@@ -149,6 +149,8 @@ def _answer(studies: Sequence[Analysis], forest: Sequence[AcrossStudies]) -> str
   pooled = [found for found in forest if found.pooled]
   if pooled:
     return _told(pooled[0])
+  if forest and len(studies) > 1:
+    return _counted(forest[0])
   study = studies[0]
   named = {"better": [], "worse": [], "even": []}
   for contrast in study.contrasts:
@@ -163,6 +165,17 @@ def _answer(studies: Sequence[Analysis], forest: Sequence[AcrossStudies]) -> str
   return (
     f"{study.title}: of {study.num_forms} objectives {above} and {below} with the "
     f"whole 95 % interval of their gain; of {len(named['even'])} it holds 0."
+  )
+
+
+def _counted(found: AcrossStudies) -> str:
+  """Returns in how many studies, which are not pooled, an objective is better."""
+  contrasts = [row.contrast for row in found.rows]
+  verdicts = [report_text.verdict(c.test or c.validation) for c in contrasts]
+  return (
+    f"{found.objective} is above {found.reference} with the whole 95 % interval of its "
+    f"gain in {verdicts.count('better')} of {len(verdicts)} studies, and below in "
+    f"{verdicts.count('worse')}; in {verdicts.count('even')} it holds 0."
   )
 
 

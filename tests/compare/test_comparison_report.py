@@ -172,6 +172,18 @@ def test_a_single_study_answers_without_a_pooled_line(study, tmp_path):
   assert not (tmp_path / "figures" / "forest.svg").exists()
 
 
+def test_studies_of_one_data_set_answer_by_their_number(study, tmp_path):
+  write_report([study, study], tmp_path)
+  text = _Page((tmp_path / "report.html").read_text()).text
+  assert (
+    "sectors is above one_hot with the whole 95 % interval of its gain in 2 of 2 "
+    "studies, and below in 0; in 0 it holds 0." in text
+  )
+  forest = (tmp_path / "figures" / "forest.svg").read_text()
+  assert "error, %" in forest
+  assert "weight, %" not in forest
+
+
 def test_rates_of_an_objective_are_shown_where_they_differ(tmp_path):
   objectives = {"sectors": {**_SECTORS, "optimization": {"learning_rate": 0.0625}}}
   settings = settings_of(objectives, learning_rate=0.125, weight_decay=0.05)
