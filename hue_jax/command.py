@@ -123,9 +123,16 @@ class Parser(argparse.ArgumentParser):
     """Takes argparse's options; a description keeps its lines."""
     super().__init__(
       formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
       exit_on_error=False,
       **options,
     )
+
+  @classmethod
+  def of(cls, module: str, text: str) -> "Parser":
+    """Returns a parser for a module that is run, with its docstring as the help."""
+    summary, _, details = text.partition("\n\n")
+    return cls(prog=f"python -m {module}", description=summary, epilog=details)
 
   def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
     """Returns the arguments; see argparse.

@@ -1,6 +1,6 @@
 """Colors the layers of a network by their activation hue.
 
-  python -m hue_jax.color cat.jpg cup.png --network=efficientnet_lite0 --out=sheet.png
+  python -m hue_jax.color cat.jpg holiday/ --network=efficientnet_lite0 --out=sheet.png
   python -m hue_jax.color *.png --network=runs/fashion_hue --taps=stage2,stage3 \\
     --out=sheet.png
 
@@ -25,13 +25,20 @@ from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.compiled import keep_compiled
 from hue_jax.errors import InputError
 from hue_jax.files import replacing
+from hue_jax.picture_arguments import (
+  add_network,
+  add_pictures,
+  add_taps,
+  check_writable,
+  names,
+)
 from hue_jax.settings import Choice
 
 with packages():
   from PIL import Image
 
   from hue_jax.color.contact_sheet import contact_sheet
-  from hue_jax.color.image_files import read_image_files
+  from hue_jax.picture_files import find_pictures, read_image_files
   from hue_jax.pictures import ground_color
 
 if TYPE_CHECKING:
@@ -49,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _color(args: argparse.Namespace) -> None:
   out = os.path.expanduser(args.out)
   _check_out(out)
-  _check_images(args.images)
+  paths = find_pictures(args.images)
+  _check_number(len(paths))
   background = ground_color(args.background)
-  labels = _classes(args.images) if args.plane == "class_means" else None
+  labels = _classes(paths) if args.plane == "class_means" else None
   keep_compiled()
   # It takes longer to import than what a user may have mistaken takes to tell.
   from hue_jax.train.networks import load_network
@@ -59,10 +67,10 @@ def _color(args: argparse.Namespace) -> None:
   network = load_network(
     args.network, model=args.model, setting="--network", model_setting="--model"
   )
-  taps = _taps(network, args.taps)
-  _check_plane(args.plane, network, taps, len(args.images))
+  taps = network.check_taps(names(args.taps))
+  _check_plane(args.plane, network, taps, len(paths))
   images = read_image_files(
-    args.images,
+    paths,
     image_size=network.image_size,
     crop=network.crop,
     crop_ratio=network.crop_ratio,
@@ -72,7 +80,7 @@ def _color(args: argparse.Namespace) -> None:
   layers = network.layers(images)
   colored = color_layers({tap: layers[tap] for tap in taps}, args.plane, labels)
   shapes = {tap: "x".join(map(str, network.tap_shapes[tap])) for tap in taps}
-  _save(contact_sheet(images, colored, _titles(args.images), captions=shapes), out)
+  _save(contact_sheet(images, colored, _titles(paths), captions=shapes), out)
   print(f"Wrote {out}: {len(images)} image(s), {', '.join(taps)} of {network.name}")
 
 
@@ -107,20 +115,9 @@ def color_layers(
 
 
 def _parser() -> Parser:
-  summary, _, details = __doc__.partition("\n\n")
-  parser = Parser(
-    prog="python -m hue_jax.color",
-    description=summary,
-    epilog=details,
-    allow_abbrev=False,
-  )
-  parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
-  parser.add_argument(
-    "--network",
-    required=True,
-    help="a published network, a file of PyTorch weights, or a workdir of main.py",
-  )
-  parser.add_argument("--model", default="", help="of a file of weights: its network")
+  parser = Parser.of("hue_jax.color", __doc__)
+  add_pictures(parser)
+  add_network(parser)
   parser.add_argument(
     "--out", required=True, help=f"the sheet: a file {', '.join(_SUFFIXES)}"
   )
@@ -132,12 +129,7 @@ def _parser() -> Parser:
     metavar=f"{{{','.join(PLANES)}}}",
     help="the hue plane; class_means takes an image's folder as its class",
   )
-  parser.add_argument(
-    "--background",
-    default="white",
-    help="what transparent parts show: a color, as white or #ffffff",
-  )
-  parser.add_argument("--taps", default="", help="some layers, as NAME,NAME")
+  add_taps(parser)
   return parser
 
 
@@ -147,22 +139,12 @@ def _parser() -> Parser:
 def _check_out(out: str) -> None:
   if not out.lower().endswith(_SUFFIXES):
     raise InputError(f"--out is {out!r}; it must end in {', '.join(_SUFFIXES)}.")
-  folder = os.path.dirname(out) or "."
-  if not os.path.isdir(folder):
-    raise InputError(f"--out is {out!r}, whose folder does not exist.")
-  target = out if os.path.exists(out) else folder
-  if os.path.isdir(out) or not os.access(target, os.W_OK):
-    raise InputError(f"--out is {out!r}, which cannot be written.")
+  check_writable("--out", out)
 
 
-def _check_images(paths: Sequence[str]) -> None:
-  if len(paths) > _MOST_IMAGES:
-    raise InputError(
-      f"{len(paths)} images are given; a sheet holds at most {_MOST_IMAGES}."
-    )
-  for path in paths:
-    if not os.path.isfile(path):
-      raise InputError(f"image {path} is not a file.")
+def _check_number(count: int) -> None:
+  if count > _MOST_IMAGES:
+    raise InputError(f"{count} images are given; a sheet holds at most {_MOST_IMAGES}.")
 
 
 def _classes(paths: Sequence[str]) -> np.ndarray:
@@ -175,11 +157,6 @@ def _classes(paths: Sequence[str]) -> np.ndarray:
       "least 3 for --plane=class_means, which takes a folder as a class."
     )
   return labels
-
-
-def _taps(network: "Network", text: str) -> tuple[str, ...]:
-  names = [name.strip() for name in text.split(",") if name.strip()]
-  return network.check_taps(names)
 
 
 def _check_plane(

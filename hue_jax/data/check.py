@@ -55,10 +55,7 @@ def _check(args: argparse.Namespace, output: TextIO) -> None:
 
 
 def _parser() -> Parser:
-  summary, _, details = __doc__.partition("\n\n")
-  parser = Parser(
-    prog="python -m hue_jax.data.check", description=summary, epilog=details
-  )
+  parser = Parser.of("hue_jax.data.check", __doc__)
   parser.add_argument("--dataset", required=True, help="its name, as TFDS has it")
   parser.add_argument("--data_dir", help="where it is prepared (TFDS's default)")
   parser.add_argument("--split", help="one of its splits (all)")

@@ -84,10 +84,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _parser() -> Parser:
-  summary, _, details = __doc__.partition("\n\n")
-  parser = Parser(
-    prog="python -m hue_jax.data.prepare", description=summary, epilog=details
-  )
+  parser = Parser.of("hue_jax.data.prepare", __doc__)
   kinds = parser.add_subparsers(dest="kind", required=True)
   for kind, help_text in _KINDS.items():
     command = kinds.add_parser(kind, help=help_text, description=help_text)

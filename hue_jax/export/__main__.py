@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.errors import InputError, refuse
+from hue_jax.picture_arguments import add_network
 from hue_jax.settings import Choice
 
 with packages():
@@ -59,19 +60,8 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _parser() -> Parser:
-  summary, _, details = __doc__.partition("\n\n")
-  parser = Parser(
-    prog="python -m hue_jax.export",
-    description=summary,
-    epilog=details,
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "network",
-    metavar="NETWORK",
-    help="a workdir of main.py, a published network, or a file of PyTorch weights",
-  )
-  parser.add_argument("--model", default="", help="of a file of weights: its network")
+  parser = Parser.of("hue_jax.export", __doc__)
+  add_network(parser, "network")
   add_setting(
     parser,
     "--to",

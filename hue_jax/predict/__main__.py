@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING
 from hue_jax.command import Parser, add_setting, keep_standard_output, packages, run
 from hue_jax.errors import InputError, Stopped
 from hue_jax.files import write_text
+from hue_jax.picture_arguments import (
+  add_network,
+  add_pictures,
+  add_taps,
+  check_writable,
+  names,
+)
 from hue_jax.settings import Choice, Integer
 
 with packages():
+  from hue_jax.picture_files import find_pictures
   from hue_jax.pictures import ground_color
-  from hue_jax.predict.files import find_pictures
 
 if TYPE_CHECKING:
   from hue_jax.predict.predict import Prediction
@@ -47,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _predict(args: argparse.Namespace) -> None:
   background = ground_color(args.background)
   output = os.path.expanduser(args.output)
-  _check_output(output)
+  if output:
+    check_writable("--output", output)
   paths = find_pictures(args.images)
   if args.format == "html":
     _check_page(len(paths))
@@ -60,8 +68,8 @@ def _predict(args: argparse.Namespace) -> None:
   predictor = load_predictor(
     args.network, model=args.model, setting="--network", model_setting="--model"
   )
-  names = [name.strip() for name in args.taps.split(",") if name.strip()]
-  taps = predictor.network.check_taps(names) if args.format == "html" else ()
+  html = args.format == "html"
+  taps = predictor.network.check_taps(names(args.taps)) if html else ()
   done, left_out = _sorted_out(
     predict(predictor, paths, top=args.top, taps=taps, background=background)
   )
@@ -90,22 +98,9 @@ def _sorted_out(predictions) -> "tuple[list[Prediction], list[Prediction]]":
 
 
 def _parser() -> Parser:
-  summary, _, details = __doc__.partition("\n\n")
-  parser = Parser(
-    prog="python -m hue_jax.predict",
-    description=summary,
-    epilog=details,
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "images", nargs="+", metavar="IMAGE", help="image files, and folders of them"
-  )
-  parser.add_argument(
-    "--network",
-    required=True,
-    help="a published network, a file of PyTorch weights, or a workdir of main.py",
-  )
-  parser.add_argument("--model", default="", help="of a file of weights: its network")
+  parser = Parser.of("hue_jax.predict", __doc__)
+  add_pictures(parser)
+  add_network(parser)
   add_setting(
     parser,
     "--top",
@@ -125,24 +120,8 @@ def _parser() -> Parser:
   parser.add_argument(
     "--output", default="", help="a file; standard output if not given"
   )
-  parser.add_argument("--taps", default="", help="layers of the page, as NAME,NAME")
-  parser.add_argument(
-    "--background",
-    default="white",
-    help="what transparent parts show: a color, as white or #ffffff",
-  )
+  add_taps(parser)
   return parser
-
-
-def _check_output(output: str) -> None:
-  if not output:
-    return
-  folder = os.path.dirname(output) or "."
-  if not os.path.isdir(folder):
-    raise InputError(f"--output is {output!r}, whose folder does not exist.")
-  target = output if os.path.exists(output) else folder
-  if os.path.isdir(output) or not os.access(target, os.W_OK):
-    raise InputError(f"--output is {output!r}, which cannot be written.")
 
 
 def _check_page(count: int) -> None:

@@ -1,15 +1,14 @@
 """The best classes of pictures, a few at a time; what is damaged is left out."""
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hue_jax.color.image_files import read_image_files
 from hue_jax.errors import InputError
+from hue_jax.picture_files import read_image_files
 from hue_jax.pictures import WHITE
 from hue_jax.train.predictor import Predictor
 
@@ -84,8 +83,6 @@ def predict(
 def _read(predictor, path, background):
   """Returns a picture as evaluation makes it, or the error that names it."""
   network = predictor.network
-  if not os.path.isfile(path):  # A pipe would never end.
-    return InputError(f"image {path} is not a file.")
   try:
     return read_image_files(
       [path],

@@ -44,8 +44,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _parser() -> Parser:
-  summary, _, details = __doc__.partition("\n\n")
-  parser = Parser(prog="python -m hue_jax.runs", description=summary, epilog=details)
+  parser = Parser.of("hue_jax.runs", __doc__)
   parser.add_argument("folder", metavar="DIR", help="A folder of workdirs, or one.")
   parser.add_argument(
     "--output", default="", help="The page; DIR/runs.html if left out."

@@ -1,6 +1,7 @@
 """The command: a sheet from image files, and one line for what cannot be used."""
 
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +116,16 @@ def test_the_sheet_shows_images_and_colored_layers(run, network, files, tmp_path
     assert _stands_in(pixels, layer, left=8 + 2 * 136)
 
 
+def test_a_folder_is_its_pictures(run, files, tmp_path):
+  """At any depth, by name; each folder is a class."""
+  status, said, _, _ = run(
+    tmp_path, f"--out={tmp_path / 'sheet.png'}", "--taps=stem", "--plane=class_means"
+  )
+  assert status == 0
+  assert "4 image(s), stem of small" in said
+  (tmp_path / "sheet.png").unlink()
+
+
 @pytest.mark.slow
 def test_planes_of_principal_components_and_of_class_means(
   run, network, files, tmp_path
@@ -158,14 +169,19 @@ def test_the_formats_of_the_sheet(run, files, tmp_path, suffix):
 class TestBadInput:
   def test_before_the_network_is_loaded(self, refused, files, tmp_path):
     out = f"--out={tmp_path / 'sheet.png'}"
+    empty, many = tmp_path / "empty", tmp_path / "many"
+    for folder, count in ((empty, 0), (many, 65)):
+      folder.mkdir()
+      for i in range(count):
+        (folder / f"{i}.png").touch()
     cases = {
       (files[0], "--out=sheet.txt"): "must end in .png",
       (files[0], "--out=sheet"): "must end in .png",
       (files[0], f"--out={tmp_path}/none/sheet.png"): "folder does not exist",
-      (tmp_path / "none.png", out): "none.png is not a file",
-      (tmp_path, out): "is not a file",
+      (tmp_path / "none.png", out): "none.png is not there",
+      (empty, out): "empty holds no picture",
       (*files[:3], out, "--plane=class_means"): "folders that the images are in is 2",
-      (*files[:1] * 65, out): "65 images are given; a sheet holds at most 64",
+      (many, out): "65 images are given; a sheet holds at most 64",
     }
     for arguments, message in cases.items():
       err, loaded = refused(*arguments)
@@ -185,7 +201,9 @@ class TestBadInput:
     assert "vectors of tap 'features' in the images is 2; it must be at least 3" in err
 
   def test_images_that_span_no_plane(self, refused, files, tmp_path):
-    same = [files[0]] * 3
+    same = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in same:
+      shutil.copy(files[0], path)
     out = f"--out={tmp_path / 'sheet.png'}"
     err, _ = refused(*same, out, "--taps=features", "--plane=principal")
     assert "tap 'features' cannot be colored" in err

@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from hue_jax.color.image_files import read_image_files
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.prepared import prepare
 from hue_jax.errors import InputError
+from hue_jax.picture_files import read_image_files
 from hue_jax.pictures import PictureError, decode, plain_format
 from hue_jax.preprocessing import CROPS
 from tests.helpers.data_sets import written

@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch_file
 
-from hue_jax.color.image_files import read_image_files
 from hue_jax.export import snippets
 from hue_jax.export.export import export, loader_config
 from hue_jax.export.formats import FORMATS, library_of
@@ -28,6 +27,7 @@ from hue_jax.models.torch_weights import (
 )
 from hue_jax.objective.classifiers import CLASSIFIERS
 from hue_jax.pages.files import json_text
+from hue_jax.picture_files import read_image_files
 from hue_jax.train.networks import Network
 from hue_jax.train.predictor import Predictor
 from tests.helpers import torch_libraries

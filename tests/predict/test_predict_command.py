@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from hue_jax.color.coloring import color_layer
-from hue_jax.color.image_files import read_image_files
 from hue_jax.hue import hue_angle
 from hue_jax.objective.classifiers import CLASSIFIERS
+from hue_jax.picture_files import read_image_files
 from hue_jax.predict import __main__ as command
 from hue_jax.predict.predict import predict
 from hue_jax.predict.report import as_json, as_page, as_text, color_together

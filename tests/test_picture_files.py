@@ -1,13 +1,14 @@
 """Image files become what evaluation makes of the same images in a data set."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hue_jax.color.image_files import read_image_files
 from hue_jax.errors import InputError
+from hue_jax.picture_files import read_image_files
 from tests.helpers.pictures import on_ground, with_size
 
 
@@ -71,5 +72,9 @@ def test_what_is_refused(save, tmp_path):
     assert "\n" not in str(refusal.value)
   with pytest.raises(InputError, match=r"none\.png cannot be read \(No such file"):
     read_image_files([tmp_path / "none.png"], image_size=8, crop="none", channels=3)
+  os.mkfifo(tmp_path / "pipe.png")
+  for name in ("pipe.png", ""):
+    with pytest.raises(InputError, match=f"{name} is not a file"):
+      read_image_files([tmp_path / name], image_size=8, crop="none", channels=3)
   with pytest.raises(InputError, match="no image is given"):
     read_image_files([], image_size=8, crop="none", channels=3)
