@@ -55,7 +55,6 @@ def write_report(
     **content,
     answer=_answer(shown, forest),
     pictures=_pictures(shown, forest, folder / "figures"),
-    style=templates.style(),
   )
   write_text(folder / "report.html", page)
   return {

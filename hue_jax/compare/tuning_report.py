@@ -36,7 +36,7 @@ def write_tuning_report(
   )
   page = environment.get_template("tuning.html").render(
     answer=_answer(tuned, objectives),
-    picture=draw_picture(
+    chosen=draw_picture(
       "tuning",
       "Validation accuracy of each objective at the point that was chosen, in percent, "
       "with twice its standard error. The best of many points looks better than it is, "
@@ -48,7 +48,6 @@ def write_tuning_report(
     leaves={name: dict(_leaves(one["settings"])) for name, one in objectives},
     tuned_for={name: in_words(value) for name, value in tuned["tuned_for"].items()},
     runs=tuned["runs_of_each"],
-    style=templates.style(),
     made=provenance.today(),
     versions=provenance.versions(),
   )

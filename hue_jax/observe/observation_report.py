@@ -1,19 +1,15 @@
 """Writes results as one self-contained page, figures, JSON and CSV."""
 
-import base64
 import csv
 import dataclasses
-import hashlib
 import io
 import math
 import os
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 from hue_jax.color import color_wheel
@@ -98,7 +94,7 @@ def _page(
   page = templates.environment(
     "hue_jax.observe", number=_for_reading, interval=_interval, words=in_words
   ).get_template("page.html")
-  script, pictures = _asset("script.js"), list(pictures)
+  pictures = list(pictures)
   return page.render(
     results=results,
     answer=_answer(results),
@@ -107,10 +103,7 @@ def _page(
     taps=list(results.layers["trained"]),
     classes=_classes_shown(results, viewer),
     wheel=_wheel(),
-    style=templates.style(),
-    script=Markup(script),
-    script_hash=_hash(script),
-    data=Markup(_safe_json(_viewer_data(results, viewer))),
+    data=_viewer_data(results, viewer),
   )
 
 
@@ -122,23 +115,6 @@ def _answer(results: Results) -> str:
     if found.holds
   ]
   return f"Above both controls: {'; '.join(told)}." if told else "Nothing was found."
-
-
-def _asset(name: str) -> str:
-  return (resources.files("hue_jax.observe") / "report_page" / name).read_text("utf-8")
-
-
-def _hash(script: str) -> str:
-  digest = hashlib.sha256(script.encode()).digest()
-  return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _safe_json(value: Any) -> str:
-  """Returns JSON that no text in it can turn into markup."""
-  text = json_text(value, separators=(",", ":"))
-  for character in "<>&\u2028\u2029":
-    text = text.replace(character, f"\\u{ord(character):04x}")
-  return text
 
 
 def _for_reading(value: float) -> str:

@@ -111,7 +111,6 @@ def as_page(
     architecture=predictor.architecture,
     num_classes=predictor.num_classes,
     wheel=_wheel(),
-    style=templates.style(),
   )
 
 

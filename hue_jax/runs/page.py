@@ -1,23 +1,18 @@
 """The page that compares runs: one file, with its curves as data and a small script."""
 
-import base64
-import hashlib
 import json
 import math
 import os
 import urllib.parse
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from scipy import stats
 
 from hue_jax.files import write_text
 from hue_jax.pages import provenance, templates
-from hue_jax.pages.files import json_text
 from hue_jax.runs.reading import RunFolder
 
 # Points of a curve on the page: more than a chart has pixels.
@@ -47,7 +42,6 @@ def write_page(runs: Sequence[RunFolder], output: Path) -> None:
     output: The file; links to the runs' folders are relative to it.
   """
   page = templates.environment("hue_jax.runs").get_template("page.html")
-  script = (resources.files("hue_jax.runs") / "report_page" / "script.js").read_text()
   settings = differing_settings(runs)
   output.parent.mkdir(parents=True, exist_ok=True)
   text = page.render(
@@ -56,27 +50,11 @@ def write_page(runs: Sequence[RunFolder], output: Path) -> None:
     repeats=repeated(runs),
     answer=_answer(runs),
     damaged=[run for run in runs if run.damage],
-    style=templates.style(),
-    script=Markup(script),
-    script_hash=_hash(script),
-    data=Markup(_safe(_data(runs))),
+    data=_data(runs),
     made=provenance.today(),
     versions=provenance.versions("tensorboard"),
   )
   write_text(output, text)
-
-
-def _hash(script):
-  digest = hashlib.sha256(script.encode()).digest()
-  return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _safe(value):
-  """Returns JSON that no text in it can turn into markup."""
-  text = json_text(value, separators=(",", ":"))
-  for character in "<>&\u2028\u2029":
-    text = text.replace(character, f"\\u{ord(character):04x}")
-  return text
 
 
 # --- Curves -----------------------------------------------------------------------
