@@ -1,19 +1,15 @@
 """Eight virtual CPU devices, and every jaxtyping annotation checked at run time."""
 
 import gc
-import importlib.metadata
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The tests compile much and compute little: optimization level 0, and fusions by the
-# emitters that take half the time, in the version whose name for them was tried.
+# Optimization level 0: the tests compile much and compute little.
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "")
   + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-  os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 # What was compiled once is read by the other workers, by processes that tests start,
 # and by the next run of the tests.
