@@ -16,8 +16,11 @@ _FLOORS = (
   ("objective",),
   ("pages", "color", "data"),
   ("models", "losses", "circular"),
-  ("hue",),
-  ("preprocessing", "numerics", "philox", "balance", "pictures"),
+  ("hue", "picture_files"),
+  (
+    *("preprocessing", "numerics", "philox", "balance"),
+    *("pictures", "picture_arguments"),
+  ),
   ("settings", "command", "compiled", "progress", "trees", "files"),
   ("errors",),
 )

@@ -1,13 +1,14 @@
 """Charts of several curves, as TensorBoard's tab "custom scalars" has them."""
 
-import os
 import time
 
-import tensorflow as tf
+from etils import epath
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
+
+from hue_jax.files import replacing
 
 # Title of a chart → what its curves are called, as regular expressions.
 CHARTS = {
@@ -32,8 +33,8 @@ def write_charts(logdir: str) -> None:
   Args:
     logdir: The folder of TensorBoard's files; it gets one of a few hundred bytes.
   """
-  path = os.path.join(logdir, _FILE)
-  if tf.io.gfile.exists(path):
+  path = epath.Path(logdir) / _FILE
+  if path.exists():
     return
   layout = layout_pb2.Layout(
     category=[
@@ -62,8 +63,8 @@ def write_charts(logdir: str) -> None:
       summary=summary_pb2.Summary(value=[value]),
     ),
   )
-  tf.io.gfile.makedirs(logdir)
-  with tf.io.gfile.GFile(path, "wb") as file:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with replacing(path) as file:
     writer = RecordWriter(file)
     for event in events:
       writer.write(event.SerializeToString())
