@@ -1,5 +1,6 @@
 """Writes results as one self-contained page, figures, JSON and CSV."""
 
+import base64
 import csv
 import dataclasses
 import io
