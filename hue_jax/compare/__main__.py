@@ -73,7 +73,8 @@ def _report(studies):
 
 
 def _study(address):
-  if not _CONFIG.value.dataset:
+  # What a step costs is asked of random images.
+  if _MODE.value != "cost" and not _CONFIG.value.dataset:
     raise InputError(
       "dataset is ''; it must be the name of a data set, as in "
       "--config.dataset=digits, or in the file that --config names."
