@@ -92,7 +92,7 @@ def test_the_command_runs_and_reports_a_study(tmp_path):
       "num_seeds is 1; it must be at least 2"
     ),
     ("--mode=report",): "--studies is empty",
-    ("--mode=cost",): "dataset is ''; it must be the name of a data set",
+    ("--mode=tune",): "dataset is ''; it must be the name of a data set",
   }
   for arguments, message in wrong.items():
     found = run(*arguments)
@@ -100,3 +100,19 @@ def test_the_command_runs_and_reports_a_study(tmp_path):
     assert found.stderr.startswith("error: ")
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_command_of_the_costs_needs_no_data(tmp_path):
+  command = [
+    *(sys.executable, "-m", "hue_jax.compare", "--mode=cost"),
+    *("--config=configs/compare_cost.py:3", f"--workdir={tmp_path}"),
+    *("--config.cost.model=resnet8", "--config.cost.image_size=64"),
+    *("--config.cost.batch_size=4", "--config.cost.repeats=6"),
+  ]
+  environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+  found = subprocess.run(command, env=environment, capture_output=True, text=True)
+  assert found.returncode == 0, found.stderr
+  costs = json.loads((tmp_path / "cost.json").read_text())["costs"]
+  names = {"one_hot", "smoothing", "sectors", "memory", "position"}
+  assert {cost["objective"] for cost in costs} == names
