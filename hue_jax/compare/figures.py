@@ -106,9 +106,10 @@ def forest(found: Sequence[AcrossStudies], theme: Theme) -> Figure:
 
 
 def _reach(found):
-  """Returns limits that hold what is pooled and every study's own effect.
+  """Returns limits that hold every study's own effect, and the pooled one.
 
-  An interval far wider than the others would leave these no room: it is cut.
+  An interval far wider than the others would leave these no room: it is cut, as that of
+  what is pooled over two data sets alone.
   """
   effects, bounds = [0.0, 0.0], []
   for across in found:
@@ -118,7 +119,7 @@ def _reach(found):
         effects.append(reduction.mean)
         bounds.extend(reduction.interval)
     if across.pooled:
-      effects.extend(across.interval)
+      effects.append(across.reduction)
   bounds = bounds or [0.0]
   low = min(*effects, np.percentile(bounds, 5))
   high = max(*effects, np.percentile(bounds, 95))
@@ -168,6 +169,7 @@ def _pooled_lines(axis, y, across, theme):
   (low, high), middle = across.interval, across.reduction
   corners = 100 * np.array([low, middle, high, middle])
   axis.fill(corners, [y, y + 0.38, y, y - 0.38], color=color, linewidth=0)
+  _arrows(axis, y, np.clip(corners[[0, 2]], *axis.get_xlim()), color)
   told = f"pooled over {across.num_origins} data sets"
   effect = share(middle, across.interval)
   _beside(axis, y, theme, told, "", "", "", effect, "", weight="bold")
@@ -179,10 +181,14 @@ def _pooled_lines(axis, y, across, theme):
 
 def _interval(axis, y, interval, color, width):
   """Draws an interval; an arrow where the axis cuts it."""
-  limits = axis.get_xlim()
-  low, high = np.clip(100 * np.array(interval), *limits)
+  low, high = np.clip(100 * np.array(interval), *axis.get_xlim())
   axis.plot([low, high], [y, y], color=color, linewidth=width)
-  for end, limit, marker in zip((low, high), limits, "<>", strict=True):
+  _arrows(axis, y, (low, high), color)
+
+
+def _arrows(axis, y, ends, color):
+  """Marks the ends that the axis cuts."""
+  for end, limit, marker in zip(ends, axis.get_xlim(), "<>", strict=True):
     if end == limit:
       axis.plot(end, y, marker, color=color, markersize=5, clip_on=False)
 
