@@ -8,7 +8,7 @@ both with one block a stage: what is long is to compile.
 import pytest
 
 from configs import tasks
-from hue_jax.models import efficientnet
+from hue_jax.models import efficientnet, registry
 from tests.helpers.mock_tasks import OF_TFDS, split_names, write_mocked
 from tests.helpers.short_run import check_short_run
 
@@ -20,7 +20,10 @@ _CASES = [
 
 @pytest.fixture
 def shortened(monkeypatch):
-  """EfficientNet with one block of each stage."""
+  """ResNet-18 and EfficientNet with one block of each stage."""
+  module, options = registry._MODELS["resnet18"]
+  one_each = (module, options | {"stage_sizes": (1, 1, 1, 1)})
+  monkeypatch.setitem(registry._MODELS, "resnet18", one_each)
   stages = tuple(stage._replace(repeats=1) for stage in efficientnet.STAGES)
   monkeypatch.setattr(efficientnet, "STAGES", stages)
 
@@ -32,8 +35,7 @@ def test_every_task_trains_evaluates_and_saves(name, network, tmp_path, shortene
   write_mocked(task.dataset, str(tmp_path), split_names(task))
   for dataset, split in task.extra_tests.values():
     write_mocked(dataset, str(tmp_path), {split})
-  short = {"width": 16, "stage_sizes": (1, 1, 1, 1)}
-  options = short if network == "resnet18" else {}
+  options = {"width": 16} if network == "resnet18" else {}
   # Photographs smaller than they are trained.
   names = f"{name},{network},hue,size={min(task.image_size, 32)}"
   check_short_run(names, tmp_path, tmp_path / "run", **options)
