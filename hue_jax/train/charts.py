@@ -58,10 +58,7 @@ def write_charts(logdir: str) -> None:
   now = time.time()
   events = (
     event_pb2.Event(wall_time=now, file_version="brain.Event:2"),
-    event_pb2.Event(
-      wall_time=now,
-      summary=summary_pb2.Summary(value=[value]),
-    ),
+    event_pb2.Event(wall_time=now, summary=summary_pb2.Summary(value=[value])),
   )
   path.parent.mkdir(parents=True, exist_ok=True)
   with replacing(path) as file:

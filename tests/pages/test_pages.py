@@ -1,7 +1,10 @@
 """What reports share: figures for two themes, and settings in words."""
 
+from pathlib import Path
+
 import pytest
 
+import hue_jax
 from hue_jax.compare import figures
 from hue_jax.compare.across_studies import across_studies
 from hue_jax.compare.analysis import analyze
@@ -64,3 +67,17 @@ def test_names_of_any_length_are_within_the_figure(studies):
 )
 def test_a_setting_is_told_in_words(value, words):
   assert in_words(value) == words
+
+
+_TEMPLATES = sorted(Path(hue_jax.__file__).parent.glob("*/report_page/*.html"))
+
+
+@pytest.mark.parametrize(
+  "path", _TEMPLATES, ids=lambda path: f"{path.parts[-3]}-{path.stem}"
+)
+def test_every_page_of_a_report_extends_the_one_page(path):
+  """Its head, with the policy of what may run, is written nowhere else."""
+  text = path.read_text()
+  assert text.startswith('{% extends "pages/page.html" %}')
+  for of_the_one_page in ("<html", "<head>", "<script", "Content-Security-Policy"):
+    assert of_the_one_page not in text
