@@ -5,8 +5,8 @@ from jaxtyping import Bool, Int
 
 
 def first_of_each_class(
-  labels: Int[np.ndarray, "examples"], most: Int[np.ndarray, "classes"]
-) -> Bool[np.ndarray, "examples"]:
+  labels: Int[np.ndarray, " examples"], most: Int[np.ndarray, " classes"]
+) -> Bool[np.ndarray, " examples"]:
   """Returns which examples are among the first of their class.
 
   In a random order of the examples these are a class-balanced draw.

@@ -84,16 +84,16 @@ def as_labels(
 
 
 def counting(
-  examples: Shaped[Array, "batch"], where: Shaped[Arrays, "batch"] | None
-) -> Bool[Array, "batch"]:
+  examples: Shaped[Array, " batch"], where: Shaped[Arrays, " batch"] | None
+) -> Bool[Array, " batch"]:
   """Returns which examples count: all if `where` is None."""
   return jnp.ones(examples.shape, bool) if where is None else jnp.asarray(where)
 
 
 def one_hot_where(
-  labels: Integer[Array, "batch"],
+  labels: Integer[Array, " batch"],
   num_classes: int,
-  counts_here: Bool[Array, "batch"],
+  counts_here: Bool[Array, " batch"],
   dtype: jnp.dtype,
 ) -> Float[Array, "batch classes"]:
   """Returns one-hot labels of the examples that count, and 0 for others."""
@@ -302,11 +302,11 @@ def psum(value: Shaped[Array, "*shape"], axis_name: str | None):
 
 
 def mean_of_those(
-  loss: Float[Array, "batch"],
-  those: Bool[Array, "batch"],
-  counts_here: Bool[Array, "batch"],
+  loss: Float[Array, " batch"],
+  those: Bool[Array, " batch"],
+  counts_here: Bool[Array, " batch"],
   axis_name: str | None,
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns a loss whose mean over the examples that count is that over some of them.
 
   Args:

@@ -87,7 +87,7 @@ def _color(args: argparse.Namespace) -> None:
 def color_layers(
   layers: Mapping[str, Float[Array, "images ..."]],
   plane: str,
-  labels: Int[np.ndarray, "images"] | None = None,
+  labels: Int[np.ndarray, " images"] | None = None,
 ) -> dict[str, Float[Array, "images ..."]]:
   """Returns colors of every layer, each in its own plane and scale.
 

@@ -175,7 +175,7 @@ def color_wheel(size: int) -> Float[Array, "{size} {size} 4"]:
 def plane_of(
   name: str,
   activations: Float[Arrays, "batch *positions channels"],
-  labels: Int[Arrays, "batch"] | None = None,
+  labels: Int[Arrays, " batch"] | None = None,
   num_classes: int | None = None,
 ) -> Float[Array, "channels 2"]:
   """Returns the hue plane of a layer, by name.

@@ -147,13 +147,13 @@ class LearningCurve:
     reached: The share of the seeds that do.
   """
 
-  steps: Float[np.ndarray, "evaluations"]
-  mean: Float[np.ndarray, "evaluations"]
-  low: Float[np.ndarray, "evaluations"]
-  high: Float[np.ndarray, "evaluations"]
-  gain: Float[np.ndarray, "evaluations"]
-  gain_low: Float[np.ndarray, "evaluations"]
-  gain_high: Float[np.ndarray, "evaluations"]
+  steps: Float[np.ndarray, " evaluations"]
+  mean: Float[np.ndarray, " evaluations"]
+  low: Float[np.ndarray, " evaluations"]
+  high: Float[np.ndarray, " evaluations"]
+  gain: Float[np.ndarray, " evaluations"]
+  gain_low: Float[np.ndarray, " evaluations"]
+  gain_high: Float[np.ndarray, " evaluations"]
   steps_to_baseline: float
   reached: float
 

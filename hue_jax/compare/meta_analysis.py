@@ -38,7 +38,7 @@ class Pooled:
 
 
 def pool(
-  effects: Float[np.ndarray, "studies"], standard_errors: Float[np.ndarray, "studies"]
+  effects: Float[np.ndarray, " studies"], standard_errors: Float[np.ndarray, " studies"]
 ) -> Pooled:
   """Pools independent effects by a random-effects model.
 
@@ -91,7 +91,7 @@ def pool(
 
 
 def pool_correlated(
-  effects: Float[np.ndarray, "studies"], standard_errors: Float[np.ndarray, "studies"]
+  effects: Float[np.ndarray, " studies"], standard_errors: Float[np.ndarray, " studies"]
 ) -> tuple[float, float, tuple[float, ...]]:
   """Returns one effect of studies that share their images, whatever they correlate.
 

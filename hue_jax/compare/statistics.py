@@ -46,7 +46,7 @@ class Paired:
   wilcoxon_p: float
 
 
-def paired(differences: Float[np.ndarray, "pairs"], *, seed: int = 0) -> Paired:
+def paired(differences: Float[np.ndarray, " pairs"], *, seed: int = 0) -> Paired:
   """Returns statistics of paired differences.
 
   Args:
@@ -118,7 +118,7 @@ def _ways_to_rank(ranks):
   return ways
 
 
-def t_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
+def t_interval(values: Float[np.ndarray, " count"]) -> tuple[float, float]:
   """Returns the 95 % interval of the mean, by Student's t.
 
   Args:
@@ -164,7 +164,7 @@ class Reduction:
 
 
 def error_reduction(
-  errors: Float[np.ndarray, "pairs"], reference: Float[np.ndarray, "pairs"]
+  errors: Float[np.ndarray, " pairs"], reference: Float[np.ndarray, " pairs"]
 ) -> Reduction:
   """Returns the relative error reduction over pairs, by a ratio of means.
 
@@ -228,7 +228,7 @@ def _noncentrality(count):
   return float(optimize.brentq(excess, 0, 2 * bound))
 
 
-def median_interval(values: Float[np.ndarray, "count"]) -> tuple[float, float]:
+def median_interval(values: Float[np.ndarray, " count"]) -> tuple[float, float]:
   """Returns the 95 % interval of the median, whatever the values' distribution.
 
   Args:

@@ -28,7 +28,7 @@ class Examples:
   """
 
   images: UInt8[np.ndarray, "examples height width channels"]
-  labels: Int[np.ndarray, "examples"]
+  labels: Int[np.ndarray, " examples"]
 
   def __len__(self) -> int:
     """Returns the number of examples."""
@@ -81,8 +81,8 @@ class ArrayTask:
 
 
 def class_balanced(
-  labels: Int[np.ndarray, "examples"], num_classes: int, per_class: int, seed: int
-) -> Int[np.ndarray, "chosen"]:
+  labels: Int[np.ndarray, " examples"], num_classes: int, per_class: int, seed: int
+) -> Int[np.ndarray, " chosen"]:
   """Draws so many examples of every class, without replacement; of a rarer class all.
 
   Args:

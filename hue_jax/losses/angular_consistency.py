@@ -33,13 +33,13 @@ class Prototypes(NamedTuple):
   """
 
   means: Float[Array, "classes cells channels"]
-  known: Float[Array, "classes"]
+  known: Float[Array, " classes"]
 
 
 @sharded_like_the_batch
 def angular_consistency_loss(
   activations: Float[Arrays, "batch height width channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   num_classes: int,
   sectors: int = 8,
@@ -48,12 +48,12 @@ def angular_consistency_loss(
   smooth: bool = False,
   center: str = "image",
   cells: str = "polar",
-  order: Integer[Arrays, "positions"] | None = None,
+  order: Integer[Arrays, " positions"] | None = None,
   temperature: Float[Arrays, ""] | float = 0.1,
   prototypes: Prototypes | None = None,
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns how far activations of one class differ at one angle of the image plane.
 
   The plane is cut about its center into S sectors of equal angle. v(b, s) is the
@@ -163,7 +163,7 @@ def no_prototypes(num_classes: int, cells: int, channels: int) -> Prototypes:
 def update_prototypes(
   prototypes: Prototypes,
   activations: Float[Arrays, "batch height width channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   decay: Float[Array, ""] | float = 0.9,
   sectors: int = 8,
@@ -172,9 +172,9 @@ def update_prototypes(
   smooth: bool = False,
   center: str = "image",
   cells: str = "polar",
-  order: Integer[Arrays, "positions"] | None = None,
+  order: Integer[Arrays, " positions"] | None = None,
   decay_of: str = "batch",
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Prototypes:
   """Moves the prototypes of a batch's classes toward the batch's means.

@@ -35,7 +35,7 @@ class Cells(NamedTuple):
   offset: Float[Array, ""] | float = 0.0
   smooth: bool = False
   center: str = "image"
-  order: Integer[Arrays, "positions"] | None = None
+  order: Integer[Arrays, " positions"] | None = None
 
 
 def fitting_cells(
@@ -78,7 +78,7 @@ def fitting_cells(
 def cell_directions(
   activations: Float[Arrays, "batch height width channels"],
   cells: Cells,
-  where: Bool[Arrays, "batch"] | None,
+  where: Bool[Arrays, " batch"] | None,
 ) -> tuple[Float[Array, "batch cells channels"], Bool[Arrays, "... cells"]]:
   """Returns unit-normalized mean activations, and which cells hold a position.
 

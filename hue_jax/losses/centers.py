@@ -21,9 +21,9 @@ from hue_jax.numerics import (
 @sharded_like_the_batch
 def center_loss(
   features: Float[Arrays, "batch channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   centers: Float[Arrays, "classes channels"],
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns ½ ‖x − c_label‖², small where features lie near the center of their class.
 
   Example:
@@ -60,10 +60,10 @@ def center_loss(
 def update_centers(
   centers: Float[Arrays, "classes channels"],
   features: Float[Arrays, "batch channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   rate: Float[Array, ""] | float = 0.5,
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, "classes channels"]:
   """Moves centers by c ← c − α Σ (c − x) / (1 + n), over the n examples of the class.

@@ -26,12 +26,12 @@ MAX_ANGLE = math.pi / 3
 @sharded_like_the_batch
 def supervised_contrastive_loss(
   features: Float[Arrays, "batch channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   temperature: Float[Arrays, ""] | float = 0.1,
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns how much nearer images of other classes are than those of the same one.
 
   With z the unit-normalized features, P(i) the other images of the class of image i in
@@ -85,7 +85,7 @@ def supervised_contrastive_loss(
 @sharded_like_the_batch
 def cell_contrastive_loss(
   activations: Float[Arrays, "batch height width channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   sectors: int = 8,
   rings: int = 1,
@@ -93,11 +93,11 @@ def cell_contrastive_loss(
   smooth: bool = False,
   center: str = "image",
   cells: str = "polar",
-  order: Integer[Arrays, "positions"] | None = None,
+  order: Integer[Arrays, " positions"] | None = None,
   temperature: Float[Arrays, ""] | float = 0.1,
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns the supervised contrastive loss of each cell, the mean over cells.
 
   In each cell of the image plane z is the unit-normalized mean activation there, and
@@ -146,12 +146,12 @@ def cell_contrastive_loss(
 @sharded_like_the_batch
 def angular_loss(
   features: Float[Arrays, "batch channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   angle: Float[Arrays, ""] | float = math.pi / 4,
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns how far triangles of two images of a class and one of another are too wide.
 
   Of an image a, another image p of its class, and an image n of another class, the
@@ -222,8 +222,8 @@ class _WholeBatch(NamedTuple):
     is_peer: Whether it is besides of the same class, and the first counts.
   """
 
-  counts_here: Bool[Array, "batch"]
-  counts: Bool[Array, "whole_batch"]
+  counts_here: Bool[Array, " batch"]
+  counts: Bool[Array, " whole_batch"]
   is_same: Bool[Array, "batch whole_batch"]
   is_other: Bool[Array, "batch whole_batch"]
   is_peer: Bool[Array, "batch whole_batch"]

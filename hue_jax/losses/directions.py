@@ -88,11 +88,11 @@ def normalized_logits(
 def additive_angular_margin_loss(
   features: Float[Arrays, "batch channels"],
   kernel: Float[Arrays, "channels classes"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   margin: Float[Arrays, ""] | float = 0.5,
   scale: Float[Arrays, ""] | float = 64.0,
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns the cross entropy of s · cos(θ + m · [class is the label]): ArcFace.
 
   Where θ + m passes π, the cosine goes on falling along a line, as the authors'
@@ -174,9 +174,9 @@ def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]
 @sharded_like_the_batch
 def hyperspherical_prototype_loss(
   outputs: Float[Arrays, "batch dimensions"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   prototypes: Float[Arrays, "classes dimensions"],
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns (1 − cos)² of the angle between an output and the prototype of its class.
 
   Example:

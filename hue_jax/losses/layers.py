@@ -15,7 +15,7 @@ from hue_jax.numerics import (
 
 def activation_l2(
   activations: Float[Arrays, "batch *positions channels"],
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns the mean square ⟨a²⟩ of each example over positions and channels.
 
   Example:
@@ -43,11 +43,11 @@ def activation_l2(
 @sharded_like_the_batch
 def dense_cross_entropy(
   activations: Float[Arrays, "batch height width channels"],
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   *,
   kernel: Float[Arrays, "channels classes"],
-  bias: Float[Arrays, "classes"],
-) -> Float[Array, "batch"]:
+  bias: Float[Arrays, " classes"],
+) -> Float[Array, " batch"]:
   """Returns the mean over positions of the classifier's cross entropy at each.
 
   Example:

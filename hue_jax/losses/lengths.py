@@ -17,7 +17,7 @@ from hue_jax.numerics import (
 
 def ring_loss(
   features: Float[Arrays, "batch channels"], radius: Float[Arrays, ""] | float
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns ½ (‖x‖ − R)², small where features lie near a sphere of radius R.
 
   Example:
@@ -49,7 +49,7 @@ def update_radius(
   features: Float[Arrays, "batch channels"],
   *,
   rate: Float[Arrays, ""] | float = 0.1,
-  where: Bool[Arrays, "batch"] | None = None,
+  where: Bool[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, ""]:
   """Moves a radius by R ← R + η · mean of (‖x‖ − R) over the batch.

@@ -18,12 +18,12 @@ from hue_jax.numerics import (
 
 @sharded_like_the_batch
 def smoothed_labels(
-  labels: Integer[Arrays, "batch"],
+  labels: Integer[Arrays, " batch"],
   num_classes: int,
   *,
   smoothing: Float[Arrays, ""] | float,
   concentration: Float[Arrays, ""] | float = 0.0,
-  class_hues: Float[Arrays, "classes"] | None = None,
+  class_hues: Float[Arrays, " classes"] | None = None,
 ) -> Float[Array, "batch classes"]:
   """Returns (1 − ε) one-hot + ε · a von Mises bump about the class hue of the label.
 
@@ -73,7 +73,7 @@ def smoothed_labels(
 
 def confidence_penalty(
   logits: Float[Arrays, "batch classes"],
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns the negative entropy of the prediction, Σ p log p.
 
   Example:
@@ -99,7 +99,7 @@ def confidence_penalty(
 
 def max_suppression(
   logits: Float[Arrays, "batch classes"],
-) -> Float[Array, "batch"]:
+) -> Float[Array, " batch"]:
   """Returns how far the largest logit is above their mean, max z − mean z.
 
   Label smoothing asks, beside the cross entropy, that the logit of the label be near

@@ -13,8 +13,8 @@ Number = Any
 class Measured(NamedTuple):
   """A value of each example, and its weight in the mean over examples."""
 
-  values: Float[Array, "batch"]
-  weights: Float[Array, "batch"]
+  values: Float[Array, " batch"]
+  weights: Float[Array, " batch"]
 
 
 class Mixed(NamedTuple):
@@ -25,8 +25,8 @@ class Mixed(NamedTuple):
     shares: The share of the image itself, from ½ to 1.
   """
 
-  labels: Int[Array, "batch"]
-  shares: Float[Array, "batch"]
+  labels: Int[Array, " batch"]
+  shares: Float[Array, " batch"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,8 +55,8 @@ class Batch:
 
   logits: Float[Array, "batch classes"]
   taps: Mapping[str, Array]
-  labels: Int[Array, "batch"]
-  mask: Float[Array, "batch"]
+  labels: Int[Array, " batch"]
+  mask: Float[Array, " batch"]
   step: Int[Array, ""] | int
   head: Mapping[str, Array] = dataclasses.field(default_factory=dict)
   planes: Mapping[str, Array] = dataclasses.field(default_factory=dict)
@@ -70,7 +70,7 @@ class Batch:
     """The number of classes C."""
     return self.logits.shape[-1]
 
-  def over_labels(self, loss: Callable[["Batch"], Any]) -> Float[Array, "batch"]:
+  def over_labels(self, loss: Callable[["Batch"], Any]) -> Float[Array, " batch"]:
     """Returns a loss against the labels: against both, where images are mixed.
 
     Args:

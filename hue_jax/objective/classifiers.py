@@ -71,7 +71,7 @@ class Classifier:
     """
     return jax.nn.softmax(scores, axis=-1) if self.log_odds else None
 
-  def loss(self, batch: Batch) -> Float[Array, "batch"]:
+  def loss(self, batch: Batch) -> Float[Array, " batch"]:
     """Returns the loss of each example."""
     raise NotImplementedError
 

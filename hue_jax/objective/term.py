@@ -38,8 +38,8 @@ class TermValue(NamedTuple):
     memory: What the term keeps, after the batch, where it keeps anything.
   """
 
-  loss: Float[Array, "batch"]
-  weights: Float[Array, "batch"] | None = None
+  loss: Float[Array, " batch"]
+  weights: Float[Array, " batch"] | None = None
   error: Measured | None = None
   memory: Any = None
 
@@ -245,7 +245,7 @@ def as_vectors(layer: Float[Array, "batch ..."]) -> Float[Array, "batch channels
   return layer.reshape(layer.shape[0], -1).astype(jnp.float32)
 
 
-def of_members(loss: Float[Array, "batch"], batch: Batch) -> Float[Array, "batch"]:
+def of_members(loss: Float[Array, " batch"], batch: Batch) -> Float[Array, " batch"]:
   """Returns a loss of images that stand for their class, the less the more mixed.
 
   An image of shares s and 1 − s stands for the class of s by 2s − 1: wholly where it

@@ -7,8 +7,8 @@ from hue_jax.observe.resampling import ratio
 
 
 def histogram_density(
-  values: Float[np.ndarray, "values"], edges: Float[np.ndarray, "edges"]
-) -> Float[np.ndarray, "bins"]:
+  values: Float[np.ndarray, " values"], edges: Float[np.ndarray, " edges"]
+) -> Float[np.ndarray, " bins"]:
   """Computes the share of the values in each bin, divided by its width.
 
   Args:

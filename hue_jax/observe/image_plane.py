@@ -46,11 +46,11 @@ def radius(
 
 
 def signed_root_of_pairs(
-  phasors: Complex[np.ndarray, "draws"],
-  squares: Float[np.ndarray, "draws"],
-  counts: Float[np.ndarray, "draws"],
-  count_squares: Float[np.ndarray, "draws"],
-) -> Float[np.ndarray, "draws"]:
+  phasors: Complex[np.ndarray, " draws"],
+  squares: Float[np.ndarray, " draws"],
+  counts: Float[np.ndarray, " draws"],
+  count_squares: Float[np.ndarray, " draws"],
+) -> Float[np.ndarray, " draws"]:
   """Computes the resultant length R of unit phasors, by pairs of different images.
 
   With s the sum of the phasors of an image and n their number, and sums over images,

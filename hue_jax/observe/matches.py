@@ -28,7 +28,7 @@ class Matches:
   """
 
   layer: Layer
-  images: Int[np.ndarray, "images"]
+  images: Int[np.ndarray, " images"]
   rows: Int[np.ndarray, "images positions"]
   neighbors: Int[np.ndarray, "images positions k"]
 
@@ -62,7 +62,7 @@ class Votes:
 
 def count_votes(
   matches: Matches,
-  labels: Int[np.ndarray, "sample"],
+  labels: Int[np.ndarray, " sample"],
   shuffles: Int[np.ndarray, "shuffles sample"],
 ) -> Votes:
   """Lets the neighbors vote.
@@ -85,7 +85,7 @@ def count_votes(
 
 
 def find_matches(
-  layer: Layer, index: Index, images: Int[np.ndarray, "images"], k: int
+  layer: Layer, index: Index, images: Int[np.ndarray, " images"], k: int
 ) -> Matches:
   """Searches a layer for the neighbors of the vectors of some images.
 

@@ -14,7 +14,7 @@ from hue_jax.observe.results import ControlledEstimate, Estimate
 
 # How often each image was drawn → the statistic, for each of several draws.
 WeightedStatistic = Callable[
-  [Float[np.ndarray, "draws images"]], Float[np.ndarray, "draws"]
+  [Float[np.ndarray, "draws images"]], Float[np.ndarray, " draws"]
 ]
 
 _PERCENTILES = (2.5, 97.5)
@@ -31,13 +31,13 @@ class Resamples:
       drawn, with replacement, [draws, images].
   """
 
-  labels: Int[np.ndarray, "sample"]
+  labels: Int[np.ndarray, " sample"]
   shuffles: Int[np.ndarray, "shuffles sample"]
   weights: Float[np.ndarray, "draws images"]
 
 
 def resample(
-  labels: Int[np.ndarray, "sample"],
+  labels: Int[np.ndarray, " sample"],
   num_images: int,
   *,
   num_bootstrap: int,

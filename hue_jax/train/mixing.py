@@ -38,7 +38,7 @@ class Mixing:
 
 def mix(
   images: Float[Array, "batch height width channels"],
-  labels: Int[Array, "batch"],
+  labels: Int[Array, " batch"],
   mixing: Mixing,
   *,
   key: Key[Array, ""],

@@ -97,7 +97,7 @@ def _write_lines(folder, name, rows):
   (folder / _FOLDER / name).write_text("\n".join(lines) + "\n")
 
 
-def _dots(hues: Float[np.ndarray, "points"]) -> Image.Image:
+def _dots(hues: Float[np.ndarray, " points"]) -> Image.Image:
   """Returns a square sheet of dots, row by row, as the projector wants it."""
   columns = math.ceil(math.sqrt(len(hues)))
   sheet = Image.new("HSV", (columns * _DOT, columns * _DOT))

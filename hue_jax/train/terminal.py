@@ -65,7 +65,7 @@ def _is_number(value):
 
 
 def plot(
-  values: Float[np.ndarray, "places"], *, height: int = 5, label: str = "", ends: str
+  values: Float[np.ndarray, " places"], *, height: int = 5, label: str = "", ends: str
 ) -> str:
   """Returns a curve above 0 as lines of text.
 

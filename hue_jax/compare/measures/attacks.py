@@ -14,7 +14,7 @@ Scores = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 def fgsm(
   scores: Scores,
   images: Float[Array, "batch height width channels"],
-  labels: Int[Array, "batch"],
+  labels: Int[Array, " batch"],
   epsilon: Float[Array, ""] | float,
 ) -> Float[Array, "batch height width channels"]:
   """Returns x + ε sign ∇ₓ cross entropy, within [0, 1].
@@ -36,7 +36,7 @@ def fgsm(
 def pgd(
   scores: Scores,
   images: Float[Array, "batch height width channels"],
-  labels: Int[Array, "batch"],
+  labels: Int[Array, " batch"],
   epsilon: Float[Array, ""] | float,
   *,
   key: Key[Array, ""],

@@ -27,7 +27,7 @@ _POSITIONS = 16
 def observe_layers(
   trained: dict[str, np.ndarray],
   untrained: dict[str, np.ndarray],
-  labels: Int[np.ndarray, "images"],
+  labels: Int[np.ndarray, " images"],
   *,
   seed: int,
 ) -> dict[str, dict[str, float]]:

@@ -12,14 +12,14 @@ _BINS = 15
 
 
 def accuracy(
-  scores: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, "examples"]
+  scores: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> float:
   """Returns the share of examples whose largest score is that of their class."""
   return float(np.mean(scores.argmax(axis=-1) == labels))
 
 
 def negative_log_likelihood(
-  logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, "examples"]
+  logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> float:
   """Returns the mean of −log softmax(logits)[label], in nats."""
   log_p = _log_softmax(logits)
@@ -27,7 +27,7 @@ def negative_log_likelihood(
 
 
 def expected_calibration_error(
-  logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, "examples"]
+  logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> float:
   """Returns Σ (share of examples) · |accuracy − mean confidence| over confidence bins.
 
@@ -105,7 +105,7 @@ def _shared(one, other):
 
 def mistake_distance(
   scores: Float[np.ndarray, "examples classes"],
-  labels: Int[np.ndarray, "examples"],
+  labels: Int[np.ndarray, " examples"],
   distances: Float[np.ndarray, "classes classes"],
 ) -> float:
   """Returns the mean distance in a class hierarchy of predicted from true classes.

@@ -37,7 +37,7 @@ class EqualRows:
     """Whether no two rows are equal."""
     return len(self.first) == self.num_rows
 
-  def members(self, k: int, groups: Int[np.ndarray, "rows"] | None) -> "Members":
+  def members(self, k: int, groups: Int[np.ndarray, " rows"] | None) -> "Members":
     """Finds the rows of each distinct vector, as many as a search for k can want.
 
     Args:
@@ -55,15 +55,15 @@ class EqualRows:
     return Members(rows, np.cumsum(counts) - counts, counts)
 
   def lowest(
-    self, k: int, groups: Int[np.ndarray, "rows"] | None
+    self, k: int, groups: Int[np.ndarray, " rows"] | None
   ) -> Int[np.ndarray, "lowest"]:
     """Returns the lowest rows of all, as many as a search for k can want, rising."""
     rows = np.arange(self.num_rows)
     return rows[_is_wanted(np.zeros_like(rows), rows, groups, k)]
 
   def only_in(
-    self, rows: Int[np.ndarray, "some"]
-  ) -> Int[np.ndarray, "distinct_of_some"]:
+    self, rows: Int[np.ndarray, " some"]
+  ) -> Int[np.ndarray, " distinct_of_some"]:
     """Returns the distinct vectors that no rows but these have."""
     distinct, counts = np.unique(self._distinct_of_row[rows], return_counts=True)
     if self.all_distinct:
@@ -81,9 +81,9 @@ class Members:
     counts: The number of rows of each vector, [distinct].
   """
 
-  rows: Int[np.ndarray, "rows"]
-  starts: Int[np.ndarray, "distinct"]
-  counts: Int[np.ndarray, "distinct"]
+  rows: Int[np.ndarray, " rows"]
+  starts: Int[np.ndarray, " distinct"]
+  counts: Int[np.ndarray, " distinct"]
 
   def of(
     self, candidates: Int[np.ndarray, "queries candidates"]

@@ -21,7 +21,7 @@ class Groups:
     InputError: If the groups are no such integers, or not one for each row.
   """
 
-  def __init__(self, groups: Int[np.ndarray, "rows"], num_rows: int):
+  def __init__(self, groups: Int[np.ndarray, " rows"], num_rows: int):
     groups = _checked("groups", groups, num_rows)
     if groups.min() < 0:
       raise InputError(f"groups hold {groups.min()}; they must be at least 0.")
@@ -30,8 +30,8 @@ class Groups:
     )
 
   def numbered(
-    self, query_groups: Int[np.ndarray, "groups"], num_queries: int
-  ) -> Int[np.ndarray, "queries"]:
+    self, query_groups: Int[np.ndarray, " groups"], num_queries: int
+  ) -> Int[np.ndarray, " queries"]:
     """Returns the numbers of the groups of queries, −1 for groups without a row.
 
     Raises:
@@ -41,7 +41,7 @@ class Groups:
     number = np.searchsorted(self._names, names).clip(max=len(self._names) - 1)
     return np.where(self._names[number] == names, number, -1)
 
-  def rows_of(self, number: int) -> Int[np.ndarray, "rows"]:
+  def rows_of(self, number: int) -> Int[np.ndarray, " rows"]:
     """Returns the rows of one group."""
     return np.flatnonzero(self.of_row == number)
 

@@ -45,7 +45,7 @@ class Neighbors(NamedTuple):
 def create_index(
   vectors: Float[np.ndarray, "vectors channels"] | Float[Array, "vectors channels"],
   *,
-  groups: Int[np.ndarray, "groups"] | None = None,
+  groups: Int[np.ndarray, " groups"] | None = None,
   metric: str = "cosine",
   engine: str = "auto",
   structure: str = "flat",
@@ -116,7 +116,7 @@ class Index:
     self,
     queries: Float[np.ndarray, "queries channels"],
     k: int,
-    query_groups: Int[np.ndarray, "groups"] | None = None,
+    query_groups: Int[np.ndarray, " groups"] | None = None,
   ) -> Neighbors:
     """Finds the k nearest vectors of each query.
 

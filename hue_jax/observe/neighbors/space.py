@@ -29,7 +29,7 @@ class Space:
   def __init__(
     self,
     vectors: Float[np.ndarray, "rows channels"],
-    rows: Int[np.ndarray, "distinct"] | None,
+    rows: Int[np.ndarray, " distinct"] | None,
     metric: str,
   ):
     self._vectors = vectors
@@ -101,8 +101,8 @@ class Space:
     self,
     queries: Float[np.ndarray, "queries channels"],
     k: int,
-    left_out: Callable[[int], Int[np.ndarray, "some"]],
-  ) -> Iterator[Int[np.ndarray, "candidates"]]:
+    left_out: Callable[[int], Int[np.ndarray, " some"]],
+  ) -> Iterator[Int[np.ndarray, " candidates"]]:
     """Finds all vectors that can be among the k nearest; slow, but certain.
 
     Args:
@@ -147,10 +147,10 @@ class Space:
 
   def is_nearer(
     self,
-    distance: Float[np.ndarray, "queries"],
-    other: Float[np.ndarray, "queries"],
+    distance: Float[np.ndarray, " queries"],
+    other: Float[np.ndarray, " queries"],
     queries: Float[np.ndarray, "queries channels"],
-  ) -> Bool[np.ndarray, "queries"]:
+  ) -> Bool[np.ndarray, " queries"]:
     """Tells whether a distance is smaller by more than engines' rounding."""
     if self.metric == "cosine":
       return distance < other - _ROUNDING

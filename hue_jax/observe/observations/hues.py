@@ -115,7 +115,7 @@ def correlation(hues: Hues) -> WeightedStatistic:
 
 def correlations_of_shuffled_positions(
   hues: Hues, num_shuffles: int
-) -> Float[np.ndarray, "shuffles"]:
+) -> Float[np.ndarray, " shuffles"]:
   """Returns the correlation for each shuffle of the positions within every image."""
   rng = np.random.default_rng(0)
   places = np.arange(hues.hue.shape[1])[None, None]
@@ -152,7 +152,7 @@ def _fisher_lee(hue, position_hue, weights):
 
 
 def hue_by_class(
-  ours: Hues, control: Hues, sample_labels: Int[np.ndarray, "sample"]
+  ours: Hues, control: Hues, sample_labels: Int[np.ndarray, " sample"]
 ) -> dict[str, np.ndarray]:
   """Returns the densities of θ of each class, and where and how far they agree.
 

@@ -30,15 +30,15 @@ class Pairs:
     counts: The number of such pairs, [images, images]; the diagonals are 0.
   """
 
-  images: Int[np.ndarray, "images"]
+  images: Int[np.ndarray, " images"]
   cosines: Float[np.ndarray, "images images"]
   counts: Float[np.ndarray, "images images"]
 
 
 def pairs_of(
-  images: Int[np.ndarray, "images"],
+  images: Int[np.ndarray, " images"],
   sums: Float[np.ndarray, "images channels"],
-  counts: Float[np.ndarray, "images"],
+  counts: Float[np.ndarray, " images"],
 ) -> Pairs:
   """Returns the pairs of vectors of which each image's sum is known.
 
@@ -106,7 +106,7 @@ def within_classes(
 
 
 def within_minus_between(
-  pairs: Pairs, labels: Int[np.ndarray, "sample"]
+  pairs: Pairs, labels: Int[np.ndarray, " sample"]
 ) -> WeightedStatistic:
   """Returns the difference of the mean cosines, of weights of the images.
 
