@@ -81,7 +81,8 @@ class TestColorLayer:
     layer = _layer(2, 5, 4, channels)
     rgb = _color(layer)
     assert rgb.shape == (2, 5, 4, 3)
-    assert _apart(hue_angle(rgb), hue_angle(layer)).max() < 1e-5
+    # Rounding grows as the square root of the channels.
+    assert _apart(hue_angle(rgb), hue_angle(layer)).max() < 5e-6 * channels**0.5
     assert 0 <= float(rgb.min()) <= float(rgb.max()) <= 1
 
   def test_saturation_and_value(self):

@@ -295,10 +295,11 @@ _SCRIPT = """
 def _start(digits_dir, folder, *more, devices=1):
   here = Path(__file__).parent
   arguments = [str(here), str(here.parents[1]), digits_dir, str(folder), *more]
-  flags = f"--xla_force_host_platform_device_count={devices}"
+  # The program of this process, to the bit; of a flag that is there twice, the last.
+  flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
   return subprocess.Popen(
     [sys.executable, "-c", textwrap.dedent(_SCRIPT), *map(str, arguments)],
-    env=os.environ | {"XLA_FLAGS": flags + " --xla_backend_optimization_level=0"},
+    env=os.environ | {"XLA_FLAGS": flags},
   )
 
 
