@@ -15,6 +15,7 @@ hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import common
 from hue_jax.compare import run_records
 from hue_jax.compare.study import missing, run_study
-from hue_jax.compare.task import SPLITS, ArrayTask, Examples, write_task
+from hue_jax.compare.task import FILE, SPLITS, ArrayTask, Examples, write_task
 from hue_jax.compiled import keep_compiled
 
 # The angular consistency loss that the first studies chose (docs/effect.md).
@@ -46,7 +47,7 @@ def main(argv=None):
   keep_compiled()
   task = read_arrays(arguments.arrays)
   settings = settings_of(arguments, task)
-  if not (Path(arguments.workdir) / "data.npz").exists():
+  if not (Path(arguments.workdir) / FILE).exists():
     write_task(task, settings, arguments.workdir)
   with common.within(arguments.minutes):  # finished runs are on the disk
     run_study(settings, arguments.workdir, workers=1)
@@ -64,12 +65,16 @@ def main(argv=None):
 
 
 def read_arrays(path: str) -> ArrayTask:
-  """Returns the task that an .npz file holds."""
+  """Returns the task that an .npz file holds, named by what it holds.
+
+  The name is that of the data set, of a study's file, or of the file, with a digest of
+  the arrays: files of one name are not one data set.
+  """
   with np.load(path, allow_pickle=False) as arrays:
     wanted = [f"{split}_{of}" for split in SPLITS for of in ("images", "labels")]
     if absent := [name for name in wanted if name not in arrays.files]:
       sys.exit(f"error: {path} lacks {', '.join(absent)}.")
-    splits = {}
+    splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
       images = arrays[f"{split}_images"]
       if images.dtype != np.uint8 or images.ndim not in (3, 4):
@@ -78,12 +83,15 @@ def read_arrays(path: str) -> ArrayTask:
           "uint8 [examples, height, width, channels] is needed."
         )
       images = images[..., None] if images.ndim == 3 else images
-      splits[split] = Examples(images, arrays[f"{split}_labels"].ravel().astype(int))
+      labels = arrays[f"{split}_labels"].ravel().astype(int)
+      splits[split] = Examples(images, labels)
+      digest.update(images.tobytes() + labels.tobytes())
     count = 1 + max(int(one.labels.max()) for one in splits.values())
     names = [str(c) for c in range(count)]
     if "class_names" in arrays.files:
       names = [str(name) for name in arrays["class_names"]]
-  return ArrayTask(Path(path).stem, tuple(names), **splits)
+    name = str(arrays["identity"][0]) if "identity" in arrays.files else Path(path).stem
+  return ArrayTask(f"{name}_{digest.hexdigest()[:8]}", tuple(names), **splits)
 
 
 def settings_of(arguments: argparse.Namespace, task: ArrayTask) -> dict:

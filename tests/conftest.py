@@ -9,13 +9,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The tests compile much and compute little: optimization level 0, and XLA's older
 # emitters of fusions, which compile in two thirds of the time. A JAX that may not know
 # them would end the process.
-_QUICK = "--xla_backend_optimization_level=0"
-if metadata.version("jax").startswith("0.10."):
-  _QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "")
-  + f" --xla_force_host_platform_device_count=8 {_QUICK}"
+  + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
+if metadata.version("jax").startswith("0.10."):
+  os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 # What was compiled once is read by the other workers, by processes that tests start,
 # and by the next run of the tests.

@@ -1,7 +1,7 @@
 """Tunes objectives, runs a study of them, reports studies, or times what they cost.
 
 python -m hue_jax.compare --config=configs/compare.py:fashion_50 --workdir=runs/fashion
-python -m hue_jax.compare --mode=tune --config=configs/compare_tuned.py:fashion_50 \
+python -m hue_jax.compare --mode=tune --config=configs/compare_tuning.py:fashion_50 \
     --workdir=runs/fashion_tuning
 python -m hue_jax.compare --mode=cost --config=configs/compare.py:fashion_50 \
     --workdir=runs/fashion

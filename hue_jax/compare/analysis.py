@@ -105,7 +105,6 @@ class Contrast:
   Attributes:
     objective: The name of the objective.
     reference: The name of the reference.
-    describe: The objective in a line.
     validation: The gain in accuracy on the validation split.
     test: The gain in accuracy on the test split; None where it was not read.
     errors: The errors on the test split; None where it was not read.
@@ -114,7 +113,6 @@ class Contrast:
 
   objective: str
   reference: str
-  describe: str
   validation: Gain
   test: Gain | None
   errors: Errors | None
@@ -167,6 +165,7 @@ class Analysis:
     settings: The settings of the study.
     baseline: The name of the objective that others are compared with.
     baseline_accuracy: Split → the baseline's mean accuracy in percent.
+    described: Objective → what it is, in a line.
     seeds: The seeds that all objectives have finished.
     contrasts: The contrasts with the baseline, and others that the study asks for.
     curves: Objective → learning curve.
@@ -184,6 +183,7 @@ class Analysis:
   settings: Mapping[str, Any]
   baseline: str
   baseline_accuracy: Mapping[str, float]
+  described: Mapping[str, str]
   seeds: tuple[int, ...]
   contrasts: tuple[Contrast, ...]
   curves: Mapping[str, LearningCurve]
@@ -257,6 +257,7 @@ def analyze(workdir: str | os.PathLike[str]) -> Analysis:
       for split in ("validation", "test")
       if split in runs[baseline][0]
     },
+    described={name: found[0]["describe"] for name, found in runs.items()},
     seeds=tuple(seeds),
     contrasts=_contrasts(runs, settings),
     curves={name: _curve(found, runs[baseline]) for name, found in runs.items()},
@@ -278,7 +279,7 @@ def _contrasts(runs, settings) -> tuple[Contrast, ...]:
   baseline = settings["baseline"]
   pairs = [(name, baseline) for name in runs if name != baseline]
   pairs += [tuple(pair) for pair in settings.get("contrasts", ())]
-  found = [_contrast(runs, *pair) for pair in pairs]
+  found = [_contrast(runs, *pair) for pair in dict.fromkeys(pairs)]
   # One family a split: everything in which the study looks for an effect.
   for split in ("validation", "test"):
     gains = [getattr(contrast, split) for contrast in found]
@@ -307,7 +308,6 @@ def _contrast(runs, objective, reference) -> Contrast:
   return Contrast(
     objective,
     reference,
-    ours[0]["describe"],
     _gain(ours, theirs, "validation", MEASURES[0]),
     _gain(ours, theirs, "test", MEASURES[0]) if has_test else None,
     _errors(ours, theirs) if has_test else None,
@@ -344,7 +344,11 @@ def _gain(ours, theirs, split, measure) -> Gain | None:
     measure,
     float(other[both].mean()),
     float(one[both].mean()),
-    paired(one[both] - other[both]),
+    # A difference is of two recorded numbers, and two differences of four.
+    paired(
+      one[both] - other[both],
+      rounding=4 * run_records.rounding(np.concatenate([one[both], other[both]])),
+    ),
   )
 
 

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from hue_jax.errors import InputError
 
 FILE = "runs.jsonl"
 STUDY_FILE = "study.json"
+_DIGITS = 6  # of a recorded number
 
 # What says where and how much is run, and not what a run is.
 _NOT_OF_A_RUN = (
@@ -149,6 +153,14 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
   return records
 
 
+def rounding(values: Float[np.ndarray, " values"]) -> float:
+  """Returns how far recorded values of this size may lie from what was measured."""
+  largest = np.abs(values).max()
+  return (
+    float(0.5 * 10.0 ** (np.floor(np.log10(largest)) + 1 - _DIGITS)) if largest else 0.0
+  )
+
+
 def _digest(value):
   text = json.dumps(value, sort_keys=True, default=list)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -160,5 +172,5 @@ def _plain(value):
   if isinstance(value, (list, tuple)):
     return [_plain(item) for item in value]
   if isinstance(value, float):
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
   return value

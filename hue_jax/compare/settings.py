@@ -160,6 +160,8 @@ class StudySettings(Pixels, Optimization):
     for index, pair in enumerate(self.contrasts):
       for name in pair:
         check_one_of(f"contrasts[{index}]", name, self.objectives)
+      if pair[0] == pair[1]:
+        refuse(f"contrasts[{index}]", pair, "two objectives that differ")
     if self.first_seed + self.num_seeds - 1 > MAX_SEED:
       raise InputError(
         f"num_seeds is {self.num_seeds}; it must be at most "

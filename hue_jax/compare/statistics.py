@@ -11,9 +11,8 @@ from scipy import optimize, special, stats
 LEVEL = 0.95
 POWER = 0.8
 _DRAWS = 10_000
-# Pairs whose signs count in all ways, where none are equal or 0, and where some are:
-# more are approximated, as SciPy does it.
-_MOST_DISTINCT, _MOST_EQUAL = 50, 13
+# Pairs whose signs are counted in all ways; of more the p-value is SciPy's approximate.
+_MOST_COUNTED = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +45,15 @@ class Paired:
   wilcoxon_p: float
 
 
-def paired(differences: Float[np.ndarray, " pairs"], *, seed: int = 0) -> Paired:
+def paired(
+  differences: Float[np.ndarray, " pairs"], *, rounding: float = 0.0, seed: int = 0
+) -> Paired:
   """Returns statistics of paired differences.
 
   Args:
     differences: The objective minus the baseline, of one seed each.
+    rounding: How far apart equal differences may lie, for the numbers that they are of
+      were rounded: the signed-rank test takes such for equal, and less for 0.
     seed: The seed of the bootstrap.
 
   Returns:
@@ -79,7 +82,7 @@ def paired(differences: Float[np.ndarray, " pairs"], *, seed: int = 0) -> Paired
     higher,
     lower,
     t_p,
-    _wilcoxon_p(differences),
+    _wilcoxon_p(differences, rounding),
   )
 
 
@@ -92,17 +95,21 @@ def _resamples(count, seed):
   return shares
 
 
-def _wilcoxon_p(differences):
-  """Returns `stats.wilcoxon`'s p, which takes SciPy a hundred times as long."""
-  if not differences.any():
-    return 1.0
+def _wilcoxon_p(differences, rounding):
+  """Returns the signed-rank test's p: exact, with equal differences, up to 50 pairs."""
   sizes = np.abs(differences)
-  distinct = len(np.unique(sizes[sizes > 0])) == len(sizes)
-  if len(sizes) > (_MOST_DISTINCT if distinct else _MOST_EQUAL):
-    return float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+  order = np.argsort(sizes)
+  # The places of distinct sizes; 0 of those that are no difference.
+  places = np.zeros(len(sizes), int)
+  places[order] = np.cumsum(np.diff(sizes[order], prepend=0) > rounding)
+  if not places.any():
+    return 1.0
+  if len(sizes) > _MOST_COUNTED:
+    signed = np.sign(differences) * places
+    return float(stats.wilcoxon(signed, zero_method="pratt").pvalue)
   # Twice the ranks, which are halves.
-  _, places, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-  ranks = (2 * np.cumsum(counts) - counts + 1)[places] * (sizes > 0)
+  counts = np.bincount(places)
+  ranks = (2 * np.cumsum(counts) - counts + 1)[places] * (places > 0)
   ways = _ways_to_rank(tuple(sorted(ranks.tolist())))
   positive = int(ranks[differences > 0].sum())
   tails = ways[: positive + 1].sum(), ways[positive:].sum()

@@ -1,7 +1,9 @@
 """Writes what studies say as one self-contained page, a Markdown table and JSON."""
 
+import dataclasses
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from hue_jax.compare.across_studies import AcrossStudies, across_studies, chosen
 from hue_jax.compare.analysis import Analysis, analyze
 from hue_jax.compare.cost_records import read_costs
 from hue_jax.compare.run_records import fingerprint_of_objective
+from hue_jax.errors import InputError
 from hue_jax.files import write_text
 from hue_jax.pages import provenance, templates
-from hue_jax.pages.figures import Picture, draw_picture
+from hue_jax.pages.figures import Picture, draw_picture, file_name
 from hue_jax.pages.files import json_text
 
 
@@ -40,7 +43,7 @@ def write_report(
       not of two of the studies.
   """
   folder = Path(folder).expanduser()
-  found = [analyze(workdir) for workdir in workdirs]
+  found = _analyzed(workdirs)
   content = _content(found, workdirs)
   forest = chosen(content["across"], contrasts)
   (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,23 @@ def report_tables(workdirs: Sequence[str | os.PathLike[str]]) -> str:
   Returns:
     The Markdown.
   """
-  return _tables(_content([analyze(workdir) for workdir in workdirs], workdirs))
+  return _tables(_content(_analyzed(workdirs), workdirs))
+
+
+def _analyzed(workdirs) -> list[Analysis]:
+  """Analyzes studies; those without a title of their own are told by their folders."""
+  places = [Path(workdir).expanduser().resolve() for workdir in workdirs]
+  for place, count in Counter(places).items():
+    if count > 1:
+      raise InputError(f"{place} is there twice; a report is of each study once.")
+  found = [analyze(workdir) for workdir in workdirs]
+  files = Counter(file_name(study.title) for study in found)
+  return [
+    study
+    if study.title and files[file_name(study.title)] == 1
+    else dataclasses.replace(study, title=f"{study.title} ({workdir})".strip())
+    for study, workdir in zip(found, workdirs, strict=True)
+  ]
 
 
 def _tables(content):
@@ -91,7 +110,7 @@ def _content(found: Sequence[Analysis], workdirs) -> dict[str, Any]:
     "across": across_studies(studies),
     "num_data_sets": len({study.settings["dataset"] for study in studies}),
     "objectives": _objectives(studies),
-    "describe": {c.objective: c.describe for s in found for c in s.contrasts},
+    "described": _described(found),
     "num_forms": _num_forms(searches),
     "costs": [cost for cost in map(read_costs, workdirs) if cost],
     "made": provenance.today(),
@@ -103,6 +122,19 @@ def _objectives(studies: Sequence[Analysis]) -> list[str]:
   """Returns all objectives, in the order in which studies name them."""
   names = (c.objective for s in studies for c in s.contrasts if _is_main(s, c))
   return list(dict.fromkeys(names))
+
+
+def _described(found: Sequence[Analysis]) -> list[tuple[str, str, list[str]]]:
+  """Returns (name, what it is, the studies in which it is that and not another)."""
+  titles: dict[str, dict[str, list[str]]] = {}
+  for study in found:
+    for objective, text in study.described.items():
+      titles.setdefault(objective, {}).setdefault(text, []).append(study.title)
+  return [
+    (name, text, studies if len(forms) > 1 else [])
+    for name, forms in titles.items()
+    for text, studies in forms.items()
+  ]
 
 
 def _is_main(study, contrast) -> bool:

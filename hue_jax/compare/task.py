@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -146,7 +148,7 @@ def read_task(workdir: str | os.PathLike[str]) -> tuple[list[str], ArrayTask]:
   """
   path = Path(workdir).expanduser() / FILE
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       found = {name: arrays[name] for name in arrays.files}
     identity = [str(value) for value in found["identity"]]
     splits = {
@@ -154,7 +156,7 @@ def read_task(workdir: str | os.PathLike[str]) -> tuple[list[str], ArrayTask]:
       for split in SPLITS
     }
     class_names = tuple(str(name) for name in found["class_names"])
-  except (OSError, KeyError, ValueError) as error:
+  except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error) as error:
     raise InputError(
       f"{path} cannot be read ({error}); remove it to have it made anew."
     ) from None

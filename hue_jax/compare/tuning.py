@@ -78,8 +78,9 @@ def tune(
     found = {name: {point: [] for point in chosen[name]} for name in chosen}
     for record in run_study(study, workdir, workers=workers):
       name, _, point = record["objective"].rpartition("@")
-      accuracy = record["validation"]["accuracy"]
-      found[name][int(point)].append(-math.inf if accuracy is None else accuracy)
+      diverged = record["curve"]["train_loss"][-1] is None
+      accuracy = -math.inf if diverged else record["validation"]["accuracy"]
+      found[name][int(point)].append(accuracy)
     return found
 
   first = run(points, tuning["num_seeds"])

@@ -173,18 +173,21 @@ class Worker:
 
 def code_version() -> str:
   """Returns the package's version, and the commit where it runs from a checkout."""
-  folder = Path(hue_jax.__file__).parent
+  folder = Path(hue_jax.__file__).resolve().parent
   try:
-    found = subprocess.run(
-      ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-      cwd=folder,
-      capture_output=True,
-      text=True,
-      check=True,
-    ).stdout.strip()
+    # What lies below another repository, as an environment may, is not of its commits.
+    if Path(_git(folder, "rev-parse", "--show-toplevel")) == folder.parent:
+      commit = _git(folder, "describe", "--always", "--dirty", "--abbrev=12")
+      return f"{hue_jax.__version__}+{commit}"
   except (OSError, subprocess.CalledProcessError):
-    return hue_jax.__version__
-  return f"{hue_jax.__version__}+{found}"
+    pass
+  return hue_jax.__version__
+
+
+def _git(folder, *arguments):
+  return subprocess.run(
+    ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+  ).stdout.strip()
 
 
 # --- Processes ------------------------------------------------------------------

@@ -128,7 +128,14 @@ def capture(
   taps = network.check_taps(taps)
   identity = Identity(
     network=network.fingerprint,
-    data=f"{sample.dataset.builder.info.full_name} {sample.split}",
+    # With a digest of the contents: pictures of a folder change under their names.
+    data=" ".join(
+      [
+        sample.dataset.builder.info.full_name,
+        sample.split,
+        sample.dataset.identity(),
+      ]
+    ),
     seed=seed,
     positions_per_image=positions_per_image,
     dtype=dtype,

@@ -73,7 +73,7 @@ def draw_picture(
   """Draws a figure for both themes, and keeps the light one as an SVG file.
 
   Args:
-    name: The name of the file; what a file's name had better not have becomes "_".
+    name: The name of the picture, and by `file_name` of the file.
     description: What it shows.
     draw: Theme → figure, which takes colors from the theme alone.
     folder: The folder of the file.
@@ -81,14 +81,18 @@ def draw_picture(
   Returns:
     The picture for a page.
   """
-  stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
   drawing = svg(draw(LIGHT))
-  with replacing(folder / f"{stem}.svg") as file:
+  with replacing(folder / f"{file_name(name)}.svg") as file:
     file.write(drawing.encode())
   uris = (
     data_uri("image/svg+xml", text.encode()) for text in (drawing, in_dark(drawing))
   )
   return Picture(name, description, *uris)
+
+
+def file_name(name: str) -> str:
+  """Returns a name in which what a file's name had better not have is "_"."""
+  return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
 
 
 def svg(figure: Figure) -> str:

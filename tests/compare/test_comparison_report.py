@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -173,7 +174,8 @@ def test_a_single_study_answers_without_a_pooled_line(study, tmp_path):
 
 
 def test_studies_of_one_data_set_answer_by_their_number(study, tmp_path):
-  write_report([study, study], tmp_path)
+  shutil.copytree(study, tmp_path / "again")
+  write_report([study, tmp_path / "again"], tmp_path)
   text = _Page((tmp_path / "report.html").read_text()).text
   assert (
     "sectors is above one_hot with the whole 95 % interval of its gain in 2 of 2 "
@@ -182,6 +184,37 @@ def test_studies_of_one_data_set_answer_by_their_number(study, tmp_path):
   forest = (tmp_path / "figures" / "forest.svg").read_text()
   assert "error, %" in forest
   assert "weight, %" not in forest
+
+
+def test_studies_of_one_title_are_told_by_their_folders(tmp_path):
+  settings = settings_of({"sectors": _SECTORS}, title="mine")
+  folders = [
+    write_study(tmp_path / name, settings, {"sectors": gain})
+    for name, gain in (("a", 0.05), ("b", -0.05))
+  ]
+  runs = folders[1] / "runs.jsonl"
+  runs.write_text(runs.read_text().replace("cross_entropy of sectors", "another form"))
+  write_report(folders, tmp_path / "report")
+  page = _Page((tmp_path / "report" / "report.html").read_text())
+  # Each its own figures, and the objective as each has it.
+  drawn = [source for source in page.sources if source.startswith("data:")]
+  assert len(drawn) == len(set(drawn))
+  for folder, text in zip(
+    folders, ("cross_entropy of sectors", "another form"), strict=True
+  ):
+    assert f"{text} (mine ({folder}))" in page.text
+  with pytest.raises(InputError, match=r"a is there twice"):
+    write_report([folders[0], f"{folders[0]}/../a"], tmp_path / "report")
+
+
+def test_a_contrast_with_the_baseline_counts_once(tmp_path):
+  settings = settings_of(_OBJECTIVES)
+  asked = settings | {"contrasts": [["sectors", settings["baseline"]]]}
+  found = [
+    analyze(write_study(tmp_path / str(number), one, {"sectors": 2}))
+    for number, one in enumerate((settings | {"contrasts": []}, asked))
+  ]
+  assert [c.title for c in found[0].contrasts] == [c.title for c in found[1].contrasts]
 
 
 def test_rates_of_an_objective_are_shown_where_they_differ(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import gpu_study
 from configs import compare_tuning
+from hue_jax.compare.task import load_task, write_task
+from hue_jax.errors import InputError
 from hue_jax.objective import create_objective
 from tests.helpers.small_study import digits_task
 
@@ -79,6 +81,29 @@ def test_its_objectives_are_those_that_are_tuned(arrays):
       for one in (objective, tuned[name])
     )
     assert ours == theirs, name
+
+
+def test_a_task_is_named_by_what_it_holds(tmp_path, arrays):
+  with np.load(arrays) as found:
+    same = dict(found)
+  other = {**same, "test_labels": same["test_labels"][::-1]}
+  of_study = {**same, "identity": np.array(["digits", "train"])}
+  tasks = {}
+  for name, contents in (("same", same), ("other", other), ("of_study", of_study)):
+    (tmp_path / name).mkdir()
+    np.savez(tmp_path / name / "data.npz", **contents)
+    tasks[name] = gpu_study.read_arrays(str(tmp_path / name / "data.npz"))
+  assert tasks["same"].name.startswith("data_")
+  assert tasks["other"].name.startswith("data_")
+  assert tasks["same"].name != tasks["other"].name
+  assert tasks["of_study"].name == tasks["same"].name.replace("data_", "digits_")
+  # Other arrays in a workdir are refused, though the file is of the same name.
+  command = [f"--workdir={tmp_path / 'study'}", "--minutes=0.001", "--epochs=1"]
+  arguments = gpu_study._arguments([f"--arrays={arrays}", *command])
+  settings = gpu_study.settings_of(arguments, tasks["same"])
+  write_task(tasks["same"], settings, tmp_path / "study")
+  with pytest.raises(InputError, match=r"holds data_.* asks for data_"):
+    load_task(gpu_study.settings_of(arguments, tasks["other"]), tmp_path / "study")
 
 
 def test_what_is_no_task_is_named(tmp_path, arrays):

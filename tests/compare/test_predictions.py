@@ -59,9 +59,17 @@ _HIERARCHY = {
 _CLASSES = ("boot", "shirt", "sneaker", "coat")
 
 
-def test_distance_is_the_height_of_the_lowest_shared_node():
+def test_scores_that_are_no_numbers_are_of_no_class():
+  labels = np.array([0, 0, 1, 2])
+  assert accuracy(np.full((4, 3), np.nan), labels) == 0
+  scores = np.eye(3)[labels]
+  scores[0, 2] = np.nan
+  assert accuracy(scores, labels) == 0.75
+
+
+def test_distance_falls_with_the_depth_of_the_lowest_shared_node():
   found = hierarchy_distances(_HIERARCHY, _CLASSES)
-  # The tree is three edges high; two shoes share a node two above them.
+  # The tree is three edges deep; two shoes, or two tops, share a node at depth one.
   assert found[0, 2] == pytest.approx(2 / 3)
   assert found[1, 3] == pytest.approx(2 / 3)
   assert found[0, 1] == found[2, 3] == 1

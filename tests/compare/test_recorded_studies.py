@@ -76,6 +76,23 @@ def test_a_recorded_tuning_chose_the_best_and_its_study_took_that(task):
   assert not seeds & {record["seed"] for record in found}
 
 
+@pytest.mark.parametrize(
+  "path",
+  sorted(_FOLDER.rglob(run_records.FILE)),
+  ids=lambda path: str(path.parent.relative_to(_FOLDER)),
+)
+def test_every_recorded_line_is_of_the_settings_that_it_tells(path):
+  """Those of a tuning, too, of which the study in the end holds the best points."""
+  study = path.parent / STUDY_FILE  # not there before a tuning's end
+  objectives = json.loads(study.read_text())["objectives"] if study.exists() else {}
+  for record in run_records.read(path):
+    settings, name = dict(record["settings"]), record["objective"]
+    told = settings.pop("objective")
+    # A line's numbers are rounded.
+    job = Job(name, objectives.get(name, told), record["seed"])
+    assert run_records.fingerprint(settings, job) == record["fingerprint"]
+
+
 def test_the_tables_of_the_recorded_studies_are_the_same_to_the_last_digit():
   folders = [_FOLDER / name for name in _STUDIES]
   assert report_tables(folders) == (_FOLDER / "tables.md").read_text()

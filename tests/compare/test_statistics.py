@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from hue_jax.compare.run_records import rounding
 from hue_jax.compare.statistics import (
   error_reduction,
   holm,
@@ -37,11 +38,41 @@ def test_paired_statistics_are_scipys():
 
 def test_few_pairs_of_which_some_are_equal_or_0_are_tested_as_scipy_tests_them():
   rng = np.random.default_rng(0)
-  for count in [*range(2, 9)] * 2 + [14]:
+  for count in [*range(2, 9)] * 2:
     few = rng.integers(-3, 4, count) / 7
     few[0] = 1 / 7
     expected = scipy.stats.wilcoxon(few, zero_method="pratt").pvalue
     assert paired(few).wilcoxon_p == expected, few
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_signs_of_twenty_pairs_are_counted_where_some_are_equal_or_0(seed):
+  many = np.random.default_rng(seed).integers(-4, 6, 20) / 100
+  ranks = scipy.stats.rankdata(np.abs(many)) * (many != 0)
+  signs = (np.arange(2**20)[:, None] >> np.arange(20)) & 1
+  sums, found = signs @ ranks, ranks[many > 0].sum()
+  expected = 2 * min(np.mean(sums >= found), np.mean(sums <= found))
+  assert paired(many).wilcoxon_p == pytest.approx(min(expected, 1))
+
+
+def test_more_pairs_are_approximated_as_by_scipy():
+  many = np.random.default_rng(0).integers(-4, 6, 60) / 100
+  expected = scipy.stats.wilcoxon(many, zero_method="pratt").pvalue
+  assert paired(many).wilcoxon_p == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [20, 60])
+@pytest.mark.parametrize("num_examples", [78, 397, 797, 10_000, 50_000])
+def test_accuracies_that_were_rounded_have_the_p_of_their_counts(count, num_examples):
+  rng = np.random.default_rng(num_examples)
+  right = rng.integers(int(0.80 * num_examples), int(0.82 * num_examples), (2, count))
+  right[0] = right[1] + rng.integers(-3, 5, count)
+  one, other = 100 * np.array(
+    [[float(f"{n / num_examples:.6g}") for n in of] for of in right]
+  )
+  rounded = 4 * rounding(np.concatenate([one, other]))
+  found = paired(one - other, rounding=rounded).wilcoxon_p
+  assert found == paired(right[0] - right[1].astype(float)).wilcoxon_p
 
 
 def test_no_difference_at_all_is_no_effect():

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hue_jax
 from hue_jax import command
 from hue_jax import settings as declared
 from hue_jax.compare import run_records, workers
@@ -27,6 +28,7 @@ from hue_jax.compare.settings import Ranges, StudySettings, Tree, checked_settin
 from hue_jax.compare.study import jobs_of, run_study
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
 from hue_jax.compare.trainer import Trainer
+from hue_jax.compare.workers import code_version
 from hue_jax.errors import InputError
 from tests.helpers.planted_study import settings_of
 from tests.helpers.small_study import (
@@ -80,9 +82,13 @@ def test_a_task_comes_back_from_its_file(tmp_path, task):
   other = small_settings(image_size=16)
   with pytest.raises(InputError, match=r"holds digits.* 8, 1; .* asks for .* 16, 1"):
     load_task(other, tmp_path)
-  (tmp_path / "data.npz").write_bytes(b"no archive")
-  with pytest.raises(InputError, match=r"cannot be read.*remove it"):
-    load_task(settings, tmp_path)
+  whole = (tmp_path / "data.npz").read_bytes()
+  damaged = bytearray(whole)
+  damaged[len(whole) // 3 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 3)
+  for contents in (b"no archive", b"", whole[:100], whole[:-100], bytes(damaged)):
+    (tmp_path / "data.npz").write_bytes(contents)
+    with pytest.raises(InputError, match=r"cannot be read.*remove it"):
+      load_task(settings, tmp_path)
 
 
 @pytest.mark.slow
@@ -701,3 +707,16 @@ def test_seeds_in_one_program_train_as_one_by_one(tmp_path):
   # The seeds are not of one another.
   losses = {tuple(one["curve"]["train_loss"]) for one in found[3]}
   assert len(losses) == 3
+
+
+def test_the_commit_is_that_of_the_package_and_not_of_what_lies_around_it(
+  tmp_path, monkeypatch
+):
+  identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+  for arguments in (["init"], [*identity, "commit", "--allow-empty", "-m", "first"]):
+    subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True)
+  for parent, has_commit in ((tmp_path, True), (tmp_path / ".venv" / "lib", False)):
+    (parent / "hue_jax").mkdir(parents=True)
+    monkeypatch.setattr(hue_jax, "__file__", str(parent / "hue_jax" / "__init__.py"))
+    assert code_version().startswith(f"{hue_jax.__version__}+") == has_commit
+    assert has_commit or code_version() == hue_jax.__version__

@@ -70,6 +70,7 @@ def planted(monkeypatch):
       records += [
         {
           "objective": name,
+          "curve": {"train_loss": [2.3, 0.1]},
           "validation": {"accuracy": accuracy + 0.001 * rng.normal()},
         }
         for _ in seeds
@@ -135,10 +136,9 @@ def test_a_tuned_value_at_an_end_of_its_range_is_told(planted, tmp_path):
 def test_no_point_that_trains_is_one_line(monkeypatch, tmp_path):
   def run_study(settings, workdir, *, workers):
     del workdir, workers
-    return [
-      {"objective": name, "validation": {"accuracy": None}}
-      for name in settings["objectives"]
-    ]
+    # The accuracy of a network that tells one class of everything.
+    diverged = {"curve": {"train_loss": [2.3, None]}, "validation": {"accuracy": 0.5}}
+    return [{"objective": name, **diverged} for name in settings["objectives"]]
 
   monkeypatch.setattr(tuning, "run_study", run_study)
   with pytest.raises(InputError, match=r"objectives\.one_hot has no point"):

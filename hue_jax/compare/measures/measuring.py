@@ -57,10 +57,13 @@ class Measuring:
     return self._of_predictions(trained, self._task.validation)[0]
 
   def test(self, trained: Training, seed: int) -> dict[str, Any]:
-    """Measures the test examples: the same, and for the first seeds what is asked."""
+    """Measures the test examples: the same, and for the first seeds what is asked.
+
+    Of a training that diverged there is no more to measure.
+    """
     test, settings = self._task.test, self._settings
     measured, features = self._of_predictions(trained, test)
-    if seed not in self._seeds:
+    if seed not in self._seeds or not np.isfinite(features).all():
       return measured
     if settings["knn"]:
       measured["knn_accuracy"] = self._knn_accuracy(trained, seed, features)

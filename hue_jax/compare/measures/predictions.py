@@ -14,8 +14,12 @@ _BINS = 15
 def accuracy(
   scores: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"]
 ) -> float:
-  """Returns the share of examples whose largest score is that of their class."""
-  return float(np.mean(scores.argmax(axis=-1) == labels))
+  """Returns the share of examples whose largest score is that of their class.
+
+  Of scores that are not all numbers none is the largest: such an example is not right.
+  """
+  told = ~np.isnan(scores).any(axis=-1)
+  return float(np.mean(told & (scores.argmax(axis=-1) == labels)))
 
 
 def negative_log_likelihood(
@@ -50,7 +54,9 @@ def expected_calibration_error(
 def hierarchy_distances(
   hierarchy: Mapping[str, Any], class_names: tuple[str, ...]
 ) -> Float[np.ndarray, "classes classes"]:
-  """Returns the height of the lowest node that two classes share, over the root's.
+  """Returns 1 − the depth of the lowest node that two classes share, over the tree's.
+
+  In a tree whose leaves are all as deep this is that node's height over the root's.
 
   Args:
     hierarchy: A tree: name → subtree, or a list of class names.
