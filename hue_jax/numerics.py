@@ -228,6 +228,23 @@ def _smooth_norm_jvp(primals, tangents):
   return length, jnp.sum(direction * tangents[0], axis=-1)
 
 
+def still_where_zero(
+  vectors: Float[Array, "*leading channels"],
+) -> Float[Array, "*leading channels"]:
+  """Returns the vectors, of which those of zeros have no gradient.
+
+  A vector of zeros has no direction: what is divided by a norm that has a floor has the
+  gradient 1 / floor there, and one image of one color would undo a training.
+
+  Args:
+    vectors: The vectors v along the last axis.
+
+  Returns:
+    The same vectors.
+  """
+  return jnp.where(jnp.any(vectors != 0, axis=-1, keepdims=True), vectors, 0)
+
+
 def norm_where(
   vectors: Float[Array, "*leading channels"], where: Shaped[Array, "*leading"]
 ) -> Float[Array, "*leading"]:

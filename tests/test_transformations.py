@@ -480,3 +480,19 @@ def test_a_mask_keeps_not_a_number_out(name):
   assert np.abs(usual).max() > 1e-3 or name in _MOVED
   _near(value, expected, 1e-5)
   _near(gradient, usual, 1e-4)
+
+
+# Bounded by 1/ε of hue_loss; and as large as the paper's floor has it, for logits that
+# are all 0, as those of a head that starts at 0 are, must leave there.
+_STEEP_AT_ZERO = {"hue_loss": 1e4, "normalized_logits": np.inf}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].differentiable])
+def test_an_example_of_zeros_does_not_undo_a_training(name):
+  """It has no direction: its gradient is no larger than those of the others."""
+  case = CASES[name]
+  first, *others = (np.array(array) for array in case.arrays)
+  first[0] = 0
+  slope = jax.grad(lambda first: total(case.call(first, *others)))(first)
+  of_zeros, of_others = np.abs(slope[0]).max(), np.abs(slope[1:]).max()
+  assert of_zeros <= _STEEP_AT_ZERO.get(name, 2 * of_others)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from hue_jax.errors import InputError, check_one_of
 from hue_jax.hue import TAU, polar_grid
-from hue_jax.numerics import Arrays, einsum, scaled, smooth_norm
+from hue_jax.numerics import Arrays, einsum, scaled, smooth_norm, still_where_zero
 
 CENTERS = ("image", "activation")
 CELLS = ("polar", "grid")
@@ -100,10 +100,12 @@ def cell_directions(
     member = jnp.ones((1, 1, 1))
   else:
     member = _membership(*_polar_about(activations, cells.center), cells)
-  sums = einsum(
-    "bhwn,bshw->bsn" if member.ndim == 4 else "bhwn,shw->bsn",
-    activations,
-    jnp.asarray(member, activations.dtype),
+  sums = still_where_zero(
+    einsum(
+      "bhwn,bshw->bsn" if member.ndim == 4 else "bhwn,shw->bsn",
+      activations,
+      jnp.asarray(member, activations.dtype),
+    )
   )
   holds = member.sum(axis=(-2, -1)) > 0
   return sums / smooth_norm(sums, 1e-6)[..., None], holds

@@ -14,6 +14,7 @@ from hue_jax.numerics import (
   moderate,
   sharded_like_the_batch,
   smooth_norm,
+  still_where_zero,
 )
 
 
@@ -40,7 +41,7 @@ def cosine_logits(
   Raises:
     TypeError: If the features or the kernel are not floating point.
   """
-  features, power = moderate(as_float(features, "features"))
+  features, power = moderate(still_where_zero(as_float(features, "features")))
   kernel, kernel_power = moderate(as_float(kernel, "kernel"), axis=0)
   lengths = smooth_norm(features, 1e-6 * power[:, 0])[:, None] * smooth_norm(
     kernel.T, 1e-6 * kernel_power[0]
