@@ -325,7 +325,7 @@ def _fisher_lee(a, b, weights):
   # From one direction each, no difference of large numbers: the sines are small where
   # the angles are concentrated. Σ sin(αᵢ − αⱼ) sin(βᵢ − βⱼ) is, over all i and j,
   # 2 (Σ ss′ Σ cc′ − Σ sc′ Σ cs′).
-  (s, c), (t, d) = (_sine_and_cosine(angle) for angle in (a, b))
+  (s, c), (t, d) = (_sine_and_cosine(angle, weights) for angle in (a, b))
 
   def minor(p, q, r, u):
     return _mean(p * r, weights) * _mean(q * u, weights) - _mean(
@@ -345,9 +345,13 @@ def _correlation(covariance, variance, other_variance):
   return jnp.where(varies, jnp.clip(covariance / root, -1, 1), jnp.nan)
 
 
-def _sine_and_cosine(angles):
-  """Returns those of the angles from their mean direction, without weights."""
-  angles = angles - jnp.angle(_resultant(angles, None))[..., None]
+def _sine_and_cosine(angles, weights):
+  """Returns those of the angles from their mean direction.
+
+  Without weights where there are several of each angle: no array of all of them.
+  """
+  shared = weights if weights is not None and weights.ndim == 1 else None
+  angles = angles - jnp.angle(_resultant(angles, shared))[..., None]
   return jnp.sin(angles), jnp.cos(angles)
 
 

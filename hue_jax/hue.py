@@ -471,8 +471,14 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
   # A branch, so that vectors of usual length give the bits that they always gave.
   power = moderate(vectors, axis=0)[1]
   vectors = jax.lax.cond(jnp.any(power != 1), lambda v: power * v, lambda v: v, vectors)
+  whole = jnp.linalg.norm(vectors, axis=0)
   vectors = vectors - vectors.mean(axis=0)
+  # What is left of a gray vector is rounding.
   lengths = jnp.linalg.norm(vectors, axis=0)
+  colored = lengths > 1e-5 * whole
+  vectors = jax.lax.cond(
+    jnp.all(lengths > 0.01 * whole), lambda v: v, lambda v: v - v.mean(axis=0), vectors
+  )
   first = vectors[:, 0] / lengths[0]
   second = vectors[:, 1] / lengths[1]
   rest = second - first * (first @ second)
@@ -480,7 +486,8 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
   rest = rest - first * (first @ rest)
   rest = rest - rest.mean()
   length = jnp.linalg.norm(rest)
-  if not isinstance(length, jax.core.Tracer) and not length > 1e-5:
+  spans = jnp.all(colored) & (length > 1e-5)
+  if not isinstance(spans, jax.core.Tracer) and not spans:
     raise InputError(
       f"vectors of shape {tuple(vectors.shape)} span no plane besides gray; two "
       "columns are needed that are linearly independent of each other and of "

@@ -306,3 +306,19 @@ def test_what_is_refused():
     circular.rayleigh_test(np.ones(3), np.array([1, np.nan, 1]))
   with pytest.raises(InputError, match=r"weights hold -1.*; they must be at least 0"):
     circular.rayleigh_test(np.ones(3), np.array([1, -1, 1]))
+
+
+@pytest.mark.parametrize("spread", [1, 1e-2, 1e-4])
+def test_correlation_of_concentrated_angles_beside_others_of_no_weight(spread):
+  rng = np.random.default_rng(0)
+  a = rng.normal(scale=spread, size=50)
+  angles = [a, a + rng.normal(scale=spread, size=50)]
+  far = [np.concatenate([one, rng.uniform(0, TAU, 50)]) for one in angles]
+  weights = np.repeat(np.float32([1, 0]), 50)
+  found = circular.circular_correlation(*map(np.float32, far), weights)
+  alone = circular.circular_correlation(*map(np.float32, angles))
+  assert found == pytest.approx(float(alone), abs=1e-3)
+  still = np.float32([0.3, 0.3, 0.3, 2.5, 2.7])
+  assert np.isnan(
+    circular.circular_correlation(still, still, np.float32([1, 1, 1, 0, 0]))
+  )

@@ -533,3 +533,19 @@ print(seconds, [name for name in heavy if name in sys.modules])
     if float(seconds) < 0.5:
       break
   assert float(seconds) < 0.5
+
+
+@pytest.mark.parametrize("channels", [3, 4, 16, 64, 1000])
+@pytest.mark.parametrize("constant", [0.1, 1.0, 3.0, 1e4])
+def test_a_gray_vector_spans_no_plane(channels, constant):
+  gray, other = np.full(channels, constant), _random((channels,))
+  for vectors in ([gray, other], [other, gray]):
+    with pytest.raises(ValueError, match="span no plane besides gray"):
+      hue_jax.hue_plane(np.stack(vectors, axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize("common", [1, 1e2, 1e4])
+def test_a_plane_of_vectors_with_a_large_gray_part_is_orthogonal_to_gray(common):
+  plane = np.asarray(hue_jax.hue_plane(_random((64, 2)) + np.float32(common)), float)
+  np.testing.assert_allclose(plane.T @ plane, np.eye(2), atol=1e-5)
+  np.testing.assert_allclose(plane.sum(axis=0) / 8, 0, atol=1e-5)
