@@ -82,8 +82,8 @@ def angular_consistency_loss(
     labels: The class of each image, in [0, num_classes).
     num_classes: The number of classes C.
     sectors: The number of sectors S.
-    rings: The number of rings of equal area into which every sector is cut; each of
-      the S · rings cells then has a prototype.
+    rings: The number of rings into which every sector is cut, of equal area in the
+      circle through the corners; each of the S · rings cells then has a prototype.
     offset: The angle in radians by which the sectors are turned.
     smooth: Whether a position belongs to the two nearest sectors, in proportion to
       its angle, and not to one alone.
@@ -197,7 +197,7 @@ def update_prototypes(
     labels: The class of each image.
     decay: The share of the old prototype that stays.
     sectors: The number of sectors S, as in `angular_consistency_loss`.
-    rings: The number of rings of equal area into which every sector is cut.
+    rings: The number of rings, of equal area in the circle through the corners.
     offset: The angle in radians by which the sectors are turned.
     smooth: Whether a position belongs to the two nearest sectors.
     center: "image", or "activation" for each image's own center.

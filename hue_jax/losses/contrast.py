@@ -118,7 +118,7 @@ def cell_contrastive_loss(
     activations: The activations of a layer.
     labels: The class of each image.
     sectors: The number of sectors S, as in `angular_consistency_loss`.
-    rings: The number of rings of equal area into which every sector is cut.
+    rings: The number of rings, of equal area in the circle through the corners.
     offset: The angle in radians by which the cells are turned.
     smooth: Whether a position belongs to the nearest cells, in proportion.
     center: "image", or "activation" for each image's own center.
