@@ -97,7 +97,8 @@ def goyal90(config):
 def rsb_a3(config):
   """ImageNet in 100 epochs at 160 pixels, ResNet-50 at 78.1 % (tested at 224).
 
-  Wightman et al., "ResNet strikes back", 2021, table 2.
+  Wightman et al., "ResNet strikes back", 2021, table 2. Of a network with learned
+  position embeddings, such as vit_s16, the second size is refused.
   """
   _resnet_strikes_back(config, learning_rate=8e-3, magnitude=6.0)
   config.image_size = 160

@@ -5,6 +5,7 @@ settings, as those of a term are.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import jax
@@ -60,6 +61,30 @@ class Classifier:
   def scores(self, batch: Batch) -> Float[Array, "batch classes"]:
     """Returns what the classes are chosen by: the logits, of most kinds."""
     return batch.logits
+
+  def decide(
+    self,
+    logits: Float[Array, "batch classes"],
+    taps: Mapping[str, Array],
+    head: Mapping[str, Array],
+  ) -> Float[Array, "batch classes"]:
+    """Returns the `scores` of images whose labels are not known.
+
+    Args:
+      logits: The outputs of the network's head.
+      taps: Tap name → layer.
+      head: `kernel` and `bias` of the network's head, or empty.
+    """
+    batch = Batch(
+      logits=logits,
+      taps=taps,
+      labels=jnp.zeros(logits.shape[:1], jnp.int32),
+      mask=jnp.ones(logits.shape[:1]),
+      step=0,
+      head=head,
+      train=False,
+    )
+    return self.scores(batch)
 
   def probabilities(
     self, scores: Float[Array, "batch classes"]

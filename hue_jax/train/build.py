@@ -22,7 +22,7 @@ from hue_jax.train.checkpoints import WEIGHTS, Checkpoints
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.parallel import AXIS, ShardMapParallel
 from hue_jax.train.state import TrainState, create_state
-from hue_jax.train.step import Step, make_train_step
+from hue_jax.train.step import EvalStep, Step, make_eval_step, make_train_step
 from hue_jax.train.workdir import CHECKPOINTS, folder_of, read_config
 
 
@@ -109,6 +109,56 @@ def train_step(config: ConfigDict, objective: Objective) -> Step:
     pixel_mean=tuple(config.pixel_mean),
     pixel_std=tuple(config.pixel_std),
   )
+
+
+def eval_step(
+  config: ConfigDict, objective: Objective, axis_name: str | None = AXIS
+) -> EvalStep:
+  """Returns the evaluation step of a run, for `Parallel.map`.
+
+  Args:
+    config: A configuration with the fields of `configs/base.py`.
+    objective: What the configuration has the run minimize.
+    axis_name: The mapped axis; None for a single device.
+  """
+  return make_eval_step(
+    objective,
+    most_confused=config.num_confused_classes,
+    axis_name=axis_name,
+    pixel_mean=tuple(config.pixel_mean),
+    pixel_std=tuple(config.pixel_std),
+  )
+
+
+def check_eval_image_size(config: ConfigDict, built: Built) -> None:
+  """Raises an InputError unless a run can be evaluated at the size that it names.
+
+  Weights and what terms keep are made for the training's images, and some fit no
+  others. The step of evaluation is traced, and nothing is computed.
+
+  Args:
+    config: A configuration with the fields of `configs/base.py`.
+    built: What `build` made of it; of its state, shapes and types are enough.
+  """
+  size = settings.eval_image_size(config)
+  if size == config.image_size:
+    return
+  images = 2  # of one alone, an axis could pass for one that is broadcast
+  batch = {
+    "image": jax.ShapeDtypeStruct((images, size, size, config.channels), jnp.uint8),
+    "label": jax.ShapeDtypeStruct((images,), jnp.int32),
+    "mask": jax.ShapeDtypeStruct((images,), jnp.float32),
+  }
+  step = eval_step(config, built.objective, axis_name=None)
+  try:
+    jax.eval_shape(step, built.initial_state, batch)
+  except Exception as error:  # whatever a network or term raises for its shapes
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    raise InputError(
+      f"eval_image_size is {size}, at which what is trained at {config.image_size} "
+      f"cannot be evaluated ({reason.removesuffix('.')}); it must be 0 or "
+      f"{config.image_size}, unless the network and every term take both sizes."
+    ) from None
 
 
 def lowered_step(

@@ -25,7 +25,7 @@ from etils import epath
 
 from hue_jax.errors import InputError, Stopped
 from hue_jax.train.state import TrainState
-from hue_jax.train.workdir import CHECKPOINTS, Evaluations
+from hue_jax.train.workdir import CHECKPOINTS, Evaluations, in_first_process
 from hue_jax.trees import tree_digest
 
 # The goodness of a checkpoint that was not evaluated: below every other.
@@ -305,16 +305,24 @@ class Checkpoints:
     """Moves damaged checkpoints out of the way, so that their steps can be written."""
     if self._read_only:
       return
-    if jax.process_index() == 0:
-      for step in steps:
-        folder = epath.Path(self._manager.directory) / str(step)
-        aside = (
-          folder.parent.parent / "damaged_checkpoints" / f"{step}-{time.time_ns()}"
-        )
-        aside.parent.mkdir(exist_ok=True)
-        folder.rename(aside)
+    # Also where this process found none: the others may wait. None looks again before
+    # they are moved, so that all see the same steps.
+    in_first_process(lambda: self._move(steps))
     if steps:
       self._manager.reload()
+
+  def _move(self, steps):
+    folder = epath.Path(self._manager.directory)
+    aside = folder.parent / "damaged_checkpoints"
+    for step in steps:
+      try:
+        aside.mkdir(exist_ok=True)
+        (folder / str(step)).rename(aside / f"{step}-{time.time_ns()}")
+      except Exception as error:  # whatever the storage raises
+        raise InputError(
+          f"checkpoint {step} of {folder} is damaged, and cannot be moved to {aside} "
+          f"({_reason(error)}); move it by hand."
+        ) from None
 
 
 class _Preserved:

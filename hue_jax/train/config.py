@@ -40,6 +40,9 @@ from hue_jax.train.parallel import AXIS, FORMS
 # By which the best checkpoint is chosen: of all images, or the mean of the classes.
 METRICS = ("top1", "mean_per_class")
 
+# What a run names its own splits: config.train_split and so on.
+_OWN_SPLITS = ("train", "validation", "test")
+
 # Of a JPEG.
 _LONGEST_SIDE = 65_535
 
@@ -174,6 +177,7 @@ def check_settings(config: ConfigDict, *, num_devices: int | None = None) -> Non
       f"train_per_class is {settings.train_per_class} and train_fraction is "
       f"{settings.train_fraction:g}; only one of them may be set."
     )
+  _check_names(settings)
   if not settings.num_classes or not settings.channels:
     return  # The data set says what they are; then all is checked again.
   shapes = tap_shapes(build_model(config), image_shape(config))
@@ -198,7 +202,7 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
       f"num_classes is {config.num_classes}; it must be {dataset.num_classes}, the "
       f"number of classes of data set {dataset.name!r}."
     )
-  for name in ("train_split", "validation_split", "test_split"):
+  for name in (f"{split}_split" for split in _OWN_SPLITS):
     if config[name] and not dataset.num_examples(config[name]):
       raise InputError(
         f"{name} is {config[name]!r}, which holds no example; it must hold some."
@@ -210,6 +214,20 @@ def check_config(config: ConfigDict, dataset: DatasetFacts) -> None:
     num_epochs=config.num_epochs,
     batch_size=config.batch_size,
   )
+
+
+def _check_names(settings):
+  """Raises an InputError for a name that another thing of the run has."""
+  for name in settings.extra_tests:
+    if name in _OWN_SPLITS:
+      refuse(
+        "the name of a test in extra_tests",
+        name,
+        f"another than the run's own splits have, {', '.join(_OWN_SPLITS)}",
+      )
+  for name in settings.hue.terms:
+    if name in settings.terms:
+      refuse("the name of a term in terms", name, "another than hue.terms has")
 
 
 def _check_divides(name, batch_size, devices):

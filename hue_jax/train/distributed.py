@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 
 import jax
 
+from hue_jax.errors import InputError, refuse
 from hue_jax.settings import Integer
 from hue_jax.train import peers
 from hue_jax.train.peers import Lost
@@ -103,19 +104,18 @@ def initialize(environ: Mapping[str, str] = os.environ) -> bool:
     Whether it did.
 
   Raises:
-    InputError: If the address lacks the two numbers, or a number cannot be used.
+    InputError: If the address is none or lacks the two numbers, a number cannot be
+      used, or JAX finds no addresses.
     Lost: If not all processes come.
   """
   if "JAX_COORDINATOR_ADDRESS" in environ:
     count = _number(environ, "JAX_NUM_PROCESSES", at_least=1)
     arguments = {
-      "coordinator_address": environ["JAX_COORDINATOR_ADDRESS"],
+      "coordinator_address": _address(environ["JAX_COORDINATOR_ADDRESS"]),
       "num_processes": count,
       "process_id": _number(environ, "JAX_PROCESS_ID", at_least=0, at_most=count - 1),
     }
-  elif environ.get(_SWITCH) == "1" or any(
-    environ.get(name, "1") not in ("", "0", "1") for name in _SIZES
-  ):
+  elif _asks_for_processes(environ):
     arguments = {}
   else:
     return False
@@ -133,7 +133,37 @@ def initialize(environ: Mapping[str, str] = os.environ) -> bool:
       f"the processes of the run did not come together at {where} within "
       f"{arguments['initialization_timeout']} s ({str(error).partition(chr(10))[0]})"
     ) from None
+  except (ValueError, LookupError) as error:  # of what JAX reads in the environment
+    if "coordinator_address" in arguments:
+      raise
+    raise _no_addresses(_asks_for_processes(environ), environ, error) from None
   return True
+
+
+def _asks_for_processes(environ):
+  """Returns the variable by which the environment asks for several processes, or ""."""
+  if environ.get(_SWITCH) == "1":
+    return _SWITCH
+  sizes = (name for name in _SIZES if environ.get(name, "1") not in ("", "0", "1"))
+  return next(sizes, "")
+
+
+def _no_addresses(name, environ, error):
+  """Returns the error of a variable that asks for processes which JAX does not find."""
+  return InputError(
+    f"environment variable {name} is {environ[name]!r}, which asks for several "
+    f"processes, and JAX finds no addresses of them ({str(error).rstrip('.')}); start "
+    "them by srun or mpirun or on every host of a TPU pod, or give "
+    "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; or unset it, for "
+    "one process."
+  )
+
+
+def _address(address):
+  host, _, port = address.rpartition(":")
+  if not host or not port.isdecimal():
+    refuse("environment variable JAX_COORDINATOR_ADDRESS", address, "host:port")
+  return address
 
 
 def _number(environ, name, **bounds):

@@ -19,22 +19,22 @@ from hue_jax.objective import Objective
 from hue_jax.train import config as settings
 from hue_jax.train import given, peers
 from hue_jax.train.batches import RunData, open_data
-from hue_jax.train.build import build, train_step
+from hue_jax.train.build import build, check_eval_image_size, eval_step, train_step
 from hue_jax.train.checkpoints import Checkpoints, Restored
 from hue_jax.train.evaluation import Evaluator, evaluate
 from hue_jax.train.layer_pictures import LayerPictures
 from hue_jax.train.optimizer import warmup_remark
-from hue_jax.train.parallel import AXIS, Parallel, create_parallel
+from hue_jax.train.parallel import Parallel, create_parallel
 from hue_jax.train.preemption import Watch
 from hue_jax.train.run_report import Means, Report
 from hue_jax.train.state import TrainState
-from hue_jax.train.step import make_eval_step
 from hue_jax.train.transfer import transfer
 from hue_jax.train.workdir import (
   check_config,
   content,
   folder_of,
   holding,
+  read_result,
   record_config,
   record_data_set,
   record_result,
@@ -93,6 +93,7 @@ def train_run(run: "Run", workdir: str) -> dict[str, Any]:
           report.note(f"left out: the extra test {name}; {dataset} is not prepared")
         train_steps(run, restored, checkpoints, report, watch)
         result = _evaluate_best(run, checkpoints, report, watch)
+        result["seconds"] = round(run.seconds(restored.progress), 1)
         record_result(folder, result)
         return result
 
@@ -105,7 +106,8 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
     workdir: The folder of the run, which may be at work.
 
   Returns:
-    The result: task, model, objective, step, test_top1, test_loss, seconds, ….
+    The result, as `train` returns it; its seconds are those of the training, and are
+    left out where that has not ended.
 
   Raises:
     InputError: If a setting cannot be used, or the workdir has no checkpoint.
@@ -126,6 +128,8 @@ def evaluate_run(run: "Run", workdir: str) -> dict[str, Any]:
     Watch() as watch,
   ):
     result = _evaluate_best(run, checkpoints, report, watch)
+    if seconds := read_result(folder).get("seconds"):  # of the training
+      result["seconds"] = seconds
     record_result(folder, result)
     return result
 
@@ -161,6 +165,15 @@ class Run:
     """Returns whether a checkpoint is due after a step."""
     every = self.config.checkpoint_every_steps
     return step % every == 0 or step in self.eval_steps or step == self.num_train_steps
+
+  def seconds(self, progress: Mapping[str, Any]) -> float:
+    """Returns the seconds that the run has taken, in this process and those before.
+
+    Args:
+      progress: What the checkpoint has kept from which this process went on; those of
+        older versions keep no seconds.
+    """
+    return progress.get("seconds", 0.0) + time.perf_counter() - self.started
 
   def evaluator(self, name: str, told: Mapping[str, str] | None = None) -> Evaluator:
     """Returns what a state is evaluated on, by its name."""
@@ -216,15 +229,10 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   peers.check_same(given.facts(config, data.identities()))
   num_train_steps = settings.num_train_steps(config, data.dataset)
   warmup_steps = settings.steps(config, data.dataset, config.warmup_epochs)
-  objective, learning_rate, initial_state = build(config, num_train_steps, warmup_steps)
+  built = build(config, num_train_steps, warmup_steps)
+  check_eval_image_size(config, built)
+  objective, learning_rate, initial_state = built
   parallel = create_parallel(config.parallel, devices)
-  pixels = {
-    "pixel_mean": tuple(config.pixel_mean),
-    "pixel_std": tuple(config.pixel_std),
-  }
-  eval_step = make_eval_step(
-    objective, most_confused=config.num_confused_classes, axis_name=AXIS, **pixels
-  )
   return Run(
     started=started,
     config=config,
@@ -237,11 +245,12 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
     initial_state=jax.device_get(initial_state),
     parallel=parallel,
     train_step=parallel.map(train_step(config, objective), donate_state=True),
-    eval_step=parallel.map(eval_step),
+    eval_step=parallel.map(eval_step(config, objective)),
     layer_pictures=LayerPictures(
       functools.partial(data.first_images, count=config.num_colored_images),
       objective,
-      **pixels,
+      pixel_mean=tuple(config.pixel_mean),
+      pixel_std=tuple(config.pixel_std),
     ),
   )
 
@@ -314,7 +323,7 @@ class _Measured:
   """Reads what the steps measured, two behind: the host runs ahead of the devices."""
 
   def __init__(self, run, report, progress):
-    self._run, self._report = run, report
+    self._run, self._report, self._restored = run, report, progress
     self._pending = deque()
     self._means = Means()
     saved = progress.get("since_last_report", {})
@@ -342,8 +351,11 @@ class _Measured:
     self._means = Means()
 
   def progress(self):
-    """Returns what a checkpoint keeps, for the next report to be of all its steps."""
-    return {"since_last_report": self._means.sums()}
+    """Returns what a checkpoint keeps, for what is told next to be of the whole run."""
+    return {
+      "since_last_report": self._means.sums(),
+      "seconds": self._run.seconds(self._restored),
+    }
 
   def _read(self):
     step, sums = self._pending.popleft()
@@ -409,7 +421,6 @@ def _evaluate_best(run, checkpoints, report, watch) -> dict[str, Any]:
     "seed": config.seed,
     "devices": jax.device_count(),
     "backend": jax.default_backend(),
-    "seconds": round(time.perf_counter() - run.started, 1),
   }
 
 

@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
 from hue_jax.models.imagenet_classes import imagenet_class_names
-from hue_jax.objective.batch import Batch
 from hue_jax.objective.classifiers import CLASSIFIERS, Classifier, Softmax
 from hue_jax.settings import Kind
 from hue_jax.train.networks import Network, kind_of_source, load_network
@@ -80,16 +79,8 @@ class Predictor:
   ) -> tuple[Float[Array, "batch classes"], dict[str, Float[Array, "batch ..."]]]:
     """Computes `scores`, and tap → layer."""
     logits, taps = self.network.apply(variables, images)
-    batch = Batch(
-      logits=logits,
-      taps=taps,
-      labels=jnp.zeros(logits.shape[:1], jnp.int32),
-      mask=jnp.ones(logits.shape[:1]),
-      step=0,
-      head=variables["params"].get("head", {}),
-      train=False,
-    )
-    return self.classifier.scores(batch), taps
+    head = variables["params"].get("head", {})
+    return self.classifier.decide(logits, taps, head), taps
 
   def predict(
     self, images: UInt8[np.ndarray, "batch height width channels"]

@@ -76,7 +76,9 @@ def _features(state, examples, objective, pixel_mean, pixel_std):
     variables = {"params": params["network"], "batch_stats": batch_stats}
     pixels = normalize(images, pixel_mean, pixel_std)
     logits, taps = forward(state.apply_fn, variables, pixels)
-    return taps[_TAP], logits.argmax(axis=-1)
+    head = params["network"].get("head", {})
+    scores = objective.classifier.decide(logits, taps, head)
+    return taps[_TAP], scores.argmax(axis=-1)
 
   look = jax.jit(look, compiler_options=quick_to_compile())
   images = examples["image"]

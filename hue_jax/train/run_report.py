@@ -263,15 +263,16 @@ class _Clock:
   """Rates of training since the last lap, without the pauses."""
 
   def __init__(self):
-    self._start = time.perf_counter()
+    self._paused = 0.0
+    self._start = self._now()
     self._images = self._steps = 0
     self._compiles, self._before = True, None
-    self._paused_at = self._start
+    self._paused_at = 0.0
 
   def count(self, num_images):
     if self._compiles:  # the first step's time is that of compiling it
       self._compiles = False
-      self._before = time.perf_counter(), num_images
+      self._before = self._now(), num_images
     self._images += num_images
     self._steps += 1
 
@@ -279,16 +280,20 @@ class _Clock:
     self._paused_at = time.perf_counter()
 
   def resume(self):
-    self._start += time.perf_counter() - self._paused_at
+    self._paused += time.perf_counter() - self._paused_at
 
   def lap(self):
     """Returns the images per second, and starts anew."""
-    now = time.perf_counter()
+    now = self._now()
     start, images = self._start, self._images
     if self._before and self._steps > 1:
       start, images = self._before[0], images - self._before[1]
     self._start, self._images, self._steps, self._before = now, 0, 0, None
     return images / (now - start)
+
+  def _now(self):
+    """Returns the seconds of a clock that stands still in the pauses."""
+    return time.perf_counter() - self._paused
 
 
 def _summary(means):

@@ -29,6 +29,7 @@ CONFUSION = "confusion"
 _MIXING, _ERASING = 2**31 - 1, 2**31 - 2
 
 Step = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Sums]]
+EvalStep = Callable[[TrainState, Mapping[str, Array]], Sums]
 
 
 def make_train_step(
@@ -133,7 +134,7 @@ def make_eval_step(
   pixel_std: tuple[float, ...],
   most_confused: int = 0,
   axis_name: str | None = None,
-) -> Callable[[TrainState, Mapping[str, Array]], Sums]:
+) -> EvalStep:
   """Returns a step of evaluation, in which each example counts by its mask.
 
   Args:

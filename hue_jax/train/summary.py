@@ -14,7 +14,7 @@ from hue_jax.errors import InputError
 from hue_jax.models import tap_shapes
 from hue_jax.objective import Objective
 from hue_jax.train import config as settings
-from hue_jax.train.build import Built, build, lowered_step
+from hue_jax.train.build import Built, build, check_eval_image_size, lowered_step
 from hue_jax.train.terminal import plot, show_table, width_of
 
 # Steps of a run whose number is not known: its schedules are shown over epochs.
@@ -45,6 +45,7 @@ def summarize(config: ConfigDict, file: io.TextIOBase | None = None) -> dict[str
   file = file or sys.stderr
   length = _length(config)
   built = build(config, length.num_train_steps, length.warmup_steps, abstract=True)
+  check_eval_image_size(config, built)
   shapes = tap_shapes(settings.build_model(config), settings.image_shape(config))
   network = built.initial_state.params["network"]
   options = ", ".join(f"{k}={v}" for k, v in sorted(config.model_options.items()))

@@ -78,7 +78,7 @@ def holding(workdir: epath.Path) -> Iterator[None]:
     InputError: If another run holds it, or it cannot be written.
   """
   with contextlib.ExitStack() as stack:
-    _in_first_process(lambda: _hold(workdir, stack))
+    in_first_process(lambda: _hold(workdir, stack))
     yield
 
 
@@ -118,8 +118,17 @@ def _reason(error):
   return getattr(error, "strerror", None) or str(error).partition("\n")[0]
 
 
-def _in_first_process(action: Callable[[], None]) -> None:
-  """Does something in the first process; an InputError is raised in all of them."""
+def in_first_process(action: Callable[[], None]) -> None:
+  """Does something in the first process, for whose end all others wait.
+
+  Every process must call it equally often, at the same places.
+
+  Args:
+    action: What is done.
+
+  Raises:
+    InputError: If the action raises one; in all processes.
+  """
   message = b""
   if jax.process_index() == 0:
     try:
@@ -157,7 +166,7 @@ def record_config(
     with _writing(workdir):
       _write(workdir / _CONFIG, content)
 
-  _in_first_process(record)
+  in_first_process(record)
 
 
 def check_config(
@@ -254,7 +263,7 @@ def record_data_set(workdir: epath.Path, about: Mapping[str, Any]) -> None:
   Raises:
     InputError: If it cannot be written.
   """
-  _in_first_process(lambda: _record(workdir, _DATA_SET, about))
+  in_first_process(lambda: _record(workdir, _DATA_SET, about))
 
 
 def read_data_set(workdir: epath.Path) -> dict[str, Any]:
@@ -273,7 +282,7 @@ def record_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
   Raises:
     InputError: If it cannot be written.
   """
-  _in_first_process(lambda: _record(workdir, _RESULT, result))
+  in_first_process(lambda: _record(workdir, _RESULT, result))
 
 
 def read_result(workdir: epath.Path) -> dict[str, Any]:
@@ -385,7 +394,7 @@ class Evaluations:
       except Exception as error:  # of the storage, whatever it raises
         raise InputError(f"{self._path}: {_reason(error)}") from None
 
-    _in_first_process(write)
+    in_first_process(write)
 
   def of_step(self, step: int) -> Mapping[str, float] | None:
     """Returns the means at a step; None where it was not evaluated."""

@@ -1,6 +1,7 @@
 """The job of a Slurm cluster: what is asked for, and what a signal does in it."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -24,7 +25,8 @@ def save(*_):
 
 signal.signal(signal.SIGTERM, save)
 with open(folder + "/started", "w") as file:
-  json.dump([sys.argv[1:], os.environ.get("JAX_LOCAL_DEVICE_IDS")], file)
+  names = ("SRUN_CPUS_PER_TASK", "JAX_LOCAL_DEVICE_IDS")
+  json.dump([sys.argv[1:], *map(os.environ.get, names)], file)
 with open(folder + "/new.pid", "w") as file:
   file.write(str(os.getpid()))
 os.rename(folder + "/new.pid", folder + "/main.pid")
@@ -91,15 +93,36 @@ def test_the_job_ends_as_main_does(stand_ins, job, code):
   assert [call[0] for call in stand_ins.calls()] == ["srun"]
 
 
+# What Slurm tells of a job's tasks, by the flags with which it was asked for.
 @pytest.mark.parametrize(
-  ("tasks", "devices"), [("8", "null"), ("1", '"0,1,2,3,4,5,6,7"')]
+  ("told", "one_a_node"),
+  [
+    ({"NTASKS": "8", "NTASKS_PER_NODE": "8", "JOB_NUM_NODES": "1"}, False),
+    ({"NTASKS": "8", "JOB_NUM_NODES": "1"}, False),
+    ({"NTASKS": "16", "JOB_NUM_NODES": "2"}, False),
+    ({"NTASKS_PER_NODE": "8", "JOB_NUM_NODES": "2"}, False),
+    ({"NTASKS": "1", "NTASKS_PER_NODE": "1", "JOB_NUM_NODES": "1"}, True),
+    ({"NTASKS": "2", "JOB_NUM_NODES": "2"}, True),
+    ({"NTASKS_PER_NODE": "1", "JOB_NUM_NODES": "2"}, True),
+    ({"JOB_NUM_NODES": "2"}, True),
+    ({}, True),
+  ],
 )
-def test_a_process_of_a_node_has_all_its_gpus(stand_ins, job, tasks, devices):
-  process = job(ENDS_WITH="0", SLURM_NTASKS_PER_NODE=tasks, SLURM_GPUS_ON_NODE="8")
+def test_a_process_of_a_node_has_all_its_gpus(stand_ins, job, told, one_a_node):
+  environment = {f"SLURM_{name}": value for name, value in told.items()}
+  process = job(ENDS_WITH="0", SLURM_GPUS_ON_NODE="8", **environment)
   assert process.wait(timeout=600) == 0
-  told = (stand_ins.folder / "started").read_text()
-  assert told.endswith(f", {devices}]")
-  assert '"--config.x=a b"' in told
+  words, _, devices = json.loads((stand_ins.folder / "started").read_text())
+  assert devices == ("0,1,2,3,4,5,6,7" if one_a_node else None)
+  assert "--config.x=a b" in words
+
+
+@pytest.mark.parametrize("cpus", ["12", None])
+def test_srun_is_told_the_cpus_of_a_task(stand_ins, job, cpus):
+  asked = {"SLURM_CPUS_PER_TASK": cpus} if cpus else {}
+  process = job(ENDS_WITH="0", **asked)
+  assert process.wait(timeout=600) == 0
+  assert json.loads((stand_ins.folder / "started").read_text())[1] == cpus
 
 
 def test_before_the_time_is_over_main_saves_and_the_job_is_queued_again(stand_ins, job):

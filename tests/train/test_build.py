@@ -1,17 +1,25 @@
 """A network comes back from the workdir that trained it."""
 
+import contextlib
 import importlib
 import shutil
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
+from configs import base, benchmark
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
+from hue_jax.models import tap_shapes
+from hue_jax.objective import TERMS, check_terms
+from hue_jax.train import config as settings
 from hue_jax.train import loop
-from hue_jax.train.build import load_trained
+from hue_jax.train.build import build, check_eval_image_size, load_trained
 from hue_jax.train.step import normalize
+from tests.helpers.every_term import every_term
+from tests.helpers.small_networks import SMALL, small_predictor
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +81,93 @@ def test_a_folder_without_a_run(tmp_path, finished):
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(InputError, match=r"config\.json"):
     load_trained(str(tmp_path))
+
+
+# --- Another size in evaluation -------------------------------------------------------
+
+
+def _config_of(term, **changed):
+  """A run at 8 pixels that is evaluated at 16, with one term."""
+  config = base.get_config()
+  config.model, config.model_options.width = "resnet8", 4
+  config.image_size, config.eval_image_size = 8, 16
+  config.terms = {"any": term} if term else {}
+  config.update_from_flattened_dict(changed)
+  return config
+
+
+def _check(config):
+  settings.check_settings(config)
+  built = build(config, num_train_steps=10, warmup_steps=0, abstract=True)
+  check_eval_image_size(config, built)
+
+
+def _every_term():
+  """Every kind with every choice, also at a layer whose size the images determine."""
+  config = _config_of(None)
+  model = settings.build_model(config)
+  shapes = tap_shapes(model, settings.image_shape(config))
+  for name, term in every_term(model, config).items():
+    yield name, term
+    changes = {}
+    if "tap" in term:
+      changes["large"] = {"tap": "stage2"}
+    if "prototypes" in term:
+      changes["shuffled"] = {"tap": "stage2", "cells": "shuffled"}
+    for word, change in changes.items():
+      with contextlib.suppress(InputError):  # of a term that takes no such layer
+        changed = {**term, **change}
+        check_terms({"any": changed}, shapes, num_classes=config.num_classes)
+        yield f"{name}_{word}", changed
+
+
+_EVERY_TERM = dict(_every_term())
+# They keep something of each position.
+_OF_ONE_SIZE = {"center_loss_large", "angular_consistency_memory_shuffled"}
+
+
+def test_every_kind_of_term_is_tried_at_another_size():
+  assert {term["kind"] for term in _EVERY_TERM.values()} == set(TERMS)
+  assert set(_EVERY_TERM) > _OF_ONE_SIZE
+
+
+@pytest.mark.parametrize("name", _EVERY_TERM)
+def test_a_term_is_evaluated_at_another_size_or_refused_before_a_step(name):
+  config = _config_of(_EVERY_TERM[name])
+  if name not in _OF_ONE_SIZE:
+    _check(config)
+    return
+  with pytest.raises(InputError, match=r"^eval_image_size is 16, .* at 8 ") as caught:
+    _check(config)
+  assert "\n" not in str(caught.value)
+  config.eval_image_size = 8
+  _check(config)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_is_evaluated_at_another_size_or_refused_before_a_step(name):
+  side, _ = SMALL[name]
+  config = _config_of(None, image_size=side, eval_image_size=2 * side)
+  model = small_predictor(name, num_classes=config.num_classes).network.model
+  if name.startswith("vit"):
+    with (
+      mock.patch.object(settings, "build_model", return_value=model),
+      pytest.raises(InputError, match=r"^eval_image_size is 32, .*sincos2d"),
+    ):
+      _check(config)
+    model = model.clone(position_embedding="sincos2d")
+  with mock.patch.object(settings, "build_model", return_value=model):
+    _check(config)
+
+
+@pytest.mark.parametrize("objective", ["one_hot", "hue"])
+def test_a_recipe_of_two_sizes_refuses_a_network_of_one(objective):
+  config = benchmark.get_config(f"imagenet,vit_ti16,{objective},rsb_a3")
+  with pytest.raises(InputError, match=r"^eval_image_size is 224, .*160 .*sincos2d"):
+    _check(config)
+
+
+def test_a_run_of_another_size_is_refused_when_it_is_set_up(tmp_path):
+  config = _config_of({"kind": "center_loss", "tap": "stage2"}, data_dir=str(tmp_path))
+  with pytest.raises(InputError, match=r"^eval_image_size is 16"):
+    loop.set_up(config)

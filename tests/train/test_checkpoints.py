@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from etils import epath
+from jax.experimental import multihost_utils
 
 from hue_jax.errors import InputError
 from hue_jax.train.checkpoints import WEIGHTS, Checkpoints, NotSaved
@@ -123,6 +124,34 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, initial, damage, caplog):
   _save(workdir, initial, [7])
   assert _restored_step(workdir, initial) == 7
   assert len(list((workdir / "damaged_checkpoints").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damaged", [{}, {7: "cut"}])
+def test_no_process_looks_again_before_the_first_has_moved_what_is_damaged(
+  workdir, initial, damaged
+):
+  """As the second process, which the first one's broadcast holds up."""
+  _save(workdir, initial, [3, 7])
+  told = mock.Mock()
+  told.wait.return_value = np.zeros(8, np.uint8)
+  checkpoints = Checkpoints(workdir, keep=3)
+  with (
+    mock.patch.object(jax, "process_index", return_value=1),
+    mock.patch.object(jax, "process_count", return_value=2),
+    mock.patch.object(multihost_utils, "broadcast_one_to_all", told.wait),
+    mock.patch.object(checkpoints._manager, "reload", told.reload),
+  ):
+    checkpoints._put_aside(damaged)
+  assert [call[0] for call in told.mock_calls] == ["wait"] + ["reload"] * len(damaged)
+  assert (workdir / "checkpoints" / "7").exists()  # It is the first that moves it.
+
+
+def test_one_that_cannot_be_moved_is_named(workdir, initial):
+  _save(workdir, initial, [3, 7])
+  _truncate(workdir / "checkpoints" / "7")
+  (workdir / "damaged_checkpoints").write_text("no folder")
+  with pytest.raises(InputError, match=r"^checkpoint 7 of .* damaged, and cannot be"):
+    _restored_step(workdir, initial)
 
 
 def test_a_half_written_checkpoint_is_not_seen(workdir, initial):

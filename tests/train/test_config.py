@@ -160,6 +160,20 @@ def test_resnet50_is_the_literatures_recipe():
     ({"num_train_steps": 2**31}, r"num_train_steps is 2147483648; .* to 2147483647"),
     ({"pixel_mean": (0.1, 0.2)}, r"pixel_mean is \(0.1, 0.2\); it must be 1 value"),
     ({"pixel_std": (0.0,)}, r"pixel_std\[0\] is 0.0; .*above 0"),
+    *(
+      (
+        {"extra_tests": {name: {"dataset": "digits", "split": "test"}}},
+        rf"name of a test in extra_tests is '{name}'; .* train, validation, test\.",
+      )
+      for name in ("train", "validation", "test")
+    ),
+    *(
+      (
+        {"terms": {"position": {"kind": "ring_loss"}}, "hue.enabled": enabled},
+        r"the name of a term in terms is 'position'; .* hue\.terms has\.",
+      )
+      for enabled in (True, False)
+    ),
     ({"hue.terms.position.weight": -1.0}, r"hue.terms.position.weight is -1.0"),
     ({"hue.terms.position.tap": "stage5"}, r"tap is 'stage5'; .*stem, stage1, stage2"),
     ({"hue.terms.position.tap": "stage4"}, r"'stage4'.*more than one position"),

@@ -1,6 +1,7 @@
 """Processes that are joined: one that fails ends the others, with a line, and soon."""
 
 import os
+import re
 import signal
 import sys
 
@@ -85,6 +86,9 @@ def test_one_that_is_alone_does_not_wait_forever(number, tmp_path):
 @pytest.mark.parametrize(
   ("changed", "message"),
   [
+    ({"JAX_COORDINATOR_ADDRESS": "a"}, "JAX_COORDINATOR_ADDRESS is 'a'; it must be ho"),
+    ({"JAX_COORDINATOR_ADDRESS": ""}, "JAX_COORDINATOR_ADDRESS is ''; it must be host"),
+    ({"JAX_COORDINATOR_ADDRESS": ":1"}, "JAX_COORDINATOR_ADDRESS is ':1'; it must be "),
     ({"JAX_NUM_PROCESSES": ""}, "JAX_NUM_PROCESSES is ''; it must be an integer of at"),
     ({"JAX_PROCESS_ID": "x"}, "JAX_PROCESS_ID is 'x'; it must be an integer from 0 to"),
     ({"JAX_PROCESS_ID": "2"}, "JAX_PROCESS_ID is 2; it must be an integer from 0 to 1"),
@@ -100,6 +104,33 @@ def test_an_environment_that_cannot_be_used_is_named(changed, message):
   }
   with pytest.raises(InputError, match=f"^environment variable {message}"):
     distributed.initialize(environ | changed)
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("HUE_JAX_DISTRIBUTED", "1"),
+    ("SLURM_NTASKS", "2"),
+    ("OMPI_COMM_WORLD_SIZE", "16"),
+  ],
+)
+@pytest.mark.parametrize(
+  "error",
+  [ValueError("coordinator_address should be defined."), KeyError("OMPI_COMM_WORLD_R")],
+)
+def test_processes_that_are_not_found_are_one_line(name, value, error, monkeypatch):
+  # They would change this process for good.
+  monkeypatch.setattr(jax.config, "update", lambda *_: None)
+  monkeypatch.setattr(distributed, "_end_with_a_line_when_aborted", lambda: None)
+
+  def initialize(**_):
+    raise error
+
+  monkeypatch.setattr(jax.distributed, "initialize", initialize)
+  reason = re.escape(str(error).rstrip("."))
+  match = rf"^environment variable {name} is '{value}', .*\({reason}\); start them"
+  with pytest.raises(InputError, match=match):
+    distributed.initialize({name: value})
 
 
 def test_an_environment_of_one_process_joins_none():

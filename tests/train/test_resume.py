@@ -24,7 +24,7 @@ from hue_jax.train.optimizer import OPTIMIZERS
 from hue_jax.train.parallel import AXIS
 from hue_jax.train.preemption import Preempted, Watch
 from hue_jax.train.run_report import Report
-from hue_jax.train.workdir import folder_of
+from hue_jax.train.workdir import folder_of, read_result
 from tests.helpers.every_term import every_term
 from tests.helpers.small_training import small_model
 
@@ -177,6 +177,46 @@ def test_a_run_that_was_stopped_is_one_left_alone(
   assert _without_time(result) == _without_time(expected)
   again = loop.evaluate_run(run, str(tmp_path / "stopped"))
   assert _without_time(again) == _without_time(expected)
+
+
+class _Time:
+  """A clock that a test moves."""
+
+  now = 0.0
+
+  def perf_counter(self):
+    return self.now
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keeps_seconds", [True, False])
+def test_the_seconds_are_those_of_all_processes(
+  keeps_seconds, data_dir, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(loop, "time", clock := _Time())
+  run = loop.set_up(_config(data_dir, validation_split=""), jax.devices()[:1])
+  if not keeps_seconds:  # as before they were kept
+    measured = loop._Measured.progress
+    monkeypatch.setattr(
+      loop._Measured,
+      "progress",
+      lambda self: {"since_last_report": measured(self)["since_last_report"]},
+    )
+
+  def go_on(seconds, stops):
+    started, clock.now = clock.now, clock.now + seconds
+    return _train(dataclasses.replace(run, started=started), tmp_path, stops)[1]
+
+  assert go_on(10.0, _Stops(1)) is None
+  # It is not ended: an evaluation tells nothing of its time.
+  assert "seconds" not in loop.evaluate_run(run, str(tmp_path))
+  assert go_on(15.0, _Stops(1)) is None
+  result = go_on(20.0, _Stops(10**9))
+  assert result["seconds"] == (45.0 if keeps_seconds else 20.0)
+  clock.now += 1000.0
+  again = loop.evaluate_run(run, str(tmp_path))
+  recorded = read_result(folder_of(str(tmp_path)))
+  assert again["seconds"] == recorded["seconds"] == result["seconds"]
 
 
 def test_a_checkpoint_goes_on_and_is_evaluated_on_any_number_of_devices(

@@ -92,3 +92,22 @@ def test_the_rate_of_the_first_step_alone_has_its_time(monkeypatch):
   clock.now += 32.0
   rates.count(64)
   np.testing.assert_allclose(rates.lap(), 2)
+
+
+@pytest.mark.parametrize("pauses", [(0,), (1,), (3,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("lap", ["first", "second"])
+def test_pauses_are_left_out_of_the_rate(monkeypatch, pauses, lap):
+  monkeypatch.setattr(run_report, "time", clock := _Time())
+  rates = run_report._Clock()
+  if lap == "second":
+    clock.now += 30.0
+    rates.count(64)
+    rates.lap()
+  for step in range(4):
+    clock.now += 0.5
+    rates.count(64)
+    if step in pauses:
+      rates.pause()
+      clock.now += 1000.0  # of an evaluation
+      rates.resume()
+  np.testing.assert_allclose(rates.lap(), 128)

@@ -1,5 +1,6 @@
 """What TensorBoard's files hold, read as TensorBoard reads them."""
 
+import dataclasses
 import io
 import math
 import re
@@ -18,10 +19,20 @@ from tensorboard.util import tensor_util
 
 from configs import base
 from hue_jax.hue import chroma, hue_angle
+from hue_jax.objective import CLASSIFIERS
 from hue_jax.train import charts, loop, workdir
 from hue_jax.train.confusion_picture import confusion_picture
 from hue_jax.train.networks import load_network
 from hue_jax.train.profile import Profile
+from hue_jax.train.projector import write_projection
+from hue_jax.train.step import CONFUSION, make_eval_step
+from tests.helpers.small_training import (
+  NUM_CLASSES,
+  PIXELS,
+  small_batch,
+  small_objective,
+  small_state,
+)
 from tests.helpers.told_run import told_config, told_run
 
 
@@ -163,6 +174,26 @@ def test_the_projector_has_the_features_and_their_hue(told):
     row, column = divmod(number, 9)
     center = sheet[row * side + side // 2, column * side + side // 2]
     assert abs((center[0] / 255 * 360 - hues[number] + 180) % 360 - 180) < 4
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_the_projector_tells_the_class_that_evaluation_does(kind, tmp_path):
+  objective = dataclasses.replace(small_objective({}), classifier=CLASSIFIERS[kind]())
+  state = small_state(objective)
+  # Some classifiers leave out the head's bias, by which the logits choose one class.
+  head = state.params["network"]["head"]
+  head["bias"] = head["bias"].at[2].add(100.0)
+  batch = {**small_batch(0, size=12), "mask": np.ones(12, np.float32)}
+  names = [str(number) for number in range(NUM_CLASSES)]
+  folder = epath.Path(tmp_path)
+  write_projection(folder, state, batch, objective, class_names=names, **PIXELS)
+  lines = (folder / "projector" / "metadata.tsv").read_text().splitlines()[1:]
+  counted = np.zeros((NUM_CLASSES, NUM_CLASSES))
+  for line in lines:
+    label, told_class, *_ = line.split("\t")
+    counted[int(label), int(told_class)] += 1
+  step = make_eval_step(objective, most_confused=NUM_CLASSES, **PIXELS)
+  np.testing.assert_array_equal(jax.jit(step)(state, batch)[CONFUSION][0], counted)
 
 
 def test_the_profile_has_the_steps_that_were_asked_for(told):
