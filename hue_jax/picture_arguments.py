@@ -47,7 +47,8 @@ def check_writable(name: str, path: str) -> None:
     path: The file.
 
   Raises:
-    InputError: If its folder does not exist, or it cannot be written there.
+    InputError: If its folder does not exist, it cannot be written there, or a pipe,
+      device or the like has its place.
   """
   folder = os.path.dirname(path) or "."
   if not os.path.isdir(folder):
@@ -55,3 +56,5 @@ def check_writable(name: str, path: str) -> None:
   target = path if os.path.exists(path) else folder
   if os.path.isdir(path) or not os.access(target, os.W_OK):
     raise InputError(f"{name} is {path!r}, which cannot be written.")
+  if os.path.exists(path) and not os.path.isfile(path):  # It would be replaced.
+    raise InputError(f"{name} is {path!r}, which is no regular file; name another.")

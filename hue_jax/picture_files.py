@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from hue_jax import pictures
 from hue_jax.errors import InputError
@@ -41,6 +40,18 @@ def find_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     for file in files:
       found.setdefault(os.path.realpath(file), file)
   return list(found.values())
+
+
+def readable(text: str) -> str:
+  r"""Returns a path, or a text with paths, as UTF-8 can have it.
+
+  A byte of a file name that is no UTF-8, which Python keeps as a surrogate that cannot
+  be written, becomes \xe9 or the like.
+
+  Args:
+    text: The path as Python has it.
+  """
+  return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _in_folder(folder: str) -> Iterator[str]:
@@ -113,7 +124,11 @@ def _to_channels(image, channels):
 
 
 def _to_square(image, size, ratio):
-  """Resizes by bicubic interpolation, smoothed first where that makes it smaller."""
+  """Resizes by bicubic interpolation, smoothed first where that makes it smaller.
+
+  By Pillow, for JAX would compile a program for every size of a picture. Its weights
+  are those of `jax.image` and TensorFlow; in 8 bits it would round in between.
+  """
   sides = np.array(image.shape[:2])
   if ratio is not None:
     # The shorter side is resized, and the central square is cut out.
@@ -123,14 +138,14 @@ def _to_square(image, size, ratio):
     resized, corner = np.array([size, size]), np.zeros(2)
   if (resized == sides).all() and not corner.any():
     return image
-  scaled = jax.image.scale_and_translate(
-    jnp.asarray(image, jnp.float32),
-    (size, size, image.shape[-1]),
-    (0, 1),
-    scale=jnp.asarray(resized / sides, jnp.float32),
-    translation=jnp.asarray(-corner, jnp.float32),
-    method="cubic",
-    antialias=True,
-    precision=jax.lax.Precision.HIGHEST,
-  )
-  return np.asarray(jnp.clip(jnp.round(scaled), 0, 255).astype(jnp.uint8))
+  top, left = corner * sides / resized
+  # A float may end just past the edge, which Pillow refuses.
+  bottom, right = np.minimum((corner + size) * sides / resized, sides)
+  planes = [
+    Image.fromarray(plane).resize(
+      (size, size), Image.Resampling.BICUBIC, box=(left, top, right, bottom)
+    )
+    for plane in np.moveaxis(image, -1, 0).astype(np.float32)
+  ]
+  squares = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+  return np.clip(np.round(squares), 0, 255).astype(np.uint8)

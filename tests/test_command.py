@@ -5,11 +5,22 @@ import json
 import math
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from hue_jax import command
 from hue_jax.errors import InputError, Stopped, naming
+
+_ROOT = Path(__file__).resolve().parents[1]
+# What is called as python -m hue_jax.…, by its files.
+_COMMANDS = (
+  *sorted((_ROOT / "hue_jax").glob("*/__main__.py")),
+  _ROOT / "hue_jax/data/check.py",
+  _ROOT / "hue_jax/data/prepare.py",
+)
 
 
 class _Ended(Stopped):
@@ -91,3 +102,19 @@ def test_an_error_goes_from_process_to_process():
 def test_a_result_is_json_without_nan():
   line = command.json_line({"top1": 0.5, "loss": math.nan, "left_out": ["v2"]})
   assert json.loads(line) == {"top1": 0.5, "loss": None, "left_out": ["v2"]}
+
+
+@pytest.mark.parametrize(
+  "path", _COMMANDS, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_help_goes_to_standard_output(path):
+  module = ".".join(path.relative_to(_ROOT).with_suffix("").parts)
+  done = subprocess.run(
+    [sys.executable, "-m", module, "--help"],
+    cwd=_ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+  )
+  assert module.removesuffix(".__main__") in done.stdout or "flags:" in done.stdout
+  assert done.stderr == ""

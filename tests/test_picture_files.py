@@ -3,6 +3,7 @@
 import io
 import os
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,6 +50,71 @@ def test_a_large_picture_is_cut_at_its_center(tmp_path):
   assert image[..., 0].min() > 250
   (whole,) = read_image_files([path], image_size=28, crop="none", channels=3)
   np.testing.assert_array_equal(whole[14, [0, 14, 27], 0], [0, 255, 0])
+
+
+def _by_jax(pixels, size, cut_from):
+  """The central square of `size`, of a picture of which the shorter side is resized.
+
+  Args:
+    pixels: The picture.
+    size: The side of the square.
+    cut_from: What the shorter side is resized to; the whole is the square if None.
+  """
+  sides = np.array(pixels.shape[:2])
+  whole = [size, size]
+  resized = np.round(sides * (cut_from / sides.min())) if cut_from else whole
+  square = jax.image.scale_and_translate(
+    pixels.astype(np.float32),
+    (size, size, pixels.shape[-1]),
+    (0, 1),
+    scale=np.float32(resized / sides),
+    translation=np.float32(-np.floor((np.array(resized) - size) / 2)),
+    method="cubic",
+    antialias=True,
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  return np.clip(np.round(square), 0, 255)
+
+
+@pytest.mark.parametrize(
+  ("shape", "size"),
+  [
+    ((60, 80, 3), 28),  # smaller
+    ((20, 17, 3), 28),  # larger
+    ((25, 90), 28),  # one of both, gray
+    ((1, 3, 3), 5),
+    ((301, 7, 3), 9),
+    ((33, 32, 3), 28),  # for the central square, hardly resized at all
+  ],
+)
+def test_it_is_resized_as_jax_does(save, shape, size):
+  path, pixels = save("picture.png", shape)
+  pixels = pixels.reshape(*shape[:2], -1)
+  for crop, cut_from in (("none", None), ("random_resized", round(size / 0.875))):
+    (image,) = read_image_files(
+      [path], image_size=size, crop=crop, channels=pixels.shape[-1]
+    )
+    expected = _by_jax(pixels, size, cut_from)
+    np.testing.assert_allclose(image, expected, atol=1)
+    # What differs at all is a half that is rounded to another side.
+    assert np.mean(image != expected) < 0.01
+
+
+def test_pictures_of_any_size_compile_nothing(save):
+  """A program for every size would fill memory where all pictures differ."""
+  compiled = []
+
+  def listen(event, *_, **__):
+    compiled.extend([event] if "compile" in event else [])
+
+  paths = [save(f"{i}.png", (20 + i, 50 - i, 3))[0] for i in range(30)]
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    for crop in ("none", "random_resized"):
+      read_image_files(paths, image_size=24, crop=crop, channels=3)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  assert compiled == []
 
 
 def test_what_is_refused(save, tmp_path):

@@ -38,7 +38,7 @@ with packages():
   from PIL import Image
 
   from hue_jax.color.contact_sheet import contact_sheet
-  from hue_jax.picture_files import find_pictures, read_image_files
+  from hue_jax.picture_files import find_pictures, read_image_files, readable
   from hue_jax.pictures import ground_color
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def _color(args: argparse.Namespace) -> None:
   colored = color_layers({tap: layers[tap] for tap in taps}, args.plane, labels)
   shapes = {tap: "x".join(map(str, network.tap_shapes[tap])) for tap in taps}
   _save(contact_sheet(images, colored, _titles(paths), captions=shapes), out)
-  print(f"Wrote {out}: {len(images)} image(s), {', '.join(taps)} of {network.name}")
+  told = f"{len(images)} image(s), {', '.join(taps)} of {network.name}"
+  print(readable(f"Wrote {out}: {told}"))
 
 
 def color_layers(

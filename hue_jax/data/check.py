@@ -13,11 +13,13 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import TextIO
 
-from hue_jax.command import Parser, keep_standard_output, run
+from hue_jax.command import Parser, keep_standard_output, packages, run
 from hue_jax.data.survey_report import text_of
 from hue_jax.errors import Stopped
+
+with packages():
+  from hue_jax.picture_files import readable
 
 
 class Damaged(Stopped):
@@ -28,11 +30,11 @@ class Damaged(Stopped):
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  standard_output = keep_standard_output()
-  return run(lambda: _check(_parser().parse_args(arguments), standard_output))
+  return run(lambda: _check(_parser().parse_args(arguments)))
 
 
-def _check(args: argparse.Namespace, output: TextIO) -> None:
+def _check(args: argparse.Namespace) -> None:
+  output = keep_standard_output()
   # TensorFlow takes longer to import than what a user may have mistaken takes to tell.
   from hue_jax.data.datasets import open_dataset
   from hue_jax.data.survey import survey
@@ -44,14 +46,14 @@ def _check(args: argparse.Namespace, output: TextIO) -> None:
     content["splits"] = [dataclasses.asdict(split) for split in found]
     print(json.dumps(content), file=output)
   else:
-    print(f"{args.dataset} in {dataset.folder}", file=output)
+    print(readable(f"{args.dataset} in {dataset.folder}"), file=output)
     for split in found:
       print(text_of(split, dataset.class_names), file=output)
   output.flush()
-  count = sum(len(split.damaged) for split in found)
-  if count:
+  if any(split.damaged for split in found):
+    lost = sum(split.lost for split in found)
     of = sum(split.records for split in found)
-    raise Damaged(f"{count} of the {of} records of {args.dataset} cannot be used")
+    raise Damaged(f"{lost:,} of the {of:,} records of {args.dataset} cannot be used")
 
 
 def _parser() -> Parser:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ def _find_in_bucket(name: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder,
       f"dataset is {name!r} and data_dir is {data_dir!r}; pictures of a folder are "
       "prepared in a folder of this machine alone."
     )
-  base = name.split(":")[0].split("/")[0]
+  base = _base(name)
   with tempfile.TemporaryDirectory() as copies:
     paths = storage.list_files(f"{data_dir}/{base}")
     for path in filter(_DESCRIBES.search, paths):
@@ -208,7 +209,6 @@ def _find_in_bucket(name: str, data_dir: str) -> tuple[tfds.core.DatasetBuilder,
       with open(copy, "wb") as file:
         file.write(storage.read_file(path) or b"")
     builder = _find_builder(name, copies, data_dir)
-    _ = builder.info.metadata  # TFDS reads it when it is asked for: now it is there.
     return builder, f"{data_dir}/{os.path.relpath(builder.data_dir, copies)}"
 
 
@@ -222,22 +222,50 @@ def _find_builder(
   """Finds a data set in a folder, which errors call by another name if it is a copy."""
   told = told or data_dir
   try:
-    return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
+    builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
+    _ = builder.info.metadata  # TFDS reads it when it is asked for: now it is there.
+    metadata = Path(builder.data_dir) / "metadata.json"
+    if metadata.exists():
+      _check_object(metadata)
+    return builder
   except tfds.core.DatasetNotFoundError as error:
     raise NotPreparedError(_not_found(name, told)) from error
-  except ValueError as error:
-    if "Parsing builder name" not in str(error):
-      raise
-    raise NotPreparedError(_not_found(name, told)) from error
-  except Exception as error:
-    reason = str(error).strip().splitlines()[0]
+  except Exception as error:  # TFDS raises many kinds for damaged files.
+    if "Parsing builder name" in str(error):
+      raise NotPreparedError(_not_found(name, told)) from error
+    reason = _damage(Path(data_dir) / _base(name)) or _first_line(error)
     raise InputError(
       f"data set {name!r} in {told} cannot be opened: {reason}"
     ) from error
 
 
+def _damage(folder: Path) -> str:
+  """Returns which JSON file of a data set is damaged, and how; "" if none is."""
+  for path in sorted(folder.rglob("*.json")):
+    try:
+      _check_object(path)
+    except (OSError, ValueError) as error:
+      return f"{path.relative_to(folder)} is damaged ({_first_line(error)})"
+  return ""
+
+
+def _check_object(path: Path) -> None:
+  """Raises a ValueError unless a file holds a JSON object."""
+  if not isinstance(json.loads(path.read_bytes()), dict):
+    raise ValueError("it holds no JSON object")
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _base(name: str) -> str:
+  """Returns the name of a data set without version and configuration."""
+  return name.split(":")[0].split("/")[0]
+
+
 def _not_found(name: str, data_dir: str) -> str:
-  base = name.split(":")[0].split("/")[0]
+  base = _base(name)
   prepared = _prepared_names(data_dir)
   there = f"prepared in {data_dir}: {', '.join(prepared) or 'nothing'}"
   if base in registered_names():

@@ -51,7 +51,7 @@ def _prepare(args: argparse.Namespace) -> None:
   # TensorFlow takes longer to import than what a user may have mistaken takes to tell.
   from hue_jax.data.datasets import default_data_dir
   from hue_jax.data.prepared import prepare, refuse_existing, target_of
-  from hue_jax.data.storage import is_local
+  from hue_jax.data.storage import check_folder, is_local
 
   data_dir = args.data_dir or default_data_dir()
   if not is_local(data_dir):
@@ -60,6 +60,7 @@ def _prepare(args: argparse.Namespace) -> None:
       "set is copied to a bucket afterwards."
     )
   data_dir = os.path.abspath(os.path.expanduser(data_dir))
+  check_folder("--data_dir", data_dir)
   target = target_of(args.name, data_dir)
   refuse_existing(target, args.overwrite)
   if "num_classes" in args:

@@ -59,6 +59,10 @@ class RecordDamageError(Exception):
     self.reason = reason
 
 
+class _UnreadableError(Exception):
+  """What is wrong with a record: no ValueError, which the loss of a bucket is."""
+
+
 def load_or_build(folder: str, paths: Sequence[str]) -> dict[str, np.ndarray]:
   """Returns where the records of tfrecord files start.
 
@@ -142,11 +146,11 @@ def read_in_order(
   end = number = 0
   while end < size:
     try:
-      length = HEADER_BYTES + check_header(file.peek(HEADER_BYTES)) + FOOTER_BYTES
+      length = HEADER_BYTES + _check_header(file.peek(HEADER_BYTES)) + FOOTER_BYTES
       if end + length > size:
-        raise ValueError("the file ends within this record")
+        raise _UnreadableError("the file ends within this record")
       raw = file.take(length)
-    except (ValueError, OSError) as error:
+    except (_UnreadableError, OSError) as error:
       yield RecordDamageError(path, number, str(error)), None
       return
     end += length
@@ -183,24 +187,24 @@ def checked(path: str, record: int, raw: bytes) -> bytes:
   """
   data = raw[HEADER_BYTES:-FOOTER_BYTES]
   try:
-    length = check_header(raw[:HEADER_BYTES])
+    length = _check_header(raw[:HEADER_BYTES])
     checksum = int.from_bytes(raw[-FOOTER_BYTES:], "little")
     if length != len(data):
-      raise ValueError("the file ends within this record")
+      raise _UnreadableError("the file ends within this record")
     if checksum != masked_crc(data):
-      raise ValueError("the checksum of its data is wrong")
-  except ValueError as error:
+      raise _UnreadableError("the checksum of its data is wrong")
+  except _UnreadableError as error:
     raise RecordDamageError(path, record, str(error)) from error
   return data
 
 
-def check_header(header: bytes) -> int:
-  """Returns the length of a record's data, from its header; raises ValueError."""
+def _check_header(header: bytes) -> int:
+  """Returns the length of a record's data, from its header."""
   if len(header) < HEADER_BYTES:
-    raise ValueError("the file ends within this record")
+    raise _UnreadableError("the file ends within this record")
   length, checksum = _HEADER.unpack(header)
   if checksum != masked_crc(header[:8]):
-    raise ValueError("the checksum of its length is wrong")
+    raise _UnreadableError("the checksum of its length is wrong")
   return length
 
 
@@ -231,11 +235,11 @@ def _scan(path: str, size: int) -> np.ndarray:
     headers = _Headers(read_at, size, PIECE if not storage.is_local(path) else 0)
     while offsets[-1] < size:
       try:
-        length = check_header(headers.at(offsets[-1]))
+        length = _check_header(headers.at(offsets[-1]))
         end = offsets[-1] + HEADER_BYTES + length + FOOTER_BYTES
         if end > size:
-          raise ValueError("the file ends within this record")
-      except ValueError as error:
+          raise _UnreadableError("the file ends within this record")
+      except _UnreadableError as error:
         raise RecordDamageError(path, len(offsets) - 1, str(error)) from error
       offsets.append(end)
   return np.array(offsets, np.int64)
@@ -341,8 +345,9 @@ def _valid(kept: list[dict[str, _Entry]], path: str, facts: FileFacts) -> _Entry
 
 
 def _parsed(path: str) -> dict[str, _Entry]:
+  content = storage.read_file(path) or b""
   try:
-    with np.load(io.BytesIO(storage.read_file(path) or b"")) as arrays:
+    with np.load(io.BytesIO(content)) as arrays:
       names, stamps = arrays["names"], arrays["stamps"]
       ends = np.cumsum(arrays["sizes"])
       offsets = np.split(arrays["offsets"], ends[:-1])

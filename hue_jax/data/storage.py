@@ -83,16 +83,22 @@ def is_local(path: str) -> bool:
 
 
 def check_folder(name: str, path: str) -> None:
-  """Raises an InputError unless a folder is local or of a bucket that can be read.
+  """Raises an InputError unless a folder of data sets can be read at all.
 
   Args:
     name: What has the path, as "data_dir".
     path: The folder.
 
   Raises:
-    InputError: If its protocol is unknown.
+    InputError: If its protocol is unknown, or its name is not UTF-8.
     ModuleNotFoundError: If the package that reads it is not installed.
   """
+  try:
+    path.encode()
+  except UnicodeEncodeError:  # TensorFlow takes no such path.
+    raise InputError(
+      f"{name} is {path!r}; it must be a folder whose path is UTF-8."
+    ) from None
   if is_local(path):
     return
   protocol, _, rest = path.partition("://")

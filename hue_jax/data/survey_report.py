@@ -58,6 +58,11 @@ class SplitSurvey:
   channels: dict[int, int]
   damaged: list[Damage]
 
+  @property
+  def lost(self) -> int:
+    """The records that cannot be used: also those after one that hides them."""
+    return max(self.records - self.read, len(self.damaged))
+
 
 def spread(values: Sequence[int]) -> list[float]:
   """Returns the least, the median and the greatest of some numbers; [] of none."""

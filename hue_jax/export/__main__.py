@@ -27,6 +27,8 @@ with packages():
   import scipy  # noqa: F401
   import yaml  # noqa: F401
 
+  from hue_jax.picture_files import readable
+
 FORMATS = ("safetensors", "torch", "stablehlo", "tf_saved_model")
 _NO_ONNX = (
   "--to is 'onnx', for which no converter works with the versions of JAX, Flax and "
@@ -56,7 +58,7 @@ def _export(args: argparse.Namespace) -> None:
     args.network, model=args.model, setting="NETWORK", model_setting="--model"
   )
   export(predictor, args.to, folder, license_name=args.license, title=args.title)
-  print(f"Wrote {folder}: {', '.join(sorted(os.listdir(folder)))}")
+  print(readable(f"Wrote {folder}: {', '.join(sorted(os.listdir(folder)))}"))
 
 
 def _parser() -> Parser:

@@ -28,6 +28,7 @@ _LICENSES = {
   "openclipart": "public domain (CC0 1.0)",
   "oxford_iiit_pet": "CC BY-SA 4.0",
 }
+_FOLDER = "folder="  # Of datasets.py, which would import TensorFlow.
 _MOST_CLASSES_SHOWN = 50
 _CATALOG = "tensorflow.org/datasets/catalog/"
 
@@ -137,7 +138,7 @@ def _header(predictor, to, accuracy, *, license_name, title):
       *([library] if library else []),
       predictor.architecture,
     ],
-    "datasets": [_data_name(predictor)],
+    **({"datasets": [_data_name(predictor)]} if _may_be_on_hub(predictor) else {}),
     "metrics": ["accuracy"],
   }
   if accuracy:
@@ -165,7 +166,17 @@ def _data_name(predictor):
   """Returns the data set as the hub would call it: without version and settings."""
   if predictor.config is None:
     return "imagenet-1k" if predictor.source == "published" else "unknown"
-  return predictor.config.dataset.partition(":")[0].partition("/")[0]
+  name = read_data_set(predictor.workdir).get("name") or predictor.config.dataset
+  if name.startswith(_FOLDER):  # Of an older run; where it was tells others nothing.
+    return "folder"
+  return name.partition(":")[0].partition("/")[0]
+
+
+def _may_be_on_hub(predictor):
+  """Returns whether the hub may have the data set, which is no folder of pictures."""
+  if predictor.config is None:
+    return predictor.source == "published"
+  return not predictor.config.dataset.startswith(_FOLDER)
 
 
 # --- For people ---------------------------------------------------------------------

@@ -33,8 +33,8 @@ def export(
   Args:
     predictor: The network.
     to: The format, one of `FORMATS`.
-    folder: The folder, which is made. An earlier export of the same format in it is
-      replaced when the new one is whole.
+    folder: The folder, which is made, or a link to one. An earlier export of the same
+      format in it is replaced when the new one is whole.
     license_name: The license of the weights, as Hugging Face's hub names it.
     title: The title of the card; the network and its data if empty.
 
@@ -95,6 +95,10 @@ def check_folder(folder: Path, to: str) -> None:
   """
   if folder.exists() and not folder.is_dir():
     raise InputError(f"--output is {str(folder)!r}, which is a file.")
+  if os.path.ismount(folder):  # It cannot be replaced.
+    raise InputError(
+      f"--output is {str(folder)!r}, which is a mount point; name a folder in it."
+    )
   there = set(os.listdir(folder)) if folder.exists() else set()
   if there - {CONFIG, CARD, FORMATS[to].file}:
     raise InputError(
@@ -110,7 +114,7 @@ def check_folder(folder: Path, to: str) -> None:
 @contextlib.contextmanager
 def _replacing_folder(folder):
   """Yields a new folder that takes the place of another when it is whole."""
-  folder = Path(os.path.abspath(folder))
+  folder = Path(os.path.realpath(folder))  # A link stays, and its folder is replaced.
   folder.parent.mkdir(parents=True, exist_ok=True)
   made = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
   made.mkdir()

@@ -71,7 +71,14 @@ def _predict(args: argparse.Namespace) -> None:
   html = args.format == "html"
   taps = predictor.network.check_taps(names(args.taps)) if html else ()
   done, left_out = _sorted_out(
-    predict(predictor, paths, top=args.top, taps=taps, background=background)
+    predict(
+      predictor,
+      paths,
+      top=args.top,
+      taps=taps,
+      keep_images=html,
+      background=background,
+    )
   )
   if args.format == "text":
     text = report.as_text(done, predictor) if done else ""

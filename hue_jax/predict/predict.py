@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from hue_jax.errors import InputError
-from hue_jax.picture_files import read_image_files
+from hue_jax.picture_files import read_image_files, readable
 from hue_jax.pictures import WHITE
 from hue_jax.train.predictor import Predictor
 
@@ -38,7 +38,7 @@ class Prediction:
   Attributes:
     path: The file.
     classes: The best classes, the best first; none of one that was not read.
-    image: What the network saw.
+    image: What the network saw; None where it is not asked for.
     layers: Tap → layer; empty where they are not asked for.
     trouble: Why it was not read; "" of one that was.
   """
@@ -56,6 +56,7 @@ def predict(
   *,
   top: int = 5,
   taps: Sequence[str] = (),
+  keep_images: bool = False,
   background: Sequence[int] = WHITE,
 ) -> Iterator[Prediction]:
   """Yields the best classes of pictures, in the order of their paths.
@@ -65,6 +66,8 @@ def predict(
     paths: The files.
     top: How many classes of each; all where there are fewer.
     taps: The layers that are kept.
+    keep_images: Whether the images are kept, each of which takes memory as long as its
+      prediction is there.
     background: What transparent parts show: red, green and blue from 0 to 255.
   """
   for start in range(0, len(paths), _TOGETHER):
@@ -74,10 +77,10 @@ def predict(
     ranked = iter(_ranked(predictor, images, top, taps) if images else ())
     for path, image in zip(some, read, strict=True):
       if isinstance(image, InputError):
-        yield Prediction(path, trouble=str(image))
+        yield Prediction(path, trouble=readable(str(image)))
       else:
         classes, layers = next(ranked)
-        yield Prediction(path, classes, image, layers)
+        yield Prediction(path, classes, image if keep_images else None, layers)
 
 
 def _read(predictor, path, background):

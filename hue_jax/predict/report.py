@@ -13,6 +13,7 @@ from PIL import Image
 from hue_jax.color.coloring import color_layer, color_wheel
 from hue_jax.hue import activation_strength
 from hue_jax.pages.files import data_uri, json_text
+from hue_jax.picture_files import readable
 from hue_jax.predict.predict import Prediction
 from hue_jax.train.predictor import Predictor
 
@@ -34,7 +35,7 @@ def as_text(predictions: Sequence[Prediction], predictor: Predictor) -> str:
       f"  {_percent(ranked.probability) or f'{ranked.score:8.4f}'}  {ranked.name}"
       for ranked in prediction.classes
     ]
-    blocks.append("\n".join([prediction.path, *lines]))
+    blocks.append("\n".join([readable(prediction.path), *lines]))
   return "\n".join([*blocks, *notes(predictor)]) + "\n"
 
 
@@ -56,10 +57,15 @@ def as_json(
     "classifier": predictor.classifier.kind,
     "names_are_known": predictor.class_names is not None,
     "images": [
-      {"path": one.path, "classes": [ranked._asdict() for ranked in one.classes]}
+      {
+        "path": readable(one.path),
+        "classes": [ranked._asdict() for ranked in one.classes],
+      }
       for one in predictions
     ],
-    "left_out": [{"path": one.path, "reason": one.trouble} for one in left_out],
+    "left_out": [
+      {"path": readable(one.path), "reason": one.trouble} for one in left_out
+    ],
   }
   return json_text(content, indent=1, ensure_ascii=False) + "\n"
 
@@ -75,7 +81,7 @@ def as_page(
   the 99th percentile of the layer's magnitude over all pictures of the page.
 
   Args:
-    predictions: What was predicted, with the layers that are shown.
+    predictions: What was predicted, with the images, and the layers that are shown.
     predictor: The network.
     left_out: What could not be read.
   """
@@ -84,8 +90,8 @@ def as_page(
   colored = color_together([one.layers for one in predictions])
   rows = [
     {
-      "path": one.path,
-      "name": os.path.basename(one.path),
+      "path": readable(one.path),
+      "name": readable(os.path.basename(one.path)),
       "classes": [
         {
           "name": ranked.name,

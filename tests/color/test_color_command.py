@@ -149,6 +149,15 @@ def test_planes_of_principal_components_and_of_class_means(
     assert _stands_in(sheet, picture.repeat(size, 0).repeat(size, 1), left=8 + 136)
 
 
+def test_file_names_that_are_not_utf8(run, files, tmp_path):
+  picture, sheet = (tmp_path / os.fsdecode(name) for name in (b"\xe9.png", b"\xe8.png"))
+  shutil.copy(files[0], picture)
+  status, told, _, _ = run(picture, f"--out={sheet}")
+  assert status == 0
+  assert sheet.exists()
+  assert told.startswith(rf"Wrote {tmp_path}/\xe8.png: 1 image(s)")
+
+
 def _stands_in(pixels, picture, left):
   height, width = picture.shape[:2]
   column = pixels[:, left : left + width]
@@ -170,6 +179,7 @@ class TestBadInput:
   def test_before_the_network_is_loaded(self, refused, files, tmp_path):
     out = f"--out={tmp_path / 'sheet.png'}"
     empty, many = tmp_path / "empty", tmp_path / "many"
+    os.mkfifo(tmp_path / "pipe.png")
     for folder, count in ((empty, 0), (many, 65)):
       folder.mkdir()
       for i in range(count):
@@ -178,6 +188,7 @@ class TestBadInput:
       (files[0], "--out=sheet.txt"): "must end in .png",
       (files[0], "--out=sheet"): "must end in .png",
       (files[0], f"--out={tmp_path}/none/sheet.png"): "folder does not exist",
+      (files[0], f"--out={tmp_path}/pipe.png"): "which is no regular file",
       (tmp_path / "none.png", out): "none.png is not there",
       (empty, out): "empty holds no picture",
       (*files[:3], out, "--plane=class_means"): "folders that the images are in is 2",

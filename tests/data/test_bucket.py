@@ -18,6 +18,7 @@ from hue_jax.data.datasets import NotPreparedError, open_dataset
 from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.records import RecordSource
 from hue_jax.data.storage import BucketError
+from hue_jax.data.survey import survey
 from hue_jax.errors import InputError
 from tests.helpers import bucket
 
@@ -163,6 +164,31 @@ def test_a_bucket_that_is_gone_for_good(remote, monkeypatch):
     next(batches)
   assert f"{dataset.folder}/digits-train.tfrecord" in str(caught.value)
   assert "does not answer within 0.5 s, as HUE_JAX_BUCKET_PATIENCE" in str(caught.value)
+
+
+def test_a_bucket_that_is_lost_is_no_damage(remote, monkeypatch, tmp_path):
+  """However its records are asked for: a BucketError is a ValueError, too."""
+  dataset, network = remote
+  path = f"{dataset.folder}/digits-test.tfrecord-00000-of-00001"
+  facts, _ = record_index.facts_of(dataset.folder, [path])
+  source = RecordSource(dataset, "test")
+  monkeypatch.setenv("HUE_JAX_BUCKET_PATIENCE", "0.1")
+  monkeypatch.setenv("HUE_JAX_CACHE_DIR", str(tmp_path))
+  listed = storage.list_files(dataset.folder)
+  monkeypatch.setattr(storage, "list_files", lambda folder: listed)
+  monkeypatch.setattr(record_index, "INDEX_FILE", "no_index_here.npz")
+  network.down = True
+  readers = (
+    lambda: list(record_index.read_in_order(path, facts[path].size)),
+    lambda: record_index._scan(path, facts[path].size),
+    lambda: record_index.load_or_build(dataset.folder, [path]),
+    lambda: source.read(np.arange(3)),
+    lambda: source.read_run(np.arange(3)),
+    lambda: survey(dataset, "test"),
+  )
+  for read in readers:
+    with pytest.raises(BucketError, match="does not answer within"):
+      read()
 
 
 def test_what_is_not_there_is_named(served):

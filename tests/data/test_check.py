@@ -124,6 +124,24 @@ def test_array_records(sharded):
   assert not train.damaged
 
 
+def test_records_that_a_cut_file_has_no_more_are_counted(
+  copied, tmp_path, monkeypatch, capfd
+):
+  from hue_jax.data import check
+
+  monkeypatch.setattr(check, "keep_standard_output", lambda: check.sys.stdout)
+  folder, _ = copied
+  path = folder / "digits-train.tfrecord-00000-of-00001"
+  offsets = record_index.load_or_build(str(folder), [str(path)])[str(path)]
+  data = bytearray(path.read_bytes()[: offsets[1000] + 5])
+  data[offsets[21] + 15] ^= 1
+  path.write_bytes(data)
+  assert check.main(["--dataset=digits", f"--data_dir={tmp_path}"]) == 1
+  told = capfd.readouterr().err
+  # 437 after the cut, and the one whose checksum is wrong.
+  assert told.endswith("damaged: 438 of the 1,797 records of digits cannot be used.\n")
+
+
 def test_a_split_that_is_not_there(copied):
   with pytest.raises(InputError, match=r"--split is 'tset'; it must be one of t"):
     survey(copied[1], "tset")
@@ -145,6 +163,8 @@ def test_the_command(copied, tmp_path, monkeypatch, capfd):
   told = capfd.readouterr()
   content = json.loads(told.out)
   assert content["splits"][1]["damaged"][0]["record"] == 0
-  assert told.err.endswith("damaged: 1 of the 1797 records of digits cannot be used.\n")
+  assert told.err.endswith(
+    "damaged: 1 of the 1,797 records of digits cannot be used.\n"
+  )
   assert check.main(["--dataset=digits", "--data_dir=ftp://x/y"]) == 2
   assert check.main([]) == 2

@@ -11,6 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
+from hue_jax.data import prepare
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 from tests.helpers.data_sets import write_images
@@ -128,9 +129,37 @@ def test_what_is_not_prepared(tmp_path, name, expected):
 
 def test_damaged_metadata(tmp_path):
   folder = Path(open_dataset("digits", str(tmp_path)).builder.data_dir)
-  (folder / "dataset_info.json").write_text("{")
-  with pytest.raises(InputError, match=r"data set 'digits' in .* cannot be opened"):
-    open_dataset("digits", str(tmp_path))
+  paths = sorted(folder.glob("*.json"))
+  assert len(paths) == 3
+  for path in paths:
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"[]", b"\xff\x00"):
+      path.write_bytes(damaged)
+      with pytest.raises(InputError) as caught:
+        open_dataset("digits", str(tmp_path))
+      message = str(caught.value)
+      told = f"data set 'digits' in {tmp_path} cannot be opened: 1.0.0/{path.name}"
+      assert message.startswith(f"{told} is damaged (")
+      assert "\n" not in message
+    # An object that says nothing: of the metadata, as of a data set of TFDS's own.
+    path.write_bytes(b"{}")
+    if path.name == "metadata.json":
+      open_dataset("digits", str(tmp_path))
+    else:
+      with pytest.raises(InputError, match=r"'digits' in .* cannot be opened: \w"):
+        open_dataset("digits", str(tmp_path))
+    path.write_bytes(whole)
+
+
+def test_a_folder_whose_path_is_not_utf8(tmp_path, capsys):
+  data_dir = str(tmp_path / os.fsdecode(b"d\xe9p\xf4t"))
+  with pytest.raises(InputError) as caught:
+    open_dataset("digits", data_dir)
+  assert str(caught.value) == (
+    f"data_dir is {data_dir!r}; it must be a folder whose path is UTF-8."
+  )
+  assert prepare.main(["elpv", f"--data_dir={data_dir}"]) == 2
+  assert f"--data_dir is {data_dir!r}; it must be" in capsys.readouterr().err
 
 
 IMAGE, LABEL = tfds.features.Image, tfds.features.ClassLabel

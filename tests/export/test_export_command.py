@@ -94,6 +94,29 @@ class TestCard:
     assert (result.metric_type, result.metric_value) == ("accuracy", 0.975)
     assert result.dataset_split == "test"
 
+  @pytest.mark.parametrize("path", ["/home/me/birds", "birds", "../my birds/", "."])
+  @pytest.mark.parametrize("is_recorded", [True, False])
+  def test_a_folder_of_pictures_is_no_data_set_of_the_hub(
+    self, trained, path, is_recorded
+  ):
+    name = "folder_birds_0a1b2c3d" if is_recorded else "folder"
+    about = folders.read_data_set(trained.workdir)
+    recorded = {"name": f"{name}/1.0.0"} if is_recorded else {"name": ""}
+    folders.record_data_set(trained.workdir, about | recorded)
+    folders.record_result(trained.workdir, _result())
+    trained.config.dataset = f"folder={path}"
+    card = model_card(trained, "torch")
+    header = _header(card)
+    assert "datasets" not in header
+    (index,) = header["model-index"]
+    assert index["results"][0]["dataset"]["type"] == name
+    assert f"# resnet8 on {name}\n" in card
+    assert "License of the data: not known here." in card
+
+  def test_a_file_of_weights_has_no_data_set(self):
+    header = _header(model_card(small_predictor("vgg11"), "torch"))
+    assert "datasets" not in header
+
   def test_accuracy_is_of_this_checkpoint_with_wilsons_interval(self, trained):
     assert accuracy_of(trained) is None
     assert "No evaluation" in model_card(trained, "stablehlo")
@@ -183,6 +206,27 @@ def test_an_earlier_export_is_replaced_and_other_files_are_not(tmp_path, predict
   assert (folder / "notes.txt").read_text() == "mine"
   with pytest.raises(InputError, match="which is a file"):
     export(small, "torch", folder / "notes.txt")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_to_a_folder_stays(tmp_path, predictor, is_there):
+  folder, link = tmp_path / "far" / "exported", tmp_path / "link"
+  if is_there:
+    folder.mkdir(parents=True)
+  link.symlink_to(folder)
+  for title in ("first", "second"):
+    export(predictor("resnet8"), "torch", link, title=title)
+    assert link.readlink() == folder
+    assert f"# {title}" in (folder / "README.md").read_text()
+  assert os.listdir(folder.parent) == ["exported"]
+
+
+def test_a_mount_point_is_refused(tmp_path, predictor, monkeypatch):
+  monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(tmp_path))
+  with pytest.raises(InputError, match="is a mount point; name a folder in it"):
+    export(predictor("resnet8"), "torch", tmp_path)
+  assert os.listdir(tmp_path) == []
+  export(predictor("resnet8"), "torch", tmp_path / "exported")
 
 
 def test_an_export_that_fails_leaves_what_was_there(tmp_path, predictor, monkeypatch):

@@ -128,6 +128,41 @@ def test_damaged_files_are_named_and_the_others_done(run, files, form):
     assert "empty.jpg is empty." in out
 
 
+@pytest.mark.parametrize("form", command.FORMATS)
+def test_a_file_name_that_is_not_utf8_is_told_by_its_bytes(run, files, form):
+  folder = files / "strange"
+  folder.mkdir()
+  picture = (files / "b.png").read_bytes()
+  for name, contents in ((b"caf\xe9.png", picture), (b"d\xe9g\xe2t.png", picture[:60])):
+    (folder / os.fsdecode(name)).write_bytes(contents)
+  status, out, _, _ = run(folder, f"--format={form}")
+  assert status == 2  # For the one that is damaged.
+  shown, damaged = r"caf\xe9.png", r"d\xe9g\xe2t.png"
+  if form == "json":
+    told = json.loads(out)
+    assert [one["path"] for one in told["images"]] == [f"{folder}/{shown}"]
+    assert [one["path"] for one in told["left_out"]] == [f"{folder}/{damaged}"]
+    assert damaged in told["left_out"][0]["reason"]
+  else:
+    assert shown in out
+    assert (damaged in out) == (form == "html")
+
+
+@pytest.mark.parametrize("form", command.FORMATS)
+def test_images_are_kept_for_the_page_alone(run, files, form, monkeypatch):
+  """Of ten thousand pictures they would take gigabytes."""
+  kept = []
+
+  def watched(*arguments, **settings):
+    for one in predict(*arguments, **settings):
+      kept.append(one.image is not None)
+      yield one
+
+  monkeypatch.setattr("hue_jax.predict.predict.predict", watched)
+  assert run(files, f"--format={form}")[0] == 0
+  assert kept == [form == "html"] * 3
+
+
 def test_every_picture_is_read_as_training_does(predictor, tmp_path):
   """What it shows, as a plain PNG, has the same classes to the last digit."""
   kinds = [one for one in pictures() if not one.tolerance]
@@ -136,7 +171,7 @@ def test_every_picture_is_read_as_training_does(predictor, tmp_path):
     paths += [tmp_path / f"{i}-{one.name}", tmp_path / f"{i}-shown.png"]
     paths[-2].write_bytes(one.contents)
     paths[-1].write_bytes(one.as_shown())
-  done = list(predict(predictor, list(map(str, paths))))
+  done = list(predict(predictor, list(map(str, paths)), keep_images=True))
   assert not [one.trouble for one in done if one.trouble]
   assert len(kinds) > 50
   for one, shown in zip(done[::2], done[1::2], strict=True):
@@ -182,7 +217,7 @@ def test_layers_that_no_plane_fits_are_left_out():
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_probabilities_are_those_of_the_classifier(predictor, files, kind):
   own = dataclasses.replace(predictor, classifier=CLASSIFIERS[kind]())
-  (done,) = predict(own, [str(files / "b.png")], top=6)
+  (done,) = predict(own, [str(files / "b.png")], top=6, keep_images=True)
   scores = np.array([one.score for one in done.classes])
   assert (np.diff(scores) <= 0).all()
   given = [one.probability for one in done.classes]
@@ -220,6 +255,7 @@ def test_what_cannot_be_is_told_in_one_line_before_loading(run, files, tmp_path)
   empty = tmp_path / "empty"
   empty.mkdir()
   picture = files / "b.png"
+  os.mkfifo(tmp_path / "pipe")
   cases = {
     (tmp_path / "none.png",): "none.png is not there",
     (empty,): "empty holds no picture",
@@ -227,6 +263,8 @@ def test_what_cannot_be_is_told_in_one_line_before_loading(run, files, tmp_path)
     (picture, "--format=csv"): "--format is 'csv'; it must be one of text, json, html",
     (picture, f"--output={tmp_path}/none/out"): "whose folder does not exist",
     (picture, f"--output={empty}"): "which cannot be written",
+    (picture, f"--output={tmp_path}/pipe"): "which is no regular file; name another",
+    (picture, "--output=/dev/null"): "which is no regular file; name another",
     (picture, "--background=nice"): "--background is 'nice'; it must be a color",
   }
   for arguments, told in cases.items():
@@ -237,6 +275,7 @@ def test_what_cannot_be_is_told_in_one_line_before_loading(run, files, tmp_path)
     assert err.count("\n") == 1
     assert told in err
     assert not loaded
+  assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_page_has_a_limit(run, files):
