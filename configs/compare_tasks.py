@@ -141,6 +141,12 @@ def _faces(config):
   _of_table(config, "faces", 28)
 
 
+def _faces_2(config):
+  """80 photographs in gray, 2 of each of 40 persons."""
+  _faces(config)
+  config.train_per_class = 2
+
+
 def _of_table(config, name, image_size):
   """A task as main.py has it, of smaller images."""
   task = tasks.TASKS[name]
@@ -174,6 +180,7 @@ _TASKS = {
   "tuxpaint": _tuxpaint,
   "foods": _foods,
   "faces": _faces,
+  "faces_2": _faces_2,
   "cifar10_50": _cifar10_50,
   "eurosat_50": _eurosat_50,
 }

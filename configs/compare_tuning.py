@@ -27,6 +27,7 @@ TASKS = {
   "tuxpaint": 60.0,
   "foods": 100.0,
   "faces": 100.0,
+  "faces_2": 200.0,
 }
 
 
