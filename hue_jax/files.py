@@ -43,3 +43,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
   """Writes a text in UTF-8, whole or not at all."""
   with replacing(path) as file:
     file.write(text.encode())
+
+
+def readable(text: str) -> str:
+  r"""Returns a path, or a text with paths, as UTF-8 can have it.
+
+  A byte of a file name that is no UTF-8, which Python keeps as a surrogate that cannot
+  be written, becomes \xe9 or the like.
+
+  Args:
+    text: The path as Python has it.
+  """
+  return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -42,18 +42,6 @@ def find_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
   return list(found.values())
 
 
-def readable(text: str) -> str:
-  r"""Returns a path, or a text with paths, as UTF-8 can have it.
-
-  A byte of a file name that is no UTF-8, which Python keeps as a surrogate that cannot
-  be written, becomes \xe9 or the like.
-
-  Args:
-    text: The path as Python has it.
-  """
-  return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _in_folder(folder: str) -> Iterator[str]:
   def refuse(error):
     raise InputError(f"folder {error.filename} cannot be read ({error.strerror}).")

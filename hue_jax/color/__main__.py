@@ -24,7 +24,7 @@ from hue_jax.color.coloring import PLANES, color_layer, plane_of
 from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.compiled import keep_compiled
 from hue_jax.errors import InputError
-from hue_jax.files import replacing
+from hue_jax.files import readable, replacing
 from hue_jax.picture_arguments import (
   add_network,
   add_pictures,
@@ -38,7 +38,7 @@ with packages():
   from PIL import Image
 
   from hue_jax.color.contact_sheet import contact_sheet
-  from hue_jax.picture_files import find_pictures, read_image_files, readable
+  from hue_jax.picture_files import find_pictures, read_image_files
   from hue_jax.pictures import ground_color
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hue_jax.compare.task import ArrayTask
 from hue_jax.compiled import program_memory
 from hue_jax.hue import Arrays
 from hue_jax.models import create_model, tap_shapes
-from hue_jax.objective import Batch, Objective, create_objective
+from hue_jax.objective import Objective, create_objective
 from hue_jax.train.length import whole_steps
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
 from hue_jax.train.state import TrainState, quick_to_compile, state_of
@@ -301,19 +301,6 @@ def batched(images: np.ndarray):
     yield batch, count
 
 
-def unlabeled(logits, features, head) -> Batch:
-  """Returns what a classifier needs to know for its scores."""
-  return Batch(
-    logits=logits,
-    taps={"features": features},
-    labels=jnp.zeros(logits.shape[0], jnp.int32),
-    mask=jnp.ones(logits.shape[0]),
-    step=0,
-    head=head,
-    train=False,
-  )
-
-
 def num_train_steps(settings: Mapping[str, Any], num_examples: int) -> int:
   """Returns the length of a training in steps: batches straddle epochs."""
   return whole_steps(settings["num_epochs"] * num_examples / settings["batch_size"])
@@ -325,7 +312,7 @@ def num_warmup_steps(settings: Mapping[str, Any], num_examples: int) -> int:
 
 
 def _scores(objective, logits, features, head):
-  return objective.classifier.scores(unlabeled(logits, features, head))
+  return objective.classifier.decide(logits, {"features": features}, head)
 
 
 def _evaluation_steps(num_train_steps, count) -> Iterator[int]:

@@ -14,12 +14,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from hue_jax.command import Parser, keep_standard_output, packages, run
+from hue_jax.command import Parser, keep_standard_output, run
 from hue_jax.data.survey_report import text_of
 from hue_jax.errors import Stopped
-
-with packages():
-  from hue_jax.picture_files import readable
+from hue_jax.files import readable
 
 
 class Damaged(Stopped):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.errors import InputError, refuse
+from hue_jax.files import readable
 from hue_jax.picture_arguments import add_network
 from hue_jax.settings import Choice
 
@@ -26,8 +27,6 @@ with packages():
   import safetensors  # noqa: F401
   import scipy  # noqa: F401
   import yaml  # noqa: F401
-
-  from hue_jax.picture_files import readable
 
 FORMATS = ("safetensors", "torch", "stablehlo", "tf_saved_model")
 _NO_ONNX = (

@@ -126,16 +126,11 @@ def capture(
   check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
   check_batch_size(batch_size)
   taps = network.check_taps(taps)
+  dataset = sample.dataset
   identity = Identity(
     network=network.fingerprint,
     # With a digest of the contents: pictures of a folder change under their names.
-    data=" ".join(
-      [
-        sample.dataset.builder.info.full_name,
-        sample.split,
-        sample.dataset.identity(),
-      ]
-    ),
+    data=f"{dataset.builder.info.full_name} {sample.split} {dataset.identity()}",
     seed=seed,
     positions_per_image=positions_per_image,
     dtype=dtype,

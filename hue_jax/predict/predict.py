@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from hue_jax.errors import InputError
-from hue_jax.picture_files import read_image_files, readable
+from hue_jax.files import readable
+from hue_jax.picture_files import read_image_files
 from hue_jax.pictures import WHITE
 from hue_jax.train.predictor import Predictor
 

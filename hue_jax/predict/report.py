@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from hue_jax.color.coloring import color_layer, color_wheel
+from hue_jax.files import readable
 from hue_jax.hue import activation_strength
 from hue_jax.pages.files import data_uri, json_text
-from hue_jax.picture_files import readable
 from hue_jax.predict.predict import Prediction
 from hue_jax.train.predictor import Predictor
 

@@ -276,6 +276,16 @@ def test_activations_that_cannot_be_kept(sample, tmp_path):
     capture(broken, sample, tmp_path / "nan", dtype="float32", batch_size=8)
 
 
+def test_what_was_captured_of_other_pictures_is_refused(
+  network, sample, tmp_path, monkeypatch
+):
+  """Of a folder whose pictures change, names and numbers stay; the contents tell."""
+  capture(network, sample, tmp_path, batch_size=8)
+  monkeypatch.setattr(type(sample.dataset), "identity", lambda _: "0123456789abcdef")
+  with pytest.raises(InputError, match="0123456789abcdef"):
+    capture(network, sample, tmp_path, batch_size=8)
+
+
 _SCRIPT = """
   import sys
   sys.path[:0] = [sys.argv[1], sys.argv[2]]

@@ -20,7 +20,7 @@ from hue_jax.compare.measures.predictions import (
 )
 from hue_jax.compare.measures.transfer import linear_accuracy, read_tasks
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced
-from hue_jax.compare.trainer import Trainer, Training, batched, unlabeled
+from hue_jax.compare.trainer import Trainer, Training, batched
 from hue_jax.models.batch_statistics import batch_statistics
 from hue_jax.observe.matches import vote
 from hue_jax.observe.neighbors import create_index
@@ -157,9 +157,8 @@ class Measuring:
       logits, taps = self._trainer.apply(
         state.params, state.batch_stats, (pixels - mean) / std
       )
-      return objective.classifier.scores(
-        unlabeled(logits, taps["features"], state.params["network"]["head"])
-      )
+      head = state.params["network"]["head"]
+      return objective.classifier.decide(logits, taps, head)
 
     if kind == "fgsm":
       return scores(fgsm(scores, images, labels, epsilon))
