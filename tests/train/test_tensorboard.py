@@ -1,6 +1,7 @@
 """What TensorBoard's files hold, read as TensorBoard reads them."""
 
 import dataclasses
+import gc
 import io
 import math
 import re
@@ -38,6 +39,9 @@ from tests.helpers.told_run import told_config, told_run
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
+  # A profile names every program that the process holds: not those of other tests.
+  jax.clear_caches()
+  gc.collect()
   return told_run(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("told"))
 
 
