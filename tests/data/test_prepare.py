@@ -226,7 +226,8 @@ class TestFolder:
     stored = _stored_bytes(opened("some"), "train")
     found = {tf.io.decode_image(data, channels=3).numpy().tobytes() for data in stored}
     for path in [*birds.rglob("*.bmp"), *birds.rglob("*.gif")]:
-      assert np.asarray(Image.open(path).convert("RGB")).tobytes() in found
+      with Image.open(path) as image:
+        assert np.asarray(image.convert("RGB")).tobytes() in found
 
   def test_split_folders(self, run, opened, tmp_path):
     for split, names in (("train", "abc"), ("val", "ab"), ("test", "c")):
