@@ -13,10 +13,10 @@ from tests.helpers.short_run import check_short_run
     ("resnet50", 8, {"width": 16}),
     ("efficientnet_lite0", 8, {}),
     ("vgg11_bn", 32, {"width": 8}),
-    ("densenet121", 16, {"growth_rate": 8}),
-    ("inception_v3", 75, {}),
+    pytest.param("densenet121", 16, {"growth_rate": 8}, marks=pytest.mark.longest),
+    pytest.param("inception_v3", 75, {}, marks=pytest.mark.longest),
     ("vit_ti16", 8, {}),
-    ("convnext_t", 16, {}),
+    pytest.param("convnext_t", 16, {}, marks=pytest.mark.longest),
   ],
 )
 def test_every_kind_of_network_trains_evaluates_and_saves(

@@ -26,6 +26,7 @@ from hue_jax.compare.measures.predictions import accuracy
 from hue_jax.compare.run_records import Job
 from hue_jax.compare.settings import Ranges, StudySettings, Tree, checked_settings
 from hue_jax.compare.study import jobs_of, run_study
+from hue_jax.compare.study_report import report_tables
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
 from hue_jax.compare.trainer import Trainer
 from hue_jax.compare.workers import code_version
@@ -259,6 +260,34 @@ def test_everything_is_measured(task, tmp_path):
 
 
 # --- Records ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_is_a_run_of_the_study(tmp_path):
+  settings = small_settings(
+    num_evaluations=1,
+    hierarchy={"even": list("02468"), "odd": list("13579")},
+    objectives={"one_hot": {}, "too_fast": {"optimization": {"learning_rate": 1e30}}},
+  )
+  settings["measures"] |= {
+    "num_seeds": 1,
+    "knn": True,
+    "corrupted_images": 20,
+    "attacked_images": 20,
+    "observed_images_per_class": 5,
+  }
+  run_study(settings, small_workdir(tmp_path, settings))
+  records = run_records.read(tmp_path / run_records.FILE)
+  assert len(records) == 4
+  for record in records:
+    if record["objective"] == "too_fast":
+      assert record["curve"]["train_loss"] == [None]
+      for split in ("validation", "test"):
+        undefined = dict.fromkeys(("nll", "ece", "mistake_distance"))
+        assert record[split] == {"accuracy": 0.0} | undefined
+    else:
+      assert record["test"]["ece"] > 0
+  assert "too_fast" in report_tables([tmp_path])
 
 
 def test_a_half_written_line_is_passed_over_and_then_cut_off(tmp_path):

@@ -40,12 +40,14 @@ def expected_calibration_error(
     labels: The classes of the examples.
 
   Returns:
-    The error in [0, 1], with 15 bins of equal width.
+    The error in [0, 1], with 15 bins of equal width; NaN if a logit is.
 
   Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
   """
   p = np.exp(_log_softmax(logits))
   confidence, right = p.max(axis=-1), p.argmax(axis=-1) == labels
+  if np.isnan(confidence).any():
+    return float("nan")
   bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
   gap = np.bincount(bins, right - confidence, minlength=_BINS)
   return float(np.abs(gap).sum() / len(labels))
@@ -122,8 +124,10 @@ def mistake_distance(
     distances: The distances by `hierarchy_distances`.
 
   Returns:
-    The mean over the examples that are not right; NaN if all are.
+    The mean over the examples that are not right; NaN if all are, or a score is.
   """
+  if np.isnan(scores).any():
+    return float("nan")
   predicted = scores.argmax(axis=-1)
   wrong = predicted != labels
   if not wrong.any():
