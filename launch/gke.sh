@@ -4,7 +4,7 @@
 #   launch/gke.sh build --image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/hue_jax:TAG
 #   launch/gke.sh create NAME --image=… --topology=v5e:4x4 --spot -- \
 #     --config=configs/resnet50_hue.py --workdir=gs://BUCKET/resnet50_hue \
-#     --config.data_dir=gs://BUCKET/tensorflow_datasets
+#     --config.data_dir=gs://BUCKET/tensorflow_datasets --config.shuffle=blocks
 #
 # Commands:
 #   build    build the container of a commit (launch/Containerfile), and push it

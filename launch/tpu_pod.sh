@@ -3,7 +3,7 @@
 #
 #   launch/tpu_pod.sh run NAME --zone=ZONE --accelerator-type=v5litepod-16 --spot -- \
 #     --config=configs/resnet50_hue.py --workdir=gs://BUCKET/resnet50_hue \
-#     --config.data_dir=gs://BUCKET/tensorflow_datasets
+#     --config.data_dir=gs://BUCKET/tensorflow_datasets --config.shuffle=blocks
 #
 # Commands:
 #   create   ask for the slice by queued resources, and wait until it is there
@@ -253,7 +253,7 @@ cd hue_jax
 export PATH=$PATH:~/.local/bin
 command -v uv >/dev/null || python3 -m pip install -q --user uv
 test -d .venv || uv venv -q --python '>=3.11' .venv
-uv pip install -q --python .venv/bin/python -c constraints.txt -e '.[train,tpu]'
+uv pip install -q --python .venv/bin/python -c constraints.txt -e '.[train,gcs,tpu]'
 END
 }
 

@@ -272,7 +272,15 @@ def test_the_container_copies_what_is_there_and_names_extras_that_are():
       assert (ROOT / name).exists(), name
   setup = configparser.ConfigParser()
   setup.read(ROOT / "setup.cfg")
-  for extra in re.findall(r'"\.\[(\w+)\]"', text):
-    assert extra in setup["options.extras_require"]
+  (extras,) = re.findall(r'"\.\[([\w,]+)\]"', text)
+  assert set(extras.split(",")) <= set(setup["options.extras_require"])
   assert '"jax[$JAX]"' in text
   assert 'ENTRYPOINT ["python", "main.py"]' in text  # no shell between it and signals
+
+
+@pytest.mark.parametrize("name", ["tpu_pod.sh", "Containerfile"])
+def test_what_reads_a_bucket_is_installed_for_the_commands_that_read_one(name):
+  (extras,) = re.findall(
+    r"['\"]\.\[([\w,]+)\]['\"]", (ROOT / "launch" / name).read_text()
+  )
+  assert {"train", "gcs"} <= set(extras.split(","))

@@ -101,7 +101,7 @@ def test_a_run_is_asked_for_installed_started_and_followed(stand_ins, workers):
   assert (worker / "hue_jax" / "main.py").exists()
   assert (worker / "hue_jax" / "launch" / "jobset.yaml").exists()
   installed = (worker / "uv.log").read_text().splitlines()[-1]
-  assert installed.endswith("-c constraints.txt -e .[train,tpu]")
+  assert installed.endswith("-c constraints.txt -e .[train,gcs,tpu]")
 
 
 @pytest.mark.slow
