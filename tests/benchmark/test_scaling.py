@@ -20,10 +20,10 @@ def test_the_page_has_what_was_compiled():
   assert _between("runs").strip() == scaling.table(_ROWS)
 
 
-def _row(slice_name, topology, images, flops):
+def _row(slice_name, topology, images, flops, moved=1e9):
   program = {
     "flops": flops * images,
-    "bytes_accessed": 1e9 * images,
+    "bytes_accessed": moved * images,
     "scheduled_seconds": 1e-3 * images,
     "argument_bytes": 300_000_000 + images * 224 * 224 * 3,
     "collectives": [{"kind": "all-reduce", "bytes": 100_000_000, "count": 2}],
@@ -55,7 +55,7 @@ def test_a_step_takes_what_its_chips_expect_and_what_they_exchange():
   ]
   assert told == pytest.approx(a_second, abs=1)
   hosts, cores = (1, 4, 64), (16, 120, 56)
-  decoding = [one / host / 592.5 for one, host in zip(a_second, hosts, strict=True)]
+  decoding = [one / host / 408.5 for one, host in zip(a_second, hosts, strict=True)]
   assert rows["cores of a host that decode them"] == [
     f"{one:.1f} of {there}" for one, there in zip(decoding, cores, strict=True)
   ]
@@ -73,3 +73,12 @@ def test_of_several_steps_the_largest_of_the_same_chips_counts():
   # Of no chips of an A100's kind; of a v4's; of a v5e's.
   expected = [256 * 24e9 / 312e12, 64 * 96e9 / 275e12, 32 * 24e9 / 197e12]
   assert told[1:] == pytest.approx([1e3 * one for one in expected[1:]], abs=0.006)
+
+
+def test_what_else_was_compiled_changes_nothing_for_other_chips():
+  rows = [
+    _row("v4-32", "v4:2x2x4", 64, 24e9, moved=2e9),
+    _row("v5p-64", "v5p:2x4x4", 64, 24e9),
+  ]
+  first, *others = (scaling.table(some) for some in (rows[:1], rows, rows[::-1]))
+  assert others == [first, first]
