@@ -10,7 +10,7 @@ from typing import Any
 from hue_jax import command
 
 with command.packages():
-  from hue_jax.train import flags
+  from hue_jax.train import distributed, flags, preemption
 
 _CONFIG = flags.define_config(Path(__file__).with_name("defaults.py"))
 _WORKDIR = flags.define_workdir(
@@ -41,9 +41,12 @@ def main() -> dict[str, Any]:
     config.dataset = f"folder={_IMAGES.value}"
     config.split = "train+validation+test"
   create(Settings, config)
-  from hue_jax.observe.run import observe
+  with distributed.joined():
+    # Joined processes are not ended by signals: JAX's service takes SIGTERM to itself.
+    preemption.stop_at_once()
+    from hue_jax.observe.run import observe
 
-  return observe(config, _WORKDIR.value)
+    return observe(config, _WORKDIR.value)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from hue_jax.observe.vector_store import (
   open_store,
 )
 from hue_jax.progress import Progress
+from hue_jax.train import peers
 from hue_jax.train.networks import Network
+from hue_jax.train.workdir import in_first_process
 
 _BATCHES_BETWEEN_MARKS = 8
 
@@ -136,10 +138,12 @@ def capture(
     dtype=dtype,
     taps={tap: list(_as_layer(network.tap_shapes[tap])) for tap in taps},
   )
-  if jax.process_index() == 0:
-    create_store(folder, identity, sample.indices, sample.labels)
-  _wait_for_all("store is made")
+  in_first_process(
+    lambda: create_store(folder, identity, sample.indices, sample.labels)
+  )
   store = open_store(folder)
+  # A folder that is not shared may have a store of its own.
+  peers.check_same({f"the images captured in {folder}": str(store.num_done)})
   if store.num_done < store.num_images:
     _fill(store, network, sample, batch_size)
   return store
@@ -233,9 +237,7 @@ def _mark(store: Store, num_done: int):
   """Counts images in the manifest once every process's writes have reached the disk."""
   store.flush()
   _wait_for_all("vectors are written")
-  if jax.process_index() == 0:
-    store.advance(num_done)
-  _wait_for_all("vectors are counted")
+  in_first_process(lambda: store.advance(num_done))
   store.num_done = num_done
 
 

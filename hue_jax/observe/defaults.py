@@ -35,7 +35,10 @@ def get_config() -> ConfigDict:
   config.metric = "cosine"  # or "euclidean"
   config.num_neighbors = 10
   config.num_query_images = 0  # images whose vectors are searched for; 0: all
-  config.engine = "auto"  # "faiss", "jax"; auto: FAISS on CPU, JAX elsewhere
+  config.engine = "auto"  # "faiss", "jax"; auto: FAISS on a CPU of one process, or JAX
+  config.structure = "flat"  # exact; "ivf", "hnsw": FAISS's, approximate and faster
+  config.structure_options = ConfigDict()  # ivf: num_lists, lists_probed
+  # hnsw: links, ef_construction, ef_search
 
   # Statistics. The first of the hue planes decides the verdict and colors the viewer.
   config.planes = ("fourier", "principal")

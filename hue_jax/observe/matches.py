@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hue_jax.hue import chroma_vector
-from hue_jax.observe.neighbors import Index
+from hue_jax.observe.neighbors import Index, recall
 from hue_jax.observe.results import LayerFacts
 from hue_jax.observe.vector_store import Layer
 
 _VECTORS_AT_ONCE = 2**14
+# By which the recall of an approximate index is measured: each takes all vectors.
+_MOST_COMPARED = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,15 +113,40 @@ def find_matches(
   return Matches(layer, images, rows, np.asarray(found.ids).reshape(*rows.shape, k))
 
 
-def layer_facts(layer: Layer, num_queries: int) -> LayerFacts:
+def measure_recall(matches: Matches, index: Index) -> float:
+  """Measures the share of the nearest neighbors that an index finds.
+
+  Args:
+    matches: What was searched for: at most 256 of its vectors, evenly spread, are
+      compared with all vectors.
+    index: The index that was searched.
+
+  Returns:
+    The share, from 0 to 1; 1 of an exact index, for which nothing is searched.
+  """
+  if index.exact:
+    return 1.0
+  layer, rows = matches.layer, matches.rows.ravel()
+  count = min(len(rows), _MOST_COMPARED)
+  rows = rows[np.arange(count) * len(rows) // count]
+  queries = np.asarray(layer.vectors[rows], np.float32)
+  k, images = matches.neighbors.shape[-1], layer.image[rows]
+  found, right = (
+    index.search(queries, k, images, exact=exact) for exact in (False, True)
+  )
+  return recall(found, right)
+
+
+def layer_facts(layer: Layer, num_queries: int, recall: float = 1.0) -> LayerFacts:
   """Counts what has no direction: dead channels, zero vectors, gray vectors.
 
   Args:
     layer: The layer with the vectors.
     num_queries: The number of vectors that were searched for neighbors.
+    recall: The share of their nearest neighbors that was found.
 
   Returns:
-    The counts.
+    The counts, and the recall.
   """
   low, high, zero, gray = np.inf, -np.inf, 0, 0
   for start in range(0, len(layer.vectors), _VECTORS_AT_ONCE):
@@ -131,6 +158,7 @@ def layer_facts(layer: Layer, num_queries: int) -> LayerFacts:
     shape=layer.shape,
     num_vectors=len(layer.vectors),
     num_queries=num_queries,
+    recall=recall,
     dead_channels=int(np.sum(low == high)),
     zero_vectors=zero,
     gray_vectors=gray,

@@ -101,6 +101,7 @@ class LayerFacts:
     shape: The shape (height, width, channels); height and width are 1 if it is pooled.
     num_vectors: The vectors in the sample.
     num_queries: The vectors that were searched for neighbors.
+    recall: The share of the nearest neighbors that was found; 1 of an exact index.
     dead_channels: The channels that are constant over the whole sample.
     zero_vectors: The vectors all of whose channels are 0.
     gray_vectors: The vectors that have no hue.
@@ -109,6 +110,7 @@ class LayerFacts:
   shape: tuple[int, int, int]
   num_vectors: int
   num_queries: int
+  recall: float
   dead_channels: int
   zero_vectors: int
   gray_vectors: int

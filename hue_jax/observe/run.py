@@ -10,14 +10,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.errors import InputError, refuse
 from hue_jax.observe.capture import Sample, capture, check_batch_size
 from hue_jax.observe.control import untrained
-from hue_jax.observe.matches import Votes, count_votes, find_matches, layer_facts
+from hue_jax.observe.matches import (
+  Votes,
+  count_votes,
+  find_matches,
+  layer_facts,
+  measure_recall,
+)
 from hue_jax.observe.neighbors import check_engine, create_index
 from hue_jax.observe.observation_report import write_report
 from hue_jax.observe.observations import (
@@ -34,11 +42,16 @@ from hue_jax.observe.vector_store import Store
 from hue_jax.observe.viewer import ViewerMaker, choose_images
 from hue_jax.pages import provenance
 from hue_jax.settings import create
+from hue_jax.train import given, peers
 from hue_jax.train.networks import Network, load_network
+from hue_jax.train.workdir import in_first_process
 
 
 def observe(config: Any, workdir: str) -> dict[str, Any]:
   """Makes the report of a configuration; an interrupted capture goes on.
+
+  Several processes that are joined, each of which calls it, share capture and search;
+  the first one writes the report.
 
   Args:
     config: The settings, a mapping or a `ConfigDict`, as in `defaults.py`.
@@ -48,17 +61,21 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
     The place of the report, and the layers at which each observation holds.
 
   Raises:
-    InputError: If a setting cannot be used. Nothing has been captured then.
+    InputError: If a setting cannot be used, or processes were given different ones.
+      Nothing has been captured then.
+    Lost: If another process does not come.
   """
   start = time.perf_counter()
   settings = create(Settings, config)
   folder = Path(workdir).expanduser()
   check_batch_size(settings.batch_size)
-  check_engine(settings.engine)
+  check_engine(settings.engine, settings.structure)
+  peers.check_same(given.facts(ConfigDict(dataclasses.asdict(settings)), {}))
   network = _network(settings)
   sample = _sample(settings)
   _check_sample(settings, network, sample)
-  folder.mkdir(parents=True, exist_ok=True)
+  peers.check_same(_identities(network, sample))
+  in_first_process(lambda: folder.mkdir(parents=True, exist_ok=True))
 
   captured = _capture(settings, network, sample, folder / "activations")
   num_images = len(sample.labels)
@@ -85,7 +102,7 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
       layers=facts,
       observations=observations,
     )
-    write_report(results, maker.finish(), folder)
+    in_first_process(lambda: write_report(results, maker.finish(), folder))
   return _summary(results, folder) | {"seconds": round(time.perf_counter() - start, 1)}
 
 
@@ -124,6 +141,14 @@ def _sample(settings: Settings) -> Sample:
       dataset, settings.split, per_class=settings.images_per_class, seed=settings.seed
     )
   return Sample(dataset, settings.split, indices, labels)
+
+
+def _identities(network: Network, sample: Sample) -> dict[str, str]:
+  """Returns what must be the same in every process, whatever it is named there."""
+  return {
+    f"network {network.name!r}": network.fingerprint,
+    f"data set {sample.dataset.name!r}": sample.dataset.identity(),
+  }
 
 
 def _check_sample(settings: Settings, network: Network, sample: Sample) -> None:
@@ -214,10 +239,13 @@ def _search(
           groups=layer.image,
           metric=settings.metric,
           engine=settings.engine,
+          structure=settings.structure,
+          options=settings.structure_options,
         )
         matches = find_matches(layer, index, images, settings.num_neighbors)
         votes[name][tap] = count_votes(matches, resamples.labels, resamples.shuffles)
-        facts[name][tap] = layer_facts(layer, matches.rows.size)
+        found = measure_recall(matches, index)
+        facts[name][tap] = layer_facts(layer, matches.rows.size, found)
         if name == "trained":
           plane = layer_plane(settings.planes[0], layer.vectors)
           maker.add(layer, index, plane)
@@ -253,10 +281,12 @@ def _provenance(start: float) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _stage(name: str) -> Iterator[None]:
-  """Tells what is done, and when it is done how long it took."""
-  start = time.perf_counter()
-  print(f"{name} …", end="", file=sys.stderr, flush=True)
+  """Tells what is done, and when it is done how long it took: in the first process."""
+  tells, start = jax.process_index() == 0, time.perf_counter()
+  if tells:
+    print(f"{name} …", end="", file=sys.stderr, flush=True)
   try:
     yield
   finally:
-    print(f" {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    if tells:
+      print(f" {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from hue_jax.observe.neighbors import ENGINES, METRICS
+from hue_jax.observe.neighbors import ENGINES, METRICS, STRUCTURES
 from hue_jax.observe.observations.matches_in_space import PLANES
 from hue_jax.observe.vector_store import DTYPES
 from hue_jax.preprocessing import CROPS
@@ -18,6 +18,7 @@ from hue_jax.settings import (
   Group,
   Text,
   choice,
+  create,
   integer,
   options,
   seed,
@@ -67,9 +68,14 @@ class Settings:
   num_neighbors: int = integer(at_least=1, at_most=_MOST)
   num_query_images: int = integer(at_least=0, at_most=_MOST)
   engine: str = choice(REQUIRED, ENGINES)
+  structure: str = choice(REQUIRED, STRUCTURES)
+  structure_options: Mapping[str, Any] = options()
 
   planes: tuple[str, ...] = several(REQUIRED, Choice(PLANES), at_least=1)
   num_bootstrap: int = integer(at_least=100, at_most=_MOST_DRAWS)
   num_permutations: int = integer(at_least=100, at_most=_MOST_DRAWS)
 
   viewer: ViewerSettings = setting(REQUIRED, Group(ViewerSettings))
+
+  def __post_init__(self):
+    create(STRUCTURES[self.structure], self.structure_options, "structure_options")

@@ -1,4 +1,4 @@
-"""main.py in processes of their own, forked from one that has imported what it imports.
+"""Commands in processes of their own, forked from one that has main.py's imports.
 
 Each is the command as a user gives it, but for the seconds of its imports.
 """
@@ -73,6 +73,11 @@ class Run:
 def run_main() -> None:
   """Runs main.py; what a process does if nothing else is said."""
   runpy.run_path("main.py", run_name="__main__")
+
+
+def run_observe() -> None:
+  """Runs `python -m hue_jax.observe`."""
+  runpy.run_module("hue_jax.observe", run_name="__main__")
 
 
 def start(

@@ -1,5 +1,6 @@
 """The index against brute force in float64, ties, groups, devices and both engines."""
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from unittest import mock
 
 import jax
 import numpy as np
@@ -15,10 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hue_jax.errors import InputError
-from hue_jax.observe.neighbors import create_index, jax_engine, recall, space
+from hue_jax.observe.matches import find_matches, measure_recall
+from hue_jax.observe.neighbors import (
+  check_engine,
+  create_index,
+  jax_engine,
+  recall,
+  space,
+)
+from hue_jax.observe.vector_store import Layer
 
 ENGINES = ("faiss", "jax")
 METRICS = ("cosine", "euclidean")
+# Of each approximate structure, options with which it misses many.
+_COARSE = {
+  "ivf": {"num_lists": 50, "lists_probed": 1},
+  "hnsw": {"links": 2, "ef_construction": 4, "ef_search": 1},
+}
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 each_metric = pytest.mark.parametrize("metric", METRICS)
 
@@ -52,6 +67,12 @@ def assert_same(found, expected, tolerance=1e-6):
   near[:, 1:] |= gaps < tolerance
   near[:, :-1] |= gaps < tolerance
   assert not (differing & ~near)[:, :-1].any()
+
+
+def some_devices(count):
+  """As if JAX had so many."""
+  some = jax.devices()[:count]
+  return mock.patch.object(jax, "devices", lambda: some)
 
 
 def clustered(num_vectors, channels, seed=0, num_clusters=20):
@@ -286,12 +307,13 @@ def test_eight_devices_return_what_one_returns(metric, num_vectors):
   vectors[::5] = vectors[0]
   groups = np.arange(num_vectors) // 2
   query_groups = np.arange(40) % 3
-  one, eight = (
-    create_index(
-      vectors, groups=groups, metric=metric, engine="jax", devices=devices
-    ).search(queries, 3, query_groups)
-    for devices in (jax.devices()[:1], None)
-  )
+  found = []
+  for devices in (some_devices(1), contextlib.nullcontext()):
+    with devices:
+      index = create_index(vectors, groups=groups, metric=metric, engine="jax")
+    assert index._engine._mesh.size == (8 if found else 1)
+    found.append(index.search(queries, 3, query_groups))
+  one, eight = found
   np.testing.assert_array_equal(one.ids, eight.ids)
   np.testing.assert_array_equal(one.distances, eight.distances)
 
@@ -301,7 +323,8 @@ def test_vectors_in_several_blocks(monkeypatch):
   monkeypatch.setattr(jax_engine, "_VECTORS", 16)
   monkeypatch.setattr(jax_engine, "_QUERIES", 8)
   vectors, queries = clustered(700, 6), clustered(21, 6, seed=1)
-  index = create_index(vectors, engine="jax", devices=jax.devices()[:2])
+  with some_devices(2):
+    index = create_index(vectors, engine="jax")
   assert_same(index.search(queries, 30), brute_force(vectors, queries, 30, "cosine"))
 
 
@@ -320,6 +343,53 @@ def test_approximate_structures_miss_little(metric, structure):
   assert (groups[found.ids] != own[:, None]).all()
   assert 0.9 < recall(found, exact) <= 1
   assert recall(exact, exact) == 1
+
+
+@pytest.mark.parametrize(("structure", "options"), _COARSE.items())
+@each_metric
+def test_what_a_structure_misses_is_found_by_comparison(metric, structure, options):
+  vectors = clustered(4000, 16)
+  vectors[::50] = 0
+  groups = np.arange(4000) // 8
+  queries, own = vectors[::20], groups[::20]
+  flat, coarse = (
+    create_index(vectors, groups=groups, metric=metric, structure=kind, options=given)
+    for kind, given in (("flat", None), (structure, options))
+  )
+  assert (flat.exact, coarse.exact) == (True, False)
+  expected = flat.search(queries, 10, own)
+  assert recall(coarse.search(queries, 10, own), expected) < 0.95
+  for index in (flat, coarse):
+    found = index.search(queries, 10, own, exact=True)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+@pytest.mark.parametrize(("structure", "options"), [("flat", None), *_COARSE.items()])
+def test_the_recall_of_a_layer_is_measured_at_some_of_its_vectors(structure, options):
+  vectors, images = clustered(4000, 16), np.repeat(np.arange(500), 8)
+  nothing = np.zeros(4000, int)
+  layer = Layer("stage1", (4, 4, 16), vectors, images, nothing, nothing, nothing)
+  index = create_index(vectors, groups=images, structure=structure, options=options)
+  matches = find_matches(layer, index, np.arange(500), 10)
+  exact = create_index(vectors, groups=images).search(vectors, 10, images).ids
+  same = matches.neighbors.reshape(4000, 10, 1) == exact[:, None]
+  found = measure_recall(matches, index)
+  assert found == pytest.approx(same.any(axis=1).mean(), abs=0.08)
+  assert (found == 1) == (structure == "flat")
+
+
+def test_faiss_is_for_one_process(monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  vectors = np.ones((3, 3), np.float32)
+  assert check_engine("auto") == check_engine("jax") == "jax"
+  with pytest.raises(
+    InputError, match=r"engine is 'faiss'; it must be jax, .* with 2 processes\.$"
+  ):
+    create_index(vectors, engine="faiss")
+  for structure in ("ivf", "hnsw"):
+    with pytest.raises(InputError, match=f"structure is '{structure}'; it must be"):
+      create_index(vectors, structure=structure)
 
 
 @each_metric
@@ -346,9 +416,8 @@ def test_any_small_index(engine, seed, k, metric):
   vectors = rng.integers(-1, 2, size=(40, 3)).astype(np.float32)
   groups = rng.integers(0, 12, size=40)
   queries, own = vectors[:15], groups[:15]
-  index = create_index(
-    vectors, groups=groups, metric=metric, engine=engine, devices=jax.devices()[:1]
-  )
+  with some_devices(1):
+    index = create_index(vectors, groups=groups, metric=metric, engine=engine)
   for these in (None, own):
     expected = brute_force(vectors, queries, k, metric, groups, these)
     found = index.search(queries, k, these)

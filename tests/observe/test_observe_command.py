@@ -18,6 +18,7 @@ from hue_jax.observe.run import observe
 from hue_jax.observe.settings import Settings, ViewerSettings
 from hue_jax.settings import create, fields_of
 from hue_jax.train.networks import load_network
+from tests.helpers import processes
 from tests.helpers.wrong_values import wrong_values
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +36,11 @@ def _run(*arguments):
   )
 
 
-@pytest.mark.slow
-def test_the_command_prints_its_result(digits_dir, trained_workdir, tmp_path):
-  arguments = [
+@pytest.fixture
+def flags(digits_dir, trained_workdir):
+  """Of an observation of a few digits."""
+  return [
     "--config=configs/observe_base.py",
-    f"--workdir={tmp_path}",
     f"--config.network={trained_workdir}",
     "--config.dataset=digits",
     f"--config.data_dir={digits_dir}",
@@ -50,7 +51,50 @@ def test_the_command_prints_its_result(digits_dir, trained_workdir, tmp_path):
     "--config.num_neighbors=3",
     "--config.viewer.num_images=4",
   ]
-  done = _run(*arguments)
+
+
+@pytest.mark.slow
+def test_processes_observe_what_one_observes(flags, tmp_path):
+  """Two that are joined, beside one with as many devices."""
+  flags = [*flags, "--config.batch_size=8", "--config.taps=('stage3', 'features')"]
+  environ = {"XLA_FLAGS": processes.xla_flags(2)}
+  one = [*flags, "--config.engine=jax", f"--workdir={tmp_path / 'one'}"]
+  run = processes.start(
+    tmp_path / "said", one, environ=environ, call=processes.run_observe
+  )
+  assert run.status(600) == 0, run.errors()
+  flags = [*flags, f"--workdir={tmp_path / 'two'}"]
+  calls = [processes.run_observe] * 2
+  with processes.joined(tmp_path, [flags] * 2, calls=calls) as runs:
+    assert [run.status(600) for run in runs] == [0, 0], runs[1].errors()
+    first, other = runs
+  assert first.result()["images"] == 50
+  assert not other.outcomes()
+  assert "neighbors at" in first.errors()
+  assert "neighbors at" not in other.errors()
+  found, expected = (
+    json.loads((tmp_path / name / "results.json").read_text())
+    for name in ("two", "one")
+  )
+  for name in ("observations", "layers", "num_images"):
+    assert found[name] == expected[name]
+
+
+@pytest.mark.slow
+def test_processes_that_were_given_different_settings_say_so(flags, tmp_path):
+  flags = [*flags, f"--workdir={tmp_path / 'two'}"]
+  each = [flags, [*flags, "--config.num_neighbors=4"]]
+  calls = [processes.run_observe] * 2
+  with processes.joined(tmp_path, each, calls=calls) as runs:
+    assert [run.status(600) for run in runs] == [2, 2]
+    for run in runs:
+      assert "num_neighbors is 3 in process 0 and 4 in process 1" in run.errors()
+  assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.slow
+def test_the_command_prints_its_result(flags, tmp_path):
+  done = _run(*flags, f"--workdir={tmp_path}")
   assert done.returncode == 0, done.stderr
   result = json.loads(done.stdout)
   assert result["report"] == str(tmp_path / "report.html")
@@ -102,6 +146,14 @@ def test_a_wrong_command_is_one_line(tmp_path, arguments, message):
     ({"network_options.width": 4}, "network_options is .* must be left out"),
     ({"dataset": "cifar10"}, "tfds build cifar10"),
     ({"batch_size": 12}, "batch_size is 12; it must be a multiple of 8"),
+    (
+      {"engine": "jax", "structure": "hnsw"},
+      "structure is 'hnsw'; it must be flat, which alone the engine jax has",
+    ),
+    (
+      {"structure_options": {"links": 8}},
+      "structure_options.links is not a setting; structure_options takes none",
+    ),
   ],
 )
 def test_what_does_not_go_together_is_one_error(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -70,7 +69,6 @@ def create_engine(
   engine: str,
   space: Space,
   structure: Flat | InvertedLists | Graph,
-  devices: Sequence[jax.Device] | None,
 ) -> Engine:
   """Returns an engine of the vectors of a space.
 
@@ -78,7 +76,6 @@ def create_engine(
     engine: The engine, "faiss" or "jax", as `check_engine` returns it.
     space: The distinct vectors.
     structure: The structure of the FAISS engine.
-    devices: The devices of the JAX engine; all of them if None.
   """
   # Imported when used: FAISS need not be installed.
   if engine == "faiss":
@@ -87,7 +84,7 @@ def create_engine(
     return FaissEngine(space, structure)
   from hue_jax.observe.neighbors.jax_engine import JaxEngine
 
-  return JaxEngine(space, devices)
+  return JaxEngine(space)
 
 
 def check_engine(engine: str, structure: str = "flat") -> str:
@@ -98,16 +95,22 @@ def check_engine(engine: str, structure: str = "flat") -> str:
     structure: One of `STRUCTURES`.
 
   Raises:
-    InputError: If the engine lacks the structure, or is not installed.
+    InputError: If the engine lacks the structure, is not installed, or cannot share a
+      search with other processes.
   """
   check_one_of("engine", engine, ENGINES)
   check_one_of("structure", structure, STRUCTURES)
   has_faiss = importlib.util.find_spec("faiss") is not None
+  num_processes = jax.process_count()
   if engine == "auto":
-    on_cpu = jax.default_backend() == "cpu"
-    engine = "faiss" if structure != "flat" or (on_cpu and has_faiss) else "jax"
+    for_faiss = structure != "flat" or (jax.default_backend() == "cpu" and has_faiss)
+    engine = "faiss" if for_faiss and num_processes == 1 else "jax"
   if engine == "jax" and structure != "flat":
     refuse("structure", structure, "flat, which alone the engine jax has")
+  if engine == "faiss" and num_processes > 1:
+    refuse(
+      "engine", engine, f"jax, which alone searches with {num_processes} processes"
+    )
   if engine == "faiss" and not has_faiss:
     wanted = "jax, for FAISS is not installed (pip install 'hue_jax[observe]')"
     refuse("engine", engine, wanted)

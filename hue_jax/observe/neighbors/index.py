@@ -1,10 +1,9 @@
 """The interface, and the search: fast candidates, exact distances, ties in order."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -50,33 +49,31 @@ def create_index(
   engine: str = "auto",
   structure: str = "flat",
   options: Mapping[str, int] | None = None,
-  devices: Sequence[jax.Device] | None = None,
 ) -> "Index":
   """Makes an index of vectors.
 
   Under "cosine", a zero vector has the distance 1 from every vector, zero ones too.
+  With several processes, each makes the same calls with the same vectors, of which it
+  reads those of its devices, and gets the same result.
 
   Args:
     vectors: The vectors: finite float16 or float32, in memory or memory-mapped. The
       index reads them when it is searched, so that they must not change.
     groups: An integer of at least 0 for each vector, such as its image.
     metric: The metric, "cosine" (1 − cos) or "euclidean" (‖a − b‖, not squared).
-    engine: The engine, "faiss", "jax", or "auto": FAISS if JAX computes on a CPU and
-      FAISS is installed.
+    engine: The engine, "faiss", "jax", or "auto": FAISS if JAX computes on a CPU of
+      one process and FAISS is installed. FAISS is for one process alone.
     structure: The structure: "flat" is exact; "ivf" and "hnsw" (FAISS alone) are
       approximate and faster: `recall` measures how much they miss.
     options: The settings of the structure: those of `engines.InvertedLists` for "ivf",
       of `engines.Graph` for "hnsw".
-    devices: The devices over which the JAX engine spreads the vectors; all of them, of
-      all processes, if None. With several processes each makes the same calls with the
-      same vectors, of which it reads those of its devices, and gets the same result.
 
   Returns:
     The index.
 
   Raises:
     InputError: If an argument is not accepted, vectors are not finite, or FAISS is not
-      installed.
+      installed or asked for by several processes.
   """
   check_one_of("metric", metric, METRICS)
   engine = check_engine(engine, structure)
@@ -90,7 +87,7 @@ def create_index(
   groups = None if groups is None else Groups(groups, len(vectors))
   rows = EqualRows(vectors)
   space = Space(vectors, None if rows.all_distinct else rows.first, metric)
-  return Index(space, rows, groups, create_engine(engine, space, kept_as, devices))
+  return Index(space, rows, groups, create_engine(engine, space, kept_as))
 
 
 class Index:
@@ -112,11 +109,18 @@ class Index:
   def __len__(self) -> int:
     return self._rows.num_rows
 
+  @property
+  def exact(self) -> bool:
+    """Whether `search` misses no neighbor."""
+    return self._engine.exact
+
   def search(
     self,
     queries: Float[np.ndarray, "queries channels"],
     k: int,
     query_groups: Int[np.ndarray, " groups"] | None = None,
+    *,
+    exact: bool = False,
   ) -> Neighbors:
     """Finds the k nearest vectors of each query.
 
@@ -124,10 +128,12 @@ class Index:
       queries: The vectors to search for, finite.
       k: The number of neighbors.
       query_groups: The group of each query; vectors of its own group are no neighbors.
+      exact: Whether every query is compared with all vectors where the structure is
+        approximate: slow.
 
     Returns:
       The rows and distances; of distances that are equal in float32 the lower row comes
-      first. Approximate structures may miss some.
+      first. Approximate structures may miss some, unless `exact`.
 
     Raises:
       InputError: If k is larger than the number of vectors of other groups, or queries
@@ -140,11 +146,11 @@ class Index:
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
       here = slice(start, start + _QUERIES_AT_ONCE)
       found.ids[here], found.distances[here] = self._search(
-        queries[here], k, _at(own, here)
+        queries[here], k, _at(own, here), by_engine=self.exact or not exact
       )
     return found
 
-  def _search(self, queries, k, own) -> Neighbors:
+  def _search(self, queries, k, own, *, by_engine) -> Neighbors:
     """Asks for more candidates until the k nearest of every query are certain."""
     found = _empty_neighbors(len(queries), k)
 
@@ -160,7 +166,7 @@ class Index:
     if own is not None:
       count += min(int(self._groups.sizes.max()), _ROOM_FOR_OWN)
     most = max(count, _MOST_CANDIDATES)
-    while left.size and count <= most:
+    while by_engine and left.size and count <= most:
       near, settled = self._by_engine(queries[left], k, _at(own, left), count)
       keep(left[settled], (near.ids[settled], near.distances[settled]))
       left = left[~settled]

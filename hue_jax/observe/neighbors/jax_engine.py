@@ -6,7 +6,6 @@ The candidates of all devices are then gathered and the best of them kept.
 """
 
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,19 +19,17 @@ _VECTORS = 8192
 
 
 class JaxEngine:
-  """The distinct vectors, spread over devices.
+  """The distinct vectors, spread over all devices of all processes.
 
   Args:
     space: The vectors.
-    devices: The devices over which they are spread; all of them, of all processes, if
-      None.
   """
 
   exact = True
 
-  def __init__(self, space: Space, devices: Sequence[jax.Device] | None):
+  def __init__(self, space: Space):
     self._space = space
-    self._mesh = Mesh(np.array(devices or jax.devices()), ("part",))
+    self._mesh = Mesh(np.array(jax.devices()), ("part",))
     per_device = -(-len(space) // self._mesh.size)
     self._block = min(_VECTORS, _next_power_of_2(per_device))
     self._vectors = self._placed(-(-per_device // self._block) * self._block)
