@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from configs import base
 from tests.helpers import bucket
 
 _ORDERS = ("full", "blocks")
@@ -82,11 +83,14 @@ def _report(args, folder, ask) -> None:
   common.report("bucket", rows, json_file=args.json, packages=packages)
 
 
-def _side(args, data_dir, order, drop, ask, counts):
+def _side(args, data_dir, shuffle, drop, ask, counts):
   """Returns a function that takes so many images, and adds up what was asked for."""
   from hue_jax.data.datasets import open_dataset
   from hue_jax.data.input_pipeline import train_batches
+  from hue_jax.train.config import augmentation, order
 
+  config = base.get_config()
+  config.update({"crop": "random_resized", "flip": True, "shuffle": shuffle})
   ask(delay=0.0, drop=0.0)
   batches = train_batches(
     open_dataset("photographs", data_dir),
@@ -94,7 +98,8 @@ def _side(args, data_dir, order, drop, ask, counts):
     batch_size=args.batch_size,
     image_size=224,
     seed=0,
-    shuffle=order,
+    augmentation=augmentation(config),
+    order=order(config),
   )
 
   def take():

@@ -23,6 +23,7 @@ All alternate, in one process, so that what else the machine does falls on each.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -45,10 +46,10 @@ from configs import base, recipes, tasks
 from hue_jax.data.arrays import read_npz
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
-from hue_jax.data.input_pipeline import train_batches
+from hue_jax.data.input_pipeline import Work, train_batches
 from hue_jax.data.prepared import prepare
 from hue_jax.data.randaugment import augment
-from hue_jax.preprocessing import RandAugment
+from hue_jax.train.config import augmentation, order
 
 _OURS, _SAME = "hue_jax", "plain TFDS"
 _OURS_ALIASED, _ALIASED = "hue_jax, aliased", "plain TFDS, aliased"
@@ -97,30 +98,28 @@ def settings_of(recipe, batch_size):
   return {
     "batch_size": batch_size,
     "image_size": config.image_size,
-    "crop": config.crop,
-    "padding": config.padding,
-    "flip": config.flip,
-    "randaugment": RandAugment(**config.randaugment),
-    "repeats": config.repeats,
+    "augmentation": augmentation(config),
+    "order": order(config),
   }
 
 
 def plain_batches(dataset, settings, antialias):
   """What a user of TFDS writes, after flax's ImageNet example: a tf.data.Dataset."""
   size, batch_size = settings["image_size"], settings["batch_size"]
-  randaugment = settings["randaugment"]
+  augmentation, repeats = settings["augmentation"], settings["order"].repeats
+  randaugment = augmentation.randaugment
   mean, std = (np.float32(x) * 255 for x in _MEAN_AND_STD)
 
   def augmented(example):
-    if settings["crop"] == "random_resized":
+    if augmentation.crop == "random_resized":
       image = _inception_crop(example["image"], size, antialias)
     else:
-      image = _pad_crop(example["image"], size, settings["padding"])
+      image = _pad_crop(example["image"], size, augmentation.padding)
     if randaugment.num_ops:
       image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
       uniforms = tf.random.uniform([randaugment.num_uniforms])
       image = augment(randaugment, image, uniforms)
-    if settings["flip"]:
+    if augmentation.flip:
       image = tf.image.random_flip_left_right(image)
     image = (tf.cast(image, tf.float32) - mean) / std
     return {"image": image, "label": example["label"]}
@@ -128,8 +127,8 @@ def plain_batches(dataset, settings, antialias):
   encoded = {"image": tfds.decode.SkipDecoding()}
   data = dataset.builder.as_dataset(split="train", decoders=encoded)
   data = data.repeat().shuffle(16 * batch_size, seed=0)
-  if settings["repeats"] > 1:
-    again = lambda x: tf.data.Dataset.from_tensors(x).repeat(settings["repeats"])  # noqa: E731
+  if repeats > 1:
+    again = lambda x: tf.data.Dataset.from_tensors(x).repeat(repeats)  # noqa: E731
     data = data.flat_map(again)
   data = data.map(augmented, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
   return data.prefetch(tf.data.AUTOTUNE)
@@ -165,7 +164,7 @@ def _pad_crop(contents, size, padding):
 
 def _pipelines(data_dir, settings):
   """Functions that start each pipeline, or go on with it, by its name."""
-  small = settings["crop"] != "random_resized"
+  small = _is_small(settings)
   dataset = open_dataset("thumbnails" if small else "photographs", data_dir)
   ours = functools.partial(train_batches, dataset, "train", seed=0, **settings)
 
@@ -174,9 +173,10 @@ def _pipelines(data_dir, settings):
 
   pipelines = {_OURS: ours, _SAME: functools.partial(plain, True)}
   if not small:  # There is nothing to resize.
-    pipelines[_OURS_ALIASED] = functools.partial(ours, antialias=False)
+    aliased = dataclasses.replace(settings["augmentation"], antialias=False)
+    pipelines[_OURS_ALIASED] = functools.partial(ours, augmentation=aliased)
     pipelines[_ALIASED] = functools.partial(plain, False)
-    if not settings["randaugment"].num_ops:
+    if not settings["augmentation"].randaugment.num_ops:
       form = (_files(dataset, data_dir), settings["image_size"], settings["batch_size"])
       # Their processes take seconds to start, and live as long as this one.
       pipelines[_LOADER] = functools.cache(lambda: pillow_batches.torch_batches(*form))
@@ -232,7 +232,11 @@ def _seconds(batches, settings, arguments):
 
 def _factor(settings):
   """How many times as many images are timed: small ones are so much faster."""
-  return 16 if settings["crop"] != "random_resized" else 1
+  return 16 if _is_small(settings) else 1
+
+
+def _is_small(settings):
+  return settings["augmentation"].crop != "random_resized"
 
 
 def _same_bytes(data_dir, settings, num_batches=3):
@@ -241,7 +245,7 @@ def _same_bytes(data_dir, settings, num_batches=3):
   digests = set()
   for threads in _THREADS:
     sha = hashlib.sha256()
-    for batch in itertools.islice(ours(num_threads=threads), num_batches):
+    for batch in itertools.islice(ours(work=Work(threads)), num_batches):
       sha.update(batch["image"].tobytes() + batch["label"].tobytes())
     digests.add(sha.hexdigest())
   return len(digests) == 1

@@ -21,10 +21,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from configs import base
 from hue_jax.data.blocks import BlockOrder, blocks_of
 from hue_jax.data.order import ShuffledOrder
-from hue_jax.preprocessing import BLOCK_BYTES, WINDOW
 
+_CONFIG = base.get_config()
 _QUANTILES = (0.01, 0.1, 0.5, 0.9)
 
 
@@ -97,8 +98,8 @@ def _arguments():
     ("examples", 1_281_167, "of an epoch"),
     ("files", 1024, "of the split"),
     ("bytes", 110_000, "of an example"),
-    ("block_bytes", BLOCK_BYTES, "of a block, at most"),
-    ("window", WINDOW, "examples that are mixed"),
+    ("block_bytes", _CONFIG.shuffle_block_bytes, "of a block, at most"),
+    ("window", _CONFIG.shuffle_window, "examples that are mixed"),
     ("batch_size", 256, "examples of a step"),
     ("seed", 0, "of the order"),
   ):

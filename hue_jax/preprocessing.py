@@ -22,8 +22,6 @@ EVAL_CROP_RATIO = 224 / 256
 
 # The orders of an epoch: by examples, or by runs of neighbors that are read whole.
 SHUFFLES = ("full", "blocks")
-BLOCK_BYTES = 4_000_000
-WINDOW = 16_384
 
 MAX_MAGNITUDE = 10.0
 UNIFORMS_PER_OPERATION = 3  # Which, its sign, its magnitude.
@@ -80,23 +78,43 @@ class RandAugment:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What is done to training images, and what of it evaluation must know.
+  """What is done to training images.
 
   Attributes:
-    crop: The crop: "random_resized", "pad" or "none".
+    crop: The crop: "random_resized" cuts out a random rectangle and resizes it, "pad"
+      resizes the image and moves it over a frame of zeros, "none" resizes it.
     antialias: Whether crops of "random_resized" are smoothed where they become smaller.
-    padding: The pixels on each side, for "pad".
+    padding: The width of the frame in pixels, for "pad".
     flip: Whether half of the images are mirrored.
-    repeats: The number of times that an image stands in the stream, augmented anew.
-    randaugment: The operations on each image.
-    eval_crop_ratio: The side of the central crop of "random_resized" over the shorter
-      side of the image.
+    randaugment: The operations on each image before it is moved and mirrored.
   """
 
   crop: str = choice(REQUIRED, CROPS)
   antialias: bool = flag()
   padding: int = integer(at_least=0)
   flip: bool = flag()
-  repeats: int = integer(at_least=1)
   randaugment: RandAugment = group(RandAugment)
-  eval_crop_ratio: int | float = number(above=0, at_most=1)
+
+  def __post_init__(self):
+    check(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+  """The order of the training images.
+
+  Attributes:
+    shuffle: The order of an epoch: "full", a permutation, or "blocks".
+    shuffle_block_bytes: The most bytes of a block, which is read at once.
+    shuffle_window: The least number of images that are mixed after that.
+    repeats: The number of times that an image stands in the stream, augmented anew: two
+      images alternate so often before the next two.
+  """
+
+  shuffle: str = choice(REQUIRED, SHUFFLES)
+  shuffle_block_bytes: int = integer(at_least=1)
+  shuffle_window: int = integer(at_least=1)
+  repeats: int = integer(at_least=1)
+
+  def __post_init__(self):
+    check(self)

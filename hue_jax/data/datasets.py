@@ -16,10 +16,10 @@ from etils import epath
 
 from hue_jax.data import digits, storage
 from hue_jax.data.host_tensorflow import tfds
+from hue_jax.data.sources import FOLDER
 from hue_jax.errors import InputError
 
 SPLIT_LANGUAGE = "'train', 'train[:90%]', 'train[90%:]', 'train[:500]+test[5:10]'"
-FOLDER = "folder="  # Before the path of pictures that are no data set yet.
 _IMAGE_DTYPES = ("uint8", "uint16")
 
 

@@ -10,6 +10,7 @@ changes nothing.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,19 +25,62 @@ from hue_jax.data.read_ahead import BlockReader
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError, check_integer, check_number, check_one_of
 from hue_jax.philox import NamedUniforms
-from hue_jax.preprocessing import (
-  BLOCK_BYTES,
-  CROPS,
-  EVAL_CROP_RATIO,
-  SHUFFLES,
-  WINDOW,
-  RandAugment,
-)
+from hue_jax.preprocessing import CROPS, EVAL_CROP_RATIO, Augmentation, Order
+from hue_jax.settings import check, integer
 
 _ENDLESS = 2**62
-_NO_RANDAUGMENT = RandAugment()
 
 Batch = dict[str, np.ndarray]
+_OfPositions = Callable[[np.ndarray], np.ndarray]
+_OfStep = Callable[[int], np.ndarray]
+_Reader = Callable[[int, np.ndarray], list[bytes]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """A process's part of each batch: equally many rows in a row.
+
+  Attributes:
+    process_index: The number of this process, from 0.
+    process_count: The number of processes that share each batch.
+  """
+
+  process_index: int = integer(0, at_least=0)
+  process_count: int = integer(1, at_least=1)
+
+  def __post_init__(self):
+    check(self)
+    last = self.process_count - 1
+    check_integer("process_index", self.process_index, at_least=0, at_most=last)
+
+  def length(self, batch_size: int) -> int:
+    """Returns the number of its rows, or raises an InputError for unequal parts."""
+    if batch_size % self.process_count:
+      raise InputError(
+        f"batch_size is {batch_size}; it must be a multiple of process_count, "
+        f"{self.process_count}."
+      )
+    return batch_size // self.process_count
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """How much is done at the same time, which changes no batch.
+
+  Attributes:
+    num_threads: The number of threads that decode; None lets TensorFlow choose.
+    prefetch: The number of batches made ahead.
+  """
+
+  num_threads: int | None = integer(None, at_least=1)
+  prefetch: int = integer(2, at_least=0)
+
+  def __post_init__(self):
+    check(self)
+
+
+_WHOLE = Share()
+_USUAL = Work()
 
 
 def train_batches(
@@ -46,22 +90,13 @@ def train_batches(
   batch_size: int,
   image_size: int,
   seed: int,
+  augmentation: Augmentation,
+  order: Order,
   start_step: int = 0,
-  crop: str = "random_resized",
-  antialias: bool = True,
-  padding: int = 4,
-  flip: bool = True,
-  randaugment: RandAugment = _NO_RANDAUGMENT,
-  repeats: int = 1,
-  shuffle: str = "full",
-  shuffle_block_bytes: int = BLOCK_BYTES,
-  shuffle_window: int = WINDOW,
   channels: int | None = None,
   indices: np.ndarray | None = None,
-  process_index: int = 0,
-  process_count: int = 1,
-  num_threads: int | None = None,
-  prefetch: int = 2,
+  share: Share = _WHOLE,
+  work: Work = _USUAL,
 ) -> Iterator[Batch]:
   """Yields shuffled and augmented batches without end.
 
@@ -71,22 +106,14 @@ def train_batches(
     batch_size: The examples of a step over all processes; it may exceed the split.
     image_size: The side of the images in pixels.
     seed: The seed of the order and the augmentation.
+    augmentation: What is done to each image.
+    order: The order of the images, and how often each stands in the stream.
     start_step: The step of the first batch; those before it are not read.
-    crop: 'random_resized' cuts out a random rectangle and resizes it, 'pad' resizes
-      the image and moves it over a frame of zeros, 'none' resizes it.
-    antialias: Whether to smooth what 'random_resized' makes smaller.
-    padding: The width of the frame in pixels, for 'pad'.
-    flip: Whether to mirror half of the images.
-    randaugment: The operations on each image before it is moved and mirrored.
-    repeats: How often an example stands in the stream, augmented anew each time: two
-      examples alternate so often before the next two.
     channels: The channels of the images, 1 or 3; None for those of the data set.
     indices: The examples that make up an epoch, by their indices in the split; all
       if None.
-    process_index: The number of this process, from 0.
-    process_count: The number of processes that share each batch.
-    num_threads: The number of threads that decode; None lets TensorFlow choose.
-    prefetch: The number of batches made ahead.
+    share: This process's part of each batch.
+    work: How many threads decode, and how many batches are made ahead.
 
   Returns:
     An iterator of {'image': uint8 [local_batch, image_size, image_size, channels],
@@ -98,82 +125,65 @@ def train_batches(
   """
   check_integer("seed", seed, at_least=0, at_most=2**64 - 1)
   check_integer("start_step", start_step, at_least=0)
-  check_integer("padding", padding, at_least=0)
-  check_integer("prefetch", prefetch, at_least=0)
-  check_integer("repeats", repeats, at_least=1)
-  if num_threads is not None:
-    check_integer("num_threads", num_threads, at_least=1)
-  _check_sizes(dataset, split, batch_size, image_size, crop, channels)
-  _check_processes(batch_size, process_index, process_count)
-
-  check_integer("shuffle_window", shuffle_window, at_least=1)
-  check_shuffle(dataset, split, shuffle, shuffle_block_bytes)
+  _check_sizes(dataset, split, batch_size, image_size, channels)
+  local_batch = share.length(batch_size)
+  check_order(dataset, split, order)
 
   source = RecordSource(dataset, split)
   indices = _checked_indices(indices, len(source))
-  local_batch = batch_size // process_count
-  stream = _Stream(batch_size, repeats, process_index * local_batch, local_batch)
-  read: Callable[[int, np.ndarray], list[bytes]]
-  if shuffle == "full":
-    order = ShuffledOrder(len(indices), seed)
-    positions_of, read = stream.positions, lambda step, examples: source.read(examples)
-  else:
-    indices = np.sort(indices)
-    size = dataset.num_bytes(split) / len(source)
-    blocks = blocks_of(
-      source.starts, indices, mean_bytes=size, block_bytes=shuffle_block_bytes
-    )
-    order = BlockOrder(blocks, seed, window=shuffle_window)
-    positions_of = stream.positions_by_lane
-    read = BlockReader(
-      source,
-      order,
-      indices,
-      lambda step: stream.drawn(positions_of(step)),
-      repeats=repeats,
-      batch_size=batch_size,
-    ).read
+  first_row = share.process_index * local_batch
+  stream = _Stream(batch_size, order.repeats, first_row, local_batch)
+  example_at, positions_of, read = _reading(
+    dataset, split, source, indices, stream, order, seed
+  )
   random = NamedUniforms(
     {
       "shift": 2,
       "flip": 1,
-      "crop": images.num_uniforms(crop),
-      "randaugment": randaugment.num_uniforms,
+      "crop": images.num_uniforms(augmentation.crop),
+      "randaugment": augmentation.randaugment.num_uniforms,
     }
   )
 
   def examples_of(step):
     positions = positions_of(step)
-    return indices[order(stream.drawn(positions))], random.draw(seed, positions)
+    return example_at(stream.drawn(positions)), random.draw(seed, positions)
 
-  def image_of(contents, decoder, numbers):
-    numbers = random.by_name(numbers)
-    image = images.train_image(
-      contents,
-      decoder,
-      numbers["crop"],
-      crop=crop,
-      size=image_size,
-      channels=channels or dataset.channels,
-      shape=dataset.image_shape,
-      antialias=antialias,
-    )
-    image = augment(randaugment, image, numbers["randaugment"])
-    if crop == "pad" and padding:
-      image = images.shift(image, numbers["shift"], padding)
-    return images.flip(image, numbers["flip"][0]) if flip else image
-
+  image_of = functools.partial(
+    _train_image,
+    random=random,
+    augmentation=augmentation,
+    size=image_size,
+    channels=channels or dataset.channels,
+    shape=dataset.image_shape,
+  )
   batches = Loader(dataset, source, examples_of, read, image_of).batches(
     range(start_step, _ENDLESS),
     local_batch=local_batch,
-    num_threads=num_threads,
-    prefetch=prefetch,
+    num_threads=work.num_threads,
+    prefetch=work.prefetch,
   )
   # Of an image with several right classes, its one label is learned.
   return (
     {"image": batch, "label": labels if labels.ndim == 1 else labels[:, 0]}
     for batch, labels in batches
   )
+
+
+def _train_image(contents, decoder, numbers, *, random, augmentation, **shape):
+  numbers = random.by_name(numbers)
+  image = images.train_image(
+    contents,
+    decoder,
+    numbers["crop"],
+    crop=augmentation.crop,
+    antialias=augmentation.antialias,
+    **shape,
+  )
+  image = augment(augmentation.randaugment, image, numbers["randaugment"])
+  if augmentation.crop == "pad" and augmentation.padding:
+    image = images.shift(image, numbers["shift"], augmentation.padding)
+  return images.flip(image, numbers["flip"][0]) if augmentation.flip else image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,15 +212,47 @@ class _Stream:
     return 2 * (positions // (2 * self.repeats)) + positions % 2
 
 
-def check_shuffle(
-  dataset: Dataset, split: str, shuffle: str, shuffle_block_bytes: int
-) -> None:
+def _reading(
+  dataset, split, source, indices, stream, order, seed
+) -> tuple[_OfPositions, _OfStep, _Reader]:
+  """Returns the example at a position of the stream of examples; the positions of the
+  rows of a step; and the records of a step and its examples.
+  """
+  if order.shuffle == "full":
+    permutation = ShuffledOrder(len(indices), seed)
+    return (
+      lambda drawn: indices[permutation(drawn)],
+      stream.positions,
+      lambda step, examples: source.read(examples),
+    )
+  indices = np.sort(indices)
+  blocks = blocks_of(
+    source.starts,
+    indices,
+    mean_bytes=dataset.num_bytes(split) / len(source),
+    block_bytes=order.shuffle_block_bytes,
+  )
+  by_blocks = BlockOrder(blocks, seed, window=order.shuffle_window)
+  reader = BlockReader(
+    source,
+    by_blocks,
+    indices,
+    lambda step: stream.drawn(stream.positions_by_lane(step)),
+    repeats=order.repeats,
+    batch_size=stream.batch_size,
+  )
+  return (
+    lambda drawn: indices[by_blocks(drawn)],
+    stream.positions_by_lane,
+    reader.read,
+  )
+
+
+def check_order(dataset: Dataset, split: str, order: Order) -> None:
   """Raises an InputError for an order that a split cannot be read in."""
-  check_one_of("shuffle", shuffle, SHUFFLES)
-  check_integer("shuffle_block_bytes", shuffle_block_bytes, at_least=1)
-  if shuffle == "blocks":
+  if order.shuffle == "blocks":
     check_block_bytes(
-      dataset.name, split, dataset.num_bytes(split), shuffle_block_bytes
+      dataset.name, split, dataset.num_bytes(split), order.shuffle_block_bytes
     )
 
 
@@ -224,8 +266,7 @@ def eval_batches(
   crop_ratio: int | float = EVAL_CROP_RATIO,
   channels: int | None = None,
   indices: np.ndarray | None = None,
-  process_index: int = 0,
-  process_count: int = 1,
+  share: Share = _WHOLE,
 ) -> Iterator[Batch]:
   """Yields every example of a split once, in order, over all processes together.
 
@@ -241,8 +282,7 @@ def eval_batches(
     channels: The channels of the images, 1 or 3; None for those of the data set.
     indices: The examples to read instead, by their indices in the split, in this
       order.
-    process_index: The number of this process, from 0.
-    process_count: The number of processes that share each batch.
+    share: This process's part of each batch.
 
   Returns:
     An iterator of the batches of `train_batches` with two more entries: 'mask',
@@ -256,16 +296,16 @@ def eval_batches(
     InputError: If an argument is out of its range; later, if a record is damaged.
   """
   check_number("crop_ratio", crop_ratio, above=0, at_most=1)
-  _check_sizes(dataset, split, batch_size, image_size, crop, channels)
-  _check_processes(batch_size, process_index, process_count)
+  check_one_of("crop", crop, CROPS)
+  _check_sizes(dataset, split, batch_size, image_size, channels)
+  local_batch = share.length(batch_size)
 
   source = RecordSource(dataset, split)
   indices = _checked_indices(indices, len(source))
-  local_batch = batch_size // process_count
   channels = channels or dataset.channels
 
   def rows(step):
-    first = step * batch_size + process_index * local_batch
+    first = step * batch_size + share.process_index * local_batch
     return indices[first : first + local_batch]
 
   def examples_of(step):
@@ -346,22 +386,10 @@ def _check_sizes(
   split: str,
   batch_size: int,
   image_size: int,
-  crop: str,
   channels: int | None,
 ) -> None:
   check_integer("batch_size", batch_size, at_least=1)
   check_integer("image_size", image_size, at_least=1)
-  check_one_of("crop", crop, CROPS)
   check_one_of("channels", channels, (1, 3, None))
   if dataset.num_examples(split) == 0:
     raise InputError(f"{dataset.name} split {split!r} has no examples.")
-
-
-def _check_processes(batch_size: int, process_index: int, process_count: int) -> None:
-  check_integer("process_count", process_count, at_least=1)
-  check_integer("process_index", process_index, at_least=0, at_most=process_count - 1)
-  if batch_size % process_count:
-    raise InputError(
-      f"batch_size is {batch_size}; it must be a multiple of process_count, "
-      f"{process_count}."
-    )

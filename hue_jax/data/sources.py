@@ -11,6 +11,7 @@ from hue_jax.data.stratify import stratified_splits
 from hue_jax.errors import InputError, check_integer, check_number
 
 TEST_FRACTION = 0.1
+FOLDER = "folder="  # Before the path of pictures that are no data set yet.
 
 # What people call a split, in any case of letters.
 SPLIT_NAMES = {

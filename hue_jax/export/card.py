@@ -10,6 +10,7 @@ import yaml
 from scipy.stats import binomtest
 
 import hue_jax
+from hue_jax.data.sources import FOLDER
 from hue_jax.export.formats import FORMATS, library_of
 from hue_jax.export.snippets import snippet
 from hue_jax.objective import Objective
@@ -28,7 +29,6 @@ _LICENSES = {
   "openclipart": "public domain (CC0 1.0)",
   "oxford_iiit_pet": "CC BY-SA 4.0",
 }
-_FOLDER = "folder="  # Of datasets.py, which would import TensorFlow.
 _MOST_CLASSES_SHOWN = 50
 _CATALOG = "tensorflow.org/datasets/catalog/"
 
@@ -167,7 +167,7 @@ def _data_name(predictor):
   if predictor.config is None:
     return "imagenet-1k" if predictor.source == "published" else "unknown"
   name = read_data_set(predictor.workdir).get("name") or predictor.config.dataset
-  if name.startswith(_FOLDER):  # Of an older run; where it was tells others nothing.
+  if name.startswith(FOLDER):  # Of an older run; where it was tells others nothing.
     return "folder"
   return name.partition(":")[0].partition("/")[0]
 
@@ -176,7 +176,7 @@ def _may_be_on_hub(predictor):
   """Returns whether the hub may have the data set, which is no folder of pictures."""
   if predictor.config is None:
     return predictor.source == "published"
-  return not predictor.config.dataset.startswith(_FOLDER)
+  return not predictor.config.dataset.startswith(FOLDER)
 
 
 # --- For people ---------------------------------------------------------------------

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import UInt8
 
 from hue_jax.data.datasets import Dataset
-from hue_jax.data.input_pipeline import eval_batches
+from hue_jax.data.input_pipeline import Share, eval_batches
 from hue_jax.errors import check_integer, check_one_of, refuse
 from hue_jax.observe.vector_store import (
   DTYPES,
@@ -51,8 +51,7 @@ class Sample:
       self.indices[first:],
       batch_size=batch_size,
       image_size=network.image_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+      share=Share(jax.process_index(), jax.process_count()),
     )
 
   def pictures(

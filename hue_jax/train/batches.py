@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from hue_jax.data.datasets import Dataset, NotPreparedError, open_dataset
 from hue_jax.data.input_pipeline import (
   Batch,
-  check_shuffle,
+  Share,
+  check_order,
   eval_batches,
   train_batches,
 )
@@ -46,19 +47,11 @@ class RunData:
       image_size=config.image_size,
       seed=config.seed,
       start_step=start_step,
-      crop=config.crop,
-      antialias=config.antialias,
-      padding=config.padding,
-      flip=config.flip,
-      randaugment=settings.randaugment(config),
-      repeats=config.repeats,
-      shuffle=config.shuffle,
-      shuffle_block_bytes=config.shuffle_block_bytes,
-      shuffle_window=config.shuffle_window,
+      augmentation=settings.augmentation(config),
+      order=settings.order(config),
       channels=config.channels,
       indices=self._train_indices(),
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+      share=_share(),
     )
 
   def numbered_batches(
@@ -78,8 +71,7 @@ class RunData:
     return self._eval_batches(
       name,
       batch_size=self.config.eval_batch_size or self.config.batch_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+      share=_share(),
     )
 
   def about(self) -> dict[str, Any]:
@@ -146,6 +138,10 @@ class RunData:
     return None
 
 
+def _share():
+  return Share(jax.process_index(), jax.process_count())
+
+
 def open_data(config: ConfigDict) -> RunData:
   """Opens the data sets of a run, after a check of the whole configuration.
 
@@ -161,7 +157,7 @@ def open_data(config: ConfigDict) -> RunData:
   dataset = open_dataset(config.dataset, config.data_dir)
   settings.follow_dataset(config, dataset)
   settings.check_config(config, dataset)
-  check_shuffle(dataset, config.train_split, config.shuffle, config.shuffle_block_bytes)
+  check_order(dataset, config.train_split, settings.order(config))
   return RunData(config, dataset, _open_extra_tests(config))
 
 

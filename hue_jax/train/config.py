@@ -16,13 +16,14 @@ from ml_collections import ConfigDict
 from hue_jax.errors import InputError, refuse
 from hue_jax.models import checked_options, create_model, tap_shapes
 from hue_jax.objective import LABEL_SMOOTHING, ObjectiveSettings, check_terms
-from hue_jax.preprocessing import SHUFFLES, Augmentation, Pixels, RandAugment
+from hue_jax.preprocessing import Augmentation, Order, Pixels
 from hue_jax.settings import (
   REQUIRED,
   Group,
   Named,
   choice,
   create,
+  fields_of,
   flag,
   group,
   integer,
@@ -93,7 +94,7 @@ class HueTerms:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(Pixels, Augmentation, Optimization):
+class Settings(Pixels, Augmentation, Order, Optimization):
   """What each setting of a run accepts; `configs/base.py` says what they mean."""
 
   seed: int = seed()
@@ -106,13 +107,11 @@ class Settings(Pixels, Augmentation, Optimization):
   train_fraction: int | float = number(above=0, at_most=1)
   validation_split: str = text()
   test_split: str = text(empty=False)
-  shuffle: str = choice(REQUIRED, SHUFFLES)
-  shuffle_block_bytes: int = integer(at_least=1)
-  shuffle_window: int = integer(at_least=1)
   image_size: int = integer(at_least=1, at_most=_LONGEST_SIDE)
   erase_probability: int | float = number(at_least=0, at_most=1)
   mixing: Mixing = group(Mixing)
   eval_image_size: int = integer(at_least=0, at_most=_LONGEST_SIDE)
+  eval_crop_ratio: int | float = number(above=0, at_most=1)
   metric: str = choice(REQUIRED, METRICS)
   extra_tests: Mapping[str, ExtraTest] = setting(REQUIRED, Named(Group(ExtraTest)))
 
@@ -262,9 +261,14 @@ def eval_image_size(config: ConfigDict) -> int:
   return config.eval_image_size or config.image_size
 
 
-def randaugment(config: ConfigDict) -> RandAugment:
-  """Returns the operations on training images."""
-  return create(RandAugment, config.randaugment, "randaugment")
+def augmentation(config: ConfigDict) -> Augmentation:
+  """Returns what is done to training images."""
+  return create(Augmentation, {name: config[name] for name in fields_of(Augmentation)})
+
+
+def order(config: ConfigDict) -> Order:
+  """Returns the order of the training images."""
+  return create(Order, {name: config[name] for name in fields_of(Order)})
 
 
 def mixing(config: ConfigDict) -> Mixing:

@@ -7,7 +7,6 @@ import pytest
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.folder import read_folder
-from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.prepared import prepare
 from hue_jax.errors import InputError
 from hue_jax.picture_files import read_image_files
@@ -15,6 +14,7 @@ from hue_jax.pictures import PictureError, decode, plain_format
 from hue_jax.preprocessing import CROPS
 from tests.helpers.data_sets import written
 from tests.helpers.pictures import damaged, pictures
+from tests.helpers.streams import eval_batches, train_batches
 
 PICTURES = pictures()
 SIZE = 16

@@ -24,7 +24,7 @@ def test_plain_pipelines_make_what_a_step_takes(folder, recipe):
   small = recipe == "small_image"
   dataset = open_dataset("thumbnails" if small else "photographs", folder)
   size = settings["image_size"]
-  assert (settings["crop"] == "pad") == small
+  assert (settings["augmentation"].crop == "pad") == small
   for antialias in (False, True):
     data = input_pipeline.plain_batches(dataset, settings, antialias)
     batch = next(data.as_numpy_iterator())

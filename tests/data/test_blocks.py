@@ -13,11 +13,11 @@ from benchmarks import shuffle
 from hue_jax.data import record_index, shards
 from hue_jax.data.blocks import LANES, BlockOrder, blocks_of
 from hue_jax.data.datasets import open_dataset
-from hue_jax.data.input_pipeline import train_batches
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.read_ahead import BlockReader
 from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError
+from tests.helpers.streams import train_batches
 
 _SETTINGS = {
   "batch_size": 32,

@@ -15,12 +15,12 @@ import pytest
 from hue_jax import command
 from hue_jax.data import blocks, prepare, record_index, storage
 from hue_jax.data.datasets import NotPreparedError, open_dataset
-from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.records import RecordSource
 from hue_jax.data.storage import BucketError
 from hue_jax.data.survey import survey
 from hue_jax.errors import InputError
 from tests.helpers import bucket
+from tests.helpers.streams import eval_batches, train_batches
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SETTINGS = {"batch_size": 16, "image_size": 8, "crop": "pad", "seed": 5}

@@ -12,7 +12,6 @@ from configs import base, recipes, tasks
 from hue_jax import philox
 from hue_jax.data import images
 from hue_jax.data.datasets import open_dataset
-from hue_jax.data.input_pipeline import eval_batches, train_batches
 from hue_jax.data.order import ShuffledOrder
 from hue_jax.data.randaugment import augment
 from hue_jax.data.records import RecordSource
@@ -20,6 +19,7 @@ from hue_jax.errors import InputError
 from hue_jax.preprocessing import RandAugment
 from tests.helpers.data_sets import image_features, write_images
 from tests.helpers.pictures import encoded, smooth, with_size
+from tests.helpers.streams import eval_batches, train_batches
 
 CROPS = ["random_resized", "pad", "none"]
 _STRONG = RandAugment(num_ops=2, magnitude=9, magnitude_std=0.5)
@@ -494,6 +494,7 @@ class TestDamage:
     ({"seed": -1}, "seed is -1; it must be an integer from 0 to 18446744073709551615"),
     ({"start_step": -1}, "start_step is -1; it must be an integer of at least 0"),
     ({"padding": -1}, "padding is -1; it must be an integer of at least 0"),
+    ({"repeats": 0}, "repeats is 0; it must be an integer of at least 1"),
     ({"num_threads": 0}, "num_threads is 0; it must be an integer of at least 1"),
     ({"prefetch": -1}, "prefetch is -1; it must be an integer of at least 0"),
   ],
@@ -508,7 +509,8 @@ def test_arguments_are_checked_before_anything_is_read(
   with pytest.raises(InputError) as caught:
     train_batches(digits, **({"seed": 0} | settings))
   assert str(caught.value).startswith(message)
-  if not {"seed", "start_step", "padding", "num_threads", "prefetch"} & changed.keys():
+  of_training = {"seed", "start_step", "padding", "repeats", "num_threads", "prefetch"}
+  if not of_training & changed.keys():
     with pytest.raises(InputError) as caught:
       eval_batches(digits, **settings)
     assert str(caught.value).startswith(message)

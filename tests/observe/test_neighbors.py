@@ -71,8 +71,7 @@ def assert_same(found, expected, tolerance=1e-6):
 
 def some_devices(count):
   """As if JAX had so many."""
-  some = jax.devices()[:count]
-  return mock.patch.object(jax, "devices", lambda: some)
+  return mock.patch.object(jax, "devices", return_value=jax.devices()[:count])
 
 
 def clustered(num_vectors, channels, seed=0, num_clusters=20):

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from hue_jax.observe.histogram import histogram_density
 from hue_jax.observe.image_plane import direction, radius
 from hue_jax.observe.matches import Votes, count_votes, layer_facts, vote
 from hue_jax.observe.observations import (
@@ -371,3 +372,13 @@ def test_the_angle_and_radius_of_positions():
   distance = radius(x, y, 5, 5)
   assert distance[2, 2] == 0
   np.testing.assert_allclose([distance[2, 4], distance[0, 0]], [0.8, 0.8 * 2**0.5])
+
+
+def test_the_density_of_a_histogram():
+  edges = np.array([0.0, 1.0, 3.0, 4.0])
+  # Of what lies beyond the edges nothing counts.
+  found = histogram_density(np.array([0.5, 1.0, 2.0, 2.5, 9.0, -1.0]), edges)
+  np.testing.assert_allclose(found, [1 / 4, 3 / 4 / 2, 0])
+  with np.errstate(all="raise"):
+    for nothing in (np.zeros(0), np.array([9.0])):
+      assert np.isnan(histogram_density(nothing, edges)).all()
