@@ -82,7 +82,9 @@ def test_all_four_observations_and_both_controls(observed):
 def test_json_and_csv_hold_every_number(observed):
   text = (observed["folder"] / "results.json").read_text()
   found = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-  rows = list(csv.DictReader((observed["folder"] / "results.csv").open()))
+  rows = list(
+    csv.DictReader((observed["folder"] / "results.csv").read_text().splitlines())
+  )
   for observation, in_json in zip(
     observed["results"].observations, found["observations"], strict=True
   ):

@@ -169,6 +169,26 @@ def test_what_does_not_go_together_is_one_error(
   assert not workdir.exists()
 
 
+@pytest.mark.slow
+def test_the_report_tells_the_recall_of_an_approximate_index(observe_config, tmp_path):
+  observe_config.taps = ("stage3", "features")
+  observe_config.structure = "hnsw"
+  with observe_config.unlocked():
+    observe_config.structure_options = {
+      "links": 2,
+      "ef_construction": 1,
+      "ef_search": 1,
+    }
+  observe(observe_config, str(tmp_path))
+  results = json.loads((tmp_path / "results.json").read_text())
+  layers = [facts for taps in results["layers"].values() for facts in taps.values()]
+  recalls = [facts["recall"] for facts in layers]
+  assert 0 < min(recalls) < 1
+  page = (tmp_path / "report.html").read_text()
+  for facts in layers:
+    assert f"<td>{facts['num_queries']}</td><td>{facts['recall']:.3f}</td>" in page
+
+
 _SETTINGS = fields_of(Settings) | {
   f"viewer.{name}": field for name, field in fields_of(ViewerSettings).items()
 }
