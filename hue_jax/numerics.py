@@ -131,8 +131,7 @@ def as_mask(where: Shaped[Arrays, "*shape"]) -> Bool[Array, "*shape"]:
   known = (where == 0) | (where == 1)
   if not isinstance(known, jax.core.Tracer) and not known.all():
     raise InputError(
-      f"where holds {where[~known].ravel()[0]}; it must hold bools, or 0 and 1: of "
-      "each example, whether it counts."
+      f"where holds {where[~known].ravel()[0]}; it must hold bools, or 0 and 1."
     )
   return where != 0
 
