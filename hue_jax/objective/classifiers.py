@@ -205,8 +205,8 @@ class AdditiveAngularMargin(Classifier):
     return batch.over_labels(
       lambda batch: losses.additive_angular_margin_loss(
         batch.taps["features"],
-        batch.head["kernel"],
         batch.labels,
+        kernel=batch.head["kernel"],
         margin=self.margin,
         scale=self.scale,
       )

@@ -121,7 +121,7 @@ def test_additive_angular_margin_takes_the_place_of_the_cross_entropy(outputs):
   np.testing.assert_allclose(
     found.measured["loss"].values,
     losses.additive_angular_margin_loss(
-      features, kernel, _LABELS, margin=0.2, scale=8.0
+      features, _LABELS, kernel=kernel, margin=0.2, scale=8.0
     ),
     rtol=1e-5,
   )
