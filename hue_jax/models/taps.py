@@ -23,7 +23,7 @@ def sow_tap(
     layer: The layer, any array.
 
   Returns:
-    The layer, with which the module goes on.
+    The layer, with which the module must go on: `Taps` gives another in its place.
   """
   if module.has_variable(_GIVEN, tap):
     layer = module.get_variable(_GIVEN, tap).astype(layer.dtype)
@@ -31,7 +31,7 @@ def sow_tap(
   return layer
 
 
-def head_of(params: Mapping[str, Any]) -> dict[str, Array]:
+def head_of(params: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the parameters of the layer from features to logits: z = a · kernel + bias.
 
   Args:

@@ -60,7 +60,7 @@ class _Net(nn.Module):
     if self.head == "scaled":
       features = features * self.param("scale", nn.initializers.ones, (4,))
     if self.head != "no features":
-      sow_tap(self, "features", features)
+      features = sow_tap(self, "features", features)
     if self.head == "deep":
       features = nn.relu(nn.Dense(4)(features))
     name = None if self.head == "unnamed" else "head"
