@@ -39,7 +39,7 @@ class Batch:
     labels: The class of each example.
     mask: 1 for examples, 0 for padding.
     step: The step of the training, at which λ is taken.
-    head: `kernel` and `bias` of the network's head.
+    head: `kernel` and `bias` of the network's head; empty where it has none.
     planes: Term name → the two vectors that span its learned plane.
     memory: Term name → what the term has kept from batch to batch; at first that of
       `Objective.empty_memory`.
@@ -92,7 +92,8 @@ class Evaluated(NamedTuple):
 
   Attributes:
     measured: Name → values of the examples: `loss` (what is minimized),
-      `cross_entropy`, `top1`, `top5`, and what the terms measure (see `Term.metrics`).
+      `cross_entropy` (where scores are log-odds), `top1`, `top5`, and what the terms
+      measure (see `Term.metrics`).
     memory: What terms keep from batch to batch, after this one.
     scores: What the classes are chosen by: the logits, of a softmax.
   """

@@ -31,6 +31,7 @@ from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
 from hue_jax.compare.trainer import Trainer
 from hue_jax.compare.workers import code_version
 from hue_jax.errors import InputError
+from hue_jax.objective import CLASSIFIERS
 from tests.helpers.planted_study import settings_of
 from tests.helpers.small_study import (
   SECTORS,
@@ -241,7 +242,7 @@ def test_everything_is_measured(task, tmp_path):
     )
     found = measuring.test(trained, seed=0)
     assert found["accuracy"] > 0.5, classifier
-    assert ("nll" in found) == (classifier != "hyperspherical_prototypes")
+    assert ("nll" in found) == CLASSIFIERS[classifier].log_odds
     assert 0 < found["mistake_distance"] <= 1
     assert found["knn_accuracy"] > 0.4
     assert {len(series) for series in found["corruption_accuracy"].values()} == {5}

@@ -292,6 +292,18 @@ def test_a_balance_is_that_of_the_whole_batch_over_devices(outputs):
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_kept_prototypes_are_told():
+  term = {"kind": "angular_consistency", "tap": "stage2", "weight": 0.3}
+  told = {
+    prototypes: _objective({"t": {**term, "prototypes": prototypes}}).describe()
+    for prototypes in ("batch", "memory")
+  }
+  assert told == {
+    "batch": "cross_entropy + 0.3 angular_consistency(stage2)",
+    "memory": "cross_entropy + 0.3 angular_consistency(stage2, memory)",
+  }
+
+
 def test_balanced_terms_have_no_part_in_the_loss_of_evaluation(outputs):
   terms = {"t": {**_BALANCED["class"], "balance": "gradient"}}
   found = _objective(terms)(Batch(**outputs, train=False)).measured

@@ -57,7 +57,7 @@ def test_the_network_is_the_one_that_was_evaluated(finished):
 
   log_p = jax.nn.log_softmax(forward(batch["image"]))
   loss = -np.mean(np.asarray(log_p)[np.arange(360), batch["label"]])
-  np.testing.assert_allclose(loss, result["test_loss"], rtol=1e-5)
+  np.testing.assert_allclose(loss, result["test_cross_entropy"], rtol=1e-5)
   assert trained.planes["position"].shape[-1] == 2
 
 
