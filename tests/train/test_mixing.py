@@ -30,11 +30,11 @@ from tests.helpers.small_training import (
 _KEY = jax.random.key(3)
 
 
-def _images(count=64, side=16):
+def _images(count=64, height=16, width=16):
   # Of image i all pixels lie in [i, i + 1): whose they are can be told.
   rng = np.random.default_rng(0)
   places = np.arange(count)[:, None, None, None]
-  return jnp.asarray(places + rng.random((count, side, side, 3)), jnp.float32)
+  return jnp.asarray(places + rng.random((count, height, width, 3)), jnp.float32)
 
 
 _LABELS = jnp.arange(64) % 7
@@ -291,7 +291,7 @@ def test_the_number_of_devices_changes_nothing():
 
 
 def test_erasing_puts_noise_into_a_rectangle_of_some_images():
-  images = 100 + _images(count=400, side=20)
+  images = 100 + _images(count=400, height=20, width=20)
   erased = np.asarray(erase(images, 0.4, key=_KEY))
   changed = (erased != np.asarray(images)).all(axis=-1)
   some = changed.any(axis=(1, 2))
@@ -305,6 +305,35 @@ def test_erasing_puts_noise_into_a_rectangle_of_some_images():
   noise = erased[changed]
   assert abs(noise.mean()) < 0.05
   assert noise.std() == pytest.approx(1, abs=0.05)
+
+
+def _middles(inside):
+  """Row and column of the middle of each image's rectangle, in parts of the sides."""
+  rows, columns = inside.any(axis=2), inside.any(axis=1)
+  return np.array(
+    [
+      [np.flatnonzero(line).mean() / (len(line) - 1) for line in of_image]
+      for of_image in zip(rows, columns, strict=True)
+    ]
+  )
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+@pytest.mark.parametrize("kind", ["cutmix", "erasing"])
+def test_rectangles_lie_anywhere_in_an_image_of_any_shape(shape, kind):
+  images = _images(400, *shape)
+  if kind == "cutmix":
+    changed, _ = mix(images, jnp.arange(400), Mixing(cutmix=1.0), key=_KEY)
+    inside = np.asarray(changed != images).any(axis=-1)[::2]  # both of a pair have it
+  else:
+    changed = erase(images, 1.0, key=_KEY)
+    inside = np.asarray(changed != images).any(axis=-1)
+  inside = inside[inside.any(axis=(1, 2))]
+  assert len(inside) > 180
+  assert inside.mean(axis=0).min() > 0.005  # every position, now and then
+  middles = _middles(inside)
+  np.testing.assert_allclose(middles.mean(axis=0), 0.5, atol=0.05)
+  assert abs(np.corrcoef(middles.T)[0, 1]) < 0.2
 
 
 @pytest.mark.slow
