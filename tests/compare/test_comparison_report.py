@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from hue_jax.compare import cost
 from hue_jax.compare.across_studies import across_studies, chosen
 from hue_jax.compare.analysis import analyze
 from hue_jax.compare.cost import measure_costs
@@ -179,6 +180,26 @@ def test_studies_of_one_data_set_are_pooled_before_data_sets(tmp_path):
   assert alone.pooled is None
   assert all(np.isnan(row.weight) for row in alone.rows)
   assert across_studies(studies[:1]) == ()
+
+
+def test_contrasts_of_most_data_sets_come_first(tmp_path):
+  both = {"smoothing": {"label_smoothing": 0.1}, "sectors": _SECTORS}
+  studies = []
+  for title, dataset, names in (
+    ("a", "fashion_mnist", both),
+    ("b", "fashion_mnist", ["smoothing"]),
+    ("c", "digits", both),
+    ("d", "elpv", ["sectors"]),
+  ):
+    objectives = {name: both[name] for name in names}
+    settings = settings_of(objectives, title=title, dataset=dataset)
+    studies.append(analyze(write_study(tmp_path / title, settings, {}, full=False)))
+  found = across_studies(studies)
+  assert [(across.objective, across.num_origins) for across in found] == [
+    ("sectors", 3),
+    ("smoothing", 2),
+  ]
+  assert [len(across.rows) for across in found] == [3, 3]
 
 
 def test_a_study_without_spread_has_no_weight(tmp_path):
@@ -378,6 +399,27 @@ def test_the_page_answers_first(report):
 
 
 @pytest.mark.slow
+def test_steps_are_timed_in_pairs_with_the_baseline():
+  class Step:
+    def __init__(self, seconds):
+      self.seconds, self.count = seconds, 0
+
+    def time(self):
+      self.count += 1
+      return self.seconds * (1 + 0.1 * (self.count % 3))
+
+  steps = {"one_hot": Step(2.0), "twice": Step(4.0), "half": Step(1.0)}
+  seconds, ratios = cost._time(steps, "one_hot", 30)
+  assert {name: len(found) for name, found in seconds.items()} == {
+    "one_hot": 60,
+    "twice": 30,
+    "half": 30,
+  }
+  np.testing.assert_array_equal(ratios["one_hot"], 1)
+  assert np.median(ratios["twice"]) == pytest.approx(2, rel=0.2)
+  assert np.median(ratios["half"]) == pytest.approx(0.5, rel=0.2)
+
+
 def test_costs_are_measured_beside_the_baseline(tmp_path):
   memory = {"kind": "angular_consistency", "tap": "stage2", "prototypes": "memory"}
   learned = {"kind": "class_hue", "tap": "features", "plane": "learned"}
