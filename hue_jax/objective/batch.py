@@ -47,8 +47,9 @@ class Batch:
     mixed: What each image is mixed with, where images are mixed. Losses against a
       label are then taken of both labels, by the shares s and 1 − s; for a class hue
       that is the loss against the direction s (cos θ*, sin θ*) + (1 − s) (cos θ'*,
-      sin θ'*). Terms in which images stand for their class (prototypes, centers)
-      count by 2s − 1.
+      sin θ'*). The loss of terms in which images stand for their class (prototypes,
+      centers, contrasts) counts by 2s − 1; in prototypes and centers themselves an
+      image counts whole, for the class of its larger share.
     train: Whether the batch trains the network. What is measured of an image in
       evaluation does not depend on the images beside it.
   """
