@@ -143,7 +143,7 @@ FEATURE_LOSSES = {
     a, given["labels"], given["kernel"].T
   ),
   "ArcFace, with its logits": lambda a, given: losses.additive_angular_margin_loss(
-    a, given["kernel"], given["labels"]
+    a, given["labels"], kernel=given["kernel"]
   ),
 }
 

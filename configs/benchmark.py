@@ -101,7 +101,8 @@ def hue_tap(config) -> str:
 
 def _form(config):
   """Prototypes of the batch, where it holds a few images of each class."""
-  is_known = config.num_classes > 0  # Else memory, which serves any number.
+  # The classes of a folder are counted later: memory serves any number.
+  is_known = config.num_classes > 0
   few = is_known and config.batch_size >= 4 * config.num_classes
   return "sectors" if few else "memory"
 

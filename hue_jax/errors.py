@@ -74,6 +74,24 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
     )
 
 
+def check_not_taken(what: str, name: str, known: type | None, cls: type) -> None:
+  """Raises an InputError if another class has a name by which users call a class.
+
+  A class of the same module and name is the same, loaded once more.
+
+  Args:
+    what: What the name is, as in "kind".
+    name: The name.
+    known: The class that has it; None where none has.
+    cls: The class that is to have it.
+  """
+  if known and (known.__module__, known.__qualname__) != (
+    cls.__module__,
+    cls.__qualname__,
+  ):
+    refuse(what, name, f"another, for {known.__module__}.{known.__qualname__} has it")
+
+
 def one_of(accepted: Iterable[Any]) -> str:
   """Returns what is accepted, as in "one of batch, memory"; one alone is named."""
   accepted = [str(one) or "''" for one in accepted]

@@ -132,8 +132,9 @@ def saturation(
     TypeError: If the activations are not floating point.
   """
   z, chromatic, departure, _ = chroma_vector(activations, plane)
-  length = smooth_norm(departure, 1e-18)
-  return jnp.minimum(norm_where(z, chromatic) / length, 1)
+  # Gray has a length here, too: by one near 0 the second derivative would be NaN.
+  departure = jnp.where(chromatic[..., None], departure, 1)
+  return jnp.minimum(norm_where(z, chromatic) / smooth_norm(departure, 1e-18), 1)
 
 
 def activation_strength(
@@ -178,7 +179,8 @@ def hue_labels(
 
   Args:
     labels: The class indices c in [0, C), of any integer dtype. An index out of range
-      (−1 for "none") is taken modulo C.
+      (−1 for "none") is taken modulo C, as angles are; `hue_loss` leaves it out by
+      `where=labels >= 0`.
     num_classes: The number of classes C.
 
   Returns:
@@ -346,15 +348,19 @@ def principal_plane(
     larger variance; each has its entry of largest magnitude positive.
 
   Raises:
-    InputError: If there are fewer than 3 channels, or (outside `jit`) the activations
-      span no plane.
+    InputError: If there are fewer than 3 channels, or no activations, or (outside
+      `jit`) the activations span no plane.
     TypeError: If the activations are not floating point.
   """
   _check_channels(activations.shape[-1])
+  if 0 in activations.shape:
+    raise InputError(
+      f"activations of shape {tuple(activations.shape)} are none; a sample is needed."
+    )
   departure = _departure(scaled_together(activations))
   vectors = departure.reshape(-1, departure.shape[-1])
   centered = vectors - vectors.mean(axis=0)
-  variances, components = jnp.linalg.eigh(centered.T @ centered)
+  variances, components = jnp.linalg.eigh(einsum("sn,sm->nm", centered, centered))
   spread = variances[-2] > 1e-6 * variances[-1]
   if not isinstance(spread, jax.core.Tracer) and not spread:
     raise InputError(
@@ -468,22 +474,20 @@ def hue_plane(vectors: Float[Arrays, "channels 2"]) -> Float[Array, "channels 2"
   channels = jnp.shape(vectors)[0]
   _check_channels(channels)
   vectors = as_float(vectors, "vectors")
-  # A branch, so that vectors of usual length give the bits that they always gave.
-  power = moderate(vectors, axis=0)[1]
-  vectors = jax.lax.cond(jnp.any(power != 1), lambda v: power * v, lambda v: v, vectors)
+  vectors, _ = moderate(vectors, axis=0)
   whole = jnp.linalg.norm(vectors, axis=0)
   vectors = vectors - vectors.mean(axis=0)
   # What is left of a gray vector is rounding.
   lengths = jnp.linalg.norm(vectors, axis=0)
   colored = lengths > 1e-5 * whole
-  vectors = jax.lax.cond(
-    jnp.all(lengths > 0.01 * whole), lambda v: v, lambda v: v - v.mean(axis=0), vectors
+  vectors = jnp.where(
+    jnp.all(lengths > 0.01 * whole), vectors, vectors - vectors.mean(axis=0)
   )
   first = vectors[:, 0] / lengths[0]
   second = vectors[:, 1] / lengths[1]
-  rest = second - first * (first @ second)
+  rest = second - first * einsum("n,n->", first, second)
   # Once more: after one pass nearly parallel vectors are not orthogonal to rounding.
-  rest = rest - first * (first @ rest)
+  rest = rest - first * einsum("n,n->", first, rest)
   rest = rest - rest.mean()
   length = jnp.linalg.norm(rest)
   spans = jnp.all(colored) & (length > 1e-5)
@@ -504,8 +508,8 @@ def image_plane_phasor(
 ) -> Complex[Array, "*leading channels"]:
   """Returns where about the center each channel fires: Zₙ = Σ aₙ(x, y) exp(iφ(x, y)).
 
-  Turning the image by α multiplies Z by exp(iα); mirroring it top to bottom
-  conjugates Z.
+  Turning the image by α multiplies Z by exp(iα). Mirrored left to right it has −Z̄, and
+  upside down Z̄, of the complex conjugate Z̄.
 
   Example:
     >>> import numpy as np

@@ -8,6 +8,7 @@ float32, rounded: ±inf where float16 does not hold it, and never NaN.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +49,19 @@ def as_float(
   return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def as_labels(
-  labels: Shaped[Arrays, "*batch"] | int, ndim: int | None = None
-) -> Integer[Array, "*batch"]:
+def check_positive(name: str, value: Any) -> None:
+  """Raises an InputError unless a value that is a Python number is positive.
+
+  Arrays are not looked at: they may be traced.
+  """
+  if isinstance(value, (int, float)) and not value > 0:
+    raise InputError(f"{name} is {value}; it must be positive.")
+
+
+# --- Examples: their classes, and which of them count -----------------------------
+
+
+def as_labels(labels: Shaped[Arrays, "*batch"] | int) -> Integer[Array, "*batch"]:
   """Returns class indices in an integer dtype of at least 32 bits.
 
   In fewer bits the number of classes, by which indices are compared and wrapped,
@@ -58,14 +69,12 @@ def as_labels(
 
   Args:
     labels: The class indices, of any integer dtype.
-    ndim: The number of axes that they must have; any if None.
 
   Returns:
     The same indices.
 
   Raises:
     TypeError: If the labels are not integers, such as one-hot labels.
-    InputError: If the labels have another number of axes.
   """
   labels = jnp.asarray(labels)
   if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -73,21 +82,126 @@ def as_labels(
       f"labels have dtype {labels.dtype}; class indices of an integer dtype are "
       "needed (of one-hot labels, labels.argmax(-1))."
     )
-  if ndim is not None and labels.ndim != ndim:
-    raise InputError(
-      f"labels have shape {labels.shape}; class indices of {ndim} axis are needed, "
-      "one an example (of one-hot labels, labels.argmax(-1))."
-    )
   signed = jnp.issubdtype(labels.dtype, jnp.signedinteger)
   at_least = jnp.int32 if signed else jnp.uint32
   return labels.astype(jnp.promote_types(labels.dtype, at_least))
 
 
-def counting(
-  examples: Shaped[Array, " batch"], where: Shaped[Arrays, " batch"] | None
-) -> Bool[Array, " batch"]:
-  """Returns which examples count: all if `where` is None."""
-  return jnp.ones(examples.shape, bool) if where is None else jnp.asarray(where)
+def labels_by_example(
+  labels: Shaped[Arrays, "..."], size: Any = None
+) -> Integer[Array, " batch"]:
+  """Returns class indices, one an example, in an integer dtype of at least 32 bits.
+
+  Args:
+    labels: The class indices, of any integer dtype.
+    size: The number of examples; any if None.
+
+  Returns:
+    The same indices.
+
+  Raises:
+    TypeError: If the labels are not integers, such as one-hot labels.
+    InputError: If they are not one an example.
+  """
+  labels = as_labels(labels)
+  if labels.ndim != 1 or (size is not None and labels.shape[0] != size):
+    wanted = "1 axis" if size is None else f"shape ({size},)"
+    raise InputError(
+      f"labels have shape {labels.shape}; class indices of {wanted} are needed, "
+      "one an example (of one-hot labels, labels.argmax(-1))."
+    )
+  return labels
+
+
+def as_mask(where: Shaped[Arrays, "*shape"]) -> Bool[Array, "*shape"]:
+  """Returns a mask as bools.
+
+  Args:
+    where: The mask, of bools or of 0 and 1 in any dtype.
+
+  Returns:
+    The mask.
+
+  Raises:
+    InputError: If it holds anything else, where that can be seen: outside `jit`.
+  """
+  where = jnp.asarray(where)
+  if where.dtype == bool:
+    return where
+  known = (where == 0) | (where == 1)
+  if not isinstance(known, jax.core.Tracer) and not known.all():
+    raise InputError(
+      f"where holds {where[~known].ravel()[0]}; it must hold bools, or 0 and 1."
+    )
+  return where != 0
+
+
+def counting(where: Shaped[Arrays, "..."] | None, size: Any) -> Bool[Array, " batch"]:
+  """Returns which examples count.
+
+  Args:
+    where: The examples that count, as `as_mask` takes them; all if None.
+    size: The number of examples.
+
+  Returns:
+    The mask.
+
+  Raises:
+    InputError: If the mask has another shape, or holds other than 0 and 1.
+  """
+  if where is None:
+    return jnp.ones(size, bool)
+  where = as_mask(where)
+  if where.shape != (size,):
+    raise InputError(
+      f"where has shape {where.shape}; a mask of shape ({size},) is needed, one value "
+      "an example."
+    )
+  return where
+
+
+def own_classes(
+  labels: Shaped[Arrays, "..."],
+  num_classes: int | None,
+  where: Shaped[Arrays, "..."] | None = None,
+  size: Any = None,
+) -> tuple[Integer[Array, " batch"], Bool[Array, " batch"]]:
+  """Returns labels to index by, and which examples count: those that have a class.
+
+  Args:
+    labels: The class indices; one outside [0, C) is no class.
+    num_classes: The number of classes C; None where only those below 0 are none.
+    where: The examples that count; all if None.
+    size: The number of examples; any if None.
+
+  Returns:
+    The labels, 0 for the examples that do not count, and the mask.
+
+  Raises:
+    TypeError: If the labels are not integers.
+    InputError: If labels or mask are not one an example.
+  """
+  labels = labels_by_example(labels, size)
+  counts = counting(where, labels.shape[0]) & (labels >= 0)
+  if num_classes is not None:
+    counts &= labels < num_classes
+  return jnp.where(counts, labels, 0), counts
+
+
+def kept(
+  values: Shaped[Arrays, "*shape"], counts: Bool[Array, "..."]
+) -> Shaped[Array, "*shape"]:
+  """Returns the values of examples that count, and 0 for others, whatever they hold.
+
+  Args:
+    values: The values, with the axes of the mask first.
+    counts: The examples that count.
+
+  Returns:
+    The values; of the others no gradient flows, either.
+  """
+  more = jnp.ndim(values) - counts.ndim
+  return jnp.where(counts[(..., *[None] * more)], values, 0)
 
 
 def one_hot_where(
@@ -97,8 +211,7 @@ def one_hot_where(
   dtype: jnp.dtype,
 ) -> Float[Array, "batch classes"]:
   """Returns one-hot labels of the examples that count, and 0 for others."""
-  one_hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
-  return jnp.where(counts_here[:, None], one_hot, 0)
+  return kept(jax.nn.one_hot(labels, num_classes, dtype=dtype), counts_here)
 
 
 # --- Range ----------------------------------------------------------------------
@@ -245,6 +358,29 @@ def still_where_zero(
   return jnp.where(jnp.any(vectors != 0, axis=-1, keepdims=True), vectors, 0)
 
 
+def norm_of_direction(
+  vectors: Float[Array, "*leading channels"],
+  floor: float,
+  unit: Float[Array, "*leading"],
+) -> Float[Array, "*leading"]:
+  """Returns the norm to divide a vector by for its direction; a unit for zeros.
+
+  A vector of zeros divided by a floor has the gradient 1 / floor, which would undo a
+  training; without any it could not leave, as a head whose weights start at 0 must.
+  With the unit it is that of a vector of length 1.
+
+  Args:
+    vectors: The vectors v along the last axis.
+    floor: The least norm, in units.
+    unit: What a length of 1 is, after `moderate`.
+
+  Returns:
+    √(‖v‖² + (floor · unit)²), and the unit where v is 0.
+  """
+  norm = smooth_norm(vectors, floor * unit)
+  return jnp.where(jnp.any(vectors != 0, axis=-1), norm, unit)
+
+
 def norm_where(
   vectors: Float[Array, "*leading channels"], where: Shaped[Array, "*leading"]
 ) -> Float[Array, "*leading"]:
@@ -283,7 +419,7 @@ def rescale(
 def weighted_mean(
   values: Float[Arrays, "*leading"], weights: Float[Arrays, "*leading"], axis: Axes
 ) -> Float[Array, "..."]:
-  """Returns Σ wv / Σ w over the axes, and 0 where all weights are 0.
+  """Returns Σ wv / Σ w over the axes, and 0 where all weights are 0 or there are none.
 
   Example:
     >>> import numpy as np
@@ -302,7 +438,7 @@ def weighted_mean(
   """
   # By the largest first, so that large weights do not overflow in the sum.
   weights = jnp.asarray(weights)
-  peak = weights.max(axis, keepdims=True)
+  peak = weights.max(axis, keepdims=True, initial=0)
   weights = divide_by_peak(weights, jnp.where(peak > 0, peak, 1))
   total = weights.sum(axis)
   return jnp.sum(values * weights, axis) / jnp.where(total > 0, total, 1)

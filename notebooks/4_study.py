@@ -94,9 +94,9 @@ print(f"hue_jax {hue_jax.__version__}, JAX {jax.__version__}, {jax.default_backe
 #
 # Any arrays make a task: training images to draw from, validation images to choose by,
 # and test images that are read once. The objectives are fixed before the test images
-# are read: cross entropy (`one_hot`), label smoothing, and the hue loss in the form
-# that the studies chose, which asks that activations of one class agree at the same
-# angle of the image plane (here at `stage2`, in 8 sectors).
+# are read: cross entropy (`one_hot`), label smoothing, and the hue loss, which
+# here asks that activations of one class agree at the same angle of the image plane
+# (at `stage2`, in 8 sectors; the studies' form has two rings besides).
 
 # %%
 pixels, labels = load_digits(return_X_y=True)
@@ -235,9 +235,9 @@ plt.show()
 
 # %% [markdown]
 # What the large studies found, with every objective tuned by the same budget, stands in
-# `docs/effect.md`. On 8 × 8 digits the hue loss does not help: a layer of 4 × 4
-# positions leaves little to tell by an angle. The same study of your own images takes
-# one command, and its report has learning curves, calibration, corruptions and more:
+# `docs/effect.md`. On 8 × 8 digits the hue loss does not help. The same study of your
+# own images takes one command, and its report has learning curves, calibration,
+# corruptions and more:
 #
 # ```bash
 # python -m hue_jax.compare --config=configs/compare.py:fashion_50 --workdir=runs/study

@@ -10,8 +10,10 @@ from jax.sharding import PartitionSpec as P
 from hue_jax.losses import (
   Prototypes,
   angular_consistency_loss,
+  cell_contrastive_loss,
   fitting_cells,
   no_prototypes,
+  supervised_contrastive_loss,
   update_prototypes,
 )
 
@@ -180,28 +182,76 @@ def test_smooth_sectors_lie_between_their_neighbors():
   np.testing.assert_allclose(known.means[0], expected, atol=1e-5)
 
 
+def _kept(layer, **settings):
+  known = no_prototypes(_CLASSES, settings["sectors"], layer.shape[-1])
+  return update_prototypes(known, layer, _LABELS, **settings).means
+
+
+def _contrast(layer, **settings):
+  return cell_contrastive_loss(layer, _LABELS, **settings)
+
+
+_OF_CELLS = (_loss, _contrast, _kept)
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_contrast_is_that_of_every_cell(kind):
+  layer = _random((8, 7, 6, 5))
+  settings, cells = _KINDS[kind]
+  expected = [
+    supervised_contrastive_loss(v.astype(np.float32), _LABELS, temperature=0.2)
+    for v in np.moveaxis(_directions(layer, cells), 1, 0)
+  ]
+  found = _contrast(layer, sectors=4, rings=3, temperature=0.2, **settings)
+  np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-4)
+
+
+def test_cells_without_a_position_have_no_contrast():
+  layer, cells = _random((8, 2, 2, 5)), _cells(2, 2, 6, 1)
+  assert len(cells) == 4
+  expected = [
+    supervised_contrastive_loss(v.astype(np.float32), _LABELS, temperature=0.2)
+    for v in np.moveaxis(_directions(layer, cells), 1, 0)
+  ]
+  found = _contrast(layer, sectors=6, temperature=0.2)
+  np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("function", _OF_CELLS)
 @pytest.mark.parametrize("settings", [{"sectors": 8}, {"cells": "grid", "sectors": 9}])
-def test_turned_cells_of_turned_images_agree(settings):
+def test_turned_cells_of_turned_images_agree(function, settings):
   layer = _random((8, 6, 6, 5))
+  # In the plane, where y goes down, NumPy turns by −π/2.
   turned = np.rot90(layer, axes=(1, 2))
-  found = _loss(layer, offset=jnp.asarray(0.3), **settings)
+  found = function(layer, offset=jnp.asarray(0.3), **settings)
   np.testing.assert_allclose(
-    _loss(turned, offset=0.3 + np.pi / 2, **settings), found, rtol=1e-3
+    function(turned, offset=0.3 - np.pi / 2, **settings), found, rtol=1e-3, atol=1e-4
   )
-  assert np.abs(_loss(layer, **settings) - found).max() > 0.01
+  assert np.abs(function(layer, **settings) - found).max() > 0.01
 
 
+@pytest.mark.parametrize("function", _OF_CELLS)
 @pytest.mark.parametrize("cells", ["polar", "grid"])
-def test_about_the_center_of_activation_a_shift_changes_nothing(cells):
+def test_about_the_center_of_activation_a_shift_changes_nothing(function, cells):
   layer = np.zeros((8, 9, 9, 5), np.float32)
   layer[:, 1:6, 2:7] = np.abs(_random((8, 5, 5, 5)))
   shifted = np.roll(layer, (2, -1), axis=(1, 2))
   settings = {"cells": cells, "sectors": 3}
   about_it = settings | {"center": "activation"}
   np.testing.assert_allclose(
-    _loss(shifted, **about_it), _loss(layer, **about_it), rtol=1e-3
+    function(shifted, **about_it), function(layer, **about_it), rtol=1e-3, atol=1e-4
   )
-  assert np.abs(_loss(shifted, **settings) - _loss(layer, **settings)).max() > 0.05
+  assert (
+    np.abs(function(shifted, **settings) - function(layer, **settings)).max() > 0.05
+  )
+
+
+@pytest.mark.parametrize("function", _OF_CELLS)
+@pytest.mark.parametrize("cells", ["polar", "grid"])
+def test_smooth_cells_are_others_in_every_function(function, cells):
+  layer, settings = _random((8, 6, 6, 5)), {"cells": cells, "sectors": 4}
+  smooth = function(layer, smooth=True, **settings)
+  assert np.abs(smooth - function(layer, **settings)).max() > 0.01
 
 
 def test_no_gradient_flows_through_the_center_of_activation():

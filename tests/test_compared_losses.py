@@ -339,13 +339,13 @@ def _arcface(features, kernel, labels, margin, scale):
 def test_additive_angular_margin_is_its_definition(margin):
   features, kernel = _random((6, 8)), _random((8, 5), seed=1)
   found = losses.additive_angular_margin_loss(
-    features, kernel, _LABELS, margin=margin, scale=10.0
+    features, _LABELS, kernel=kernel, margin=margin, scale=10.0
   )
   expected = _arcface(features, kernel, _LABELS, margin, 10.0)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
   # Lengths do not matter.
   again = losses.additive_angular_margin_loss(
-    7 * features, 0.1 * kernel, _LABELS, margin=margin, scale=10.0
+    7 * features, _LABELS, kernel=0.1 * kernel, margin=margin, scale=10.0
   )
   np.testing.assert_allclose(again, found, rtol=1e-4)
 
@@ -356,15 +356,19 @@ def test_a_worse_angle_is_never_a_smaller_loss():
   features = np.stack([np.cos(theta), np.sin(theta), 0 * theta], axis=1)
   kernel = np.array([[1, 0], [0, 0], [0, 1]], np.float32)
   found = losses.additive_angular_margin_loss(
-    features, kernel, np.zeros(200, int), margin=0.5, scale=5.0
+    features, np.zeros(200, int), kernel=kernel, margin=0.5, scale=5.0
   )
   assert np.all(np.diff(found) > -1e-4)
   gradient = jax.grad(
-    lambda f: losses.additive_angular_margin_loss(f, kernel, np.zeros(200, int)).sum()
+    lambda f: losses.additive_angular_margin_loss(
+      f, np.zeros(200, int), kernel=kernel
+    ).sum()
   )(jnp.asarray(features))
   assert np.isfinite(gradient).all()
   zero = jax.grad(
-    lambda f: losses.additive_angular_margin_loss(f, kernel, np.zeros(2, int)).sum()
+    lambda f: losses.additive_angular_margin_loss(
+      f, np.zeros(2, int), kernel=kernel
+    ).sum()
   )(jnp.zeros((2, 3)))
   assert np.isfinite(zero).all()
 

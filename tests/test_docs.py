@@ -9,6 +9,10 @@ import jax.numpy as jnp
 import pytest
 import yaml
 
+from configs.recipes import RECIPES
+from configs.tasks import TASKS
+from hue_jax.models.registry import model_names
+
 _ROOT = Path(__file__).resolve().parents[1]
 _PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/**/*.md")])
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -128,3 +132,14 @@ def test_the_loss_of_the_readme_trains():
   after = loss(layer - 0.1 * gradient)
   assert jnp.isfinite(before)
   assert after < before
+
+
+def test_the_training_page_counts_what_there_is():
+  text = (_ROOT / "docs" / "training.md").read_text()
+  numbers = re.search(
+    r"(\d+) and any folder.*?(\d+) in all.*?one of (\w+) recipes", text, re.S
+  )
+  tasks, networks, recipes = numbers.groups()
+  assert int(tasks) == len(TASKS) - 1  # folder is the last
+  assert int(networks) == len(model_names())
+  assert ("six", "seven", "eight", "nine").index(recipes) + 6 == len(RECIPES)

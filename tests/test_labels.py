@@ -7,6 +7,7 @@ import pytest
 
 import hue_jax
 from hue_jax import losses
+from hue_jax.errors import InputError
 from tests.helpers.everywhere_finite import unchecked
 
 _BATCH = 6
@@ -31,7 +32,7 @@ _TAKES_LABELS = {
   "angular_loss": lambda f, y, c: f(_FEATURES, y),
   "center_loss": lambda f, y, c: f(_FEATURES, y, _random(c, 5)),
   "update_centers": lambda f, y, c: f(_random(c, 5), _FEATURES, y),
-  "additive_angular_margin_loss": lambda f, y, c: f(_FEATURES, _random(5, c), y),
+  "additive_angular_margin_loss": lambda f, y, c: f(_FEATURES, y, kernel=_random(5, c)),
   "hyperspherical_prototype_loss": lambda f, y, c: f(_FEATURES, y, _random(c, 5)),
   "dense_cross_entropy": lambda f, y, c: f(
     _LAYER, y, kernel=_random(5, c), bias=np.zeros(c, np.float32)
@@ -84,6 +85,17 @@ def test_what_is_no_class_index_is_refused_in_one_line(name):
     call(function, one_hot.astype(int), 4)
   assert str(caught.value).endswith(".")
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", _TAKES_LABELS)
+@pytest.mark.parametrize("shape", [(), (1,), (_BATCH - 1,), (_BATCH, 1)])
+def test_labels_are_one_an_example(name, shape):
+  if name == "hue_labels" or (name == "smoothed_labels" and len(shape) == 1):
+    return  # labels of any shape, or of any number of examples
+  call, function = _TAKES_LABELS[name], _function(name)
+  with pytest.raises(InputError, match=r"labels have shape .* class indices") as caught:
+    call(function, np.zeros(shape, int), 4)
+  assert str(shape) in str(caught.value)
 
 
 def test_as_many_classes_as_the_labels_can_number():

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import hue_jax
+from hue_jax import circular
 from tests.helpers.double_precision import double_precision
 from tests.helpers.everywhere_finite import (
   CONSTANT,
@@ -20,12 +21,11 @@ from tests.helpers.everywhere_finite import (
   assert_full_precision,
   unchecked,
 )
+from tests.helpers.public_functions import CASES, total
 
 # Much faster than one operation after another, each compiled by itself.
 _hue_loss = jax.jit(hue_jax.hue_loss, static_argnames=("axis", "epsilon"))
-_von_mises_loss = jax.jit(
-  hue_jax.von_mises_loss, static_argnames=("axis", "epsilon", "concentration")
-)
+_von_mises_loss = jax.jit(hue_jax.von_mises_loss, static_argnames=("axis", "epsilon"))
 _hue_angle = jax.jit(hue_jax.hue_angle)
 
 _LOSSES = (_hue_loss, _von_mises_loss)
@@ -276,8 +276,11 @@ def test_errors_say_what_does_not_fit():
     _hue_loss(_random((4, 5)), 0.0, weights=np.zeros(3, "f"))
   with pytest.raises(ValueError, match="2 channels"):
     _hue_loss(_random((4, 2)), 0.0)
-  with pytest.raises(ValueError, match=r"concentration is 0.0; it must be positive"):
-    _von_mises_loss(_random((4, 5)), 0.0, concentration=0.0)
+  for wrong in (0.0, -1.0, float("nan")):
+    with pytest.raises(
+      ValueError, match=rf"concentration is {wrong}; it must be positive"
+    ):
+      hue_jax.von_mises_loss(_random((4, 5)), 0.0, concentration=wrong)
 
 
 def test_von_mises_loss_is_scipys_density():
@@ -301,6 +304,30 @@ def test_integers_are_refused(loss):
     unchecked(loss)(np.ones((2, 4), np.int32), 0.0)
 
 
+@pytest.mark.parametrize("loss", _LOSSES)
+def test_class_indices_are_no_target_hues(loss):
+  features, labels = _random((4, 5)), np.array([0, 1, 2, 1])
+  for wrong in (labels, labels.astype("uint8"), jnp.asarray(labels), labels > 1):
+    with pytest.raises(TypeError, match=r"target_hue has dtype .* hue_labels\(labels"):
+      unchecked(loss)(features, wrong)
+  with pytest.raises(TypeError, match=r"hue_labels\(labels, num_classes\)"):
+    unchecked(loss)(features, np.int64(3))
+  # A number is an angle.
+  for function in (unchecked(loss), jax.jit(unchecked(loss))):
+    np.testing.assert_allclose(function(features, 2), loss(features, 2.0), rtol=1e-5)
+
+
+def test_a_concentration_can_be_learned():
+  features, target = _random((4, 5)), np.float32([0, 1, 2, 3])
+
+  def total(concentration):
+    return hue_jax.von_mises_loss(features, target, concentration=concentration).sum()
+
+  step = 1e-2
+  slope = (total(2.0 + step) - total(2.0 - step)) / (2 * step)
+  np.testing.assert_allclose(jax.jit(jax.grad(total))(2.0), slope, rtol=1e-3)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("loss", _LOSSES)
 def test_fewer_than_3_channels_have_no_hue_loss(loss, channels):
@@ -308,13 +335,29 @@ def test_fewer_than_3_channels_have_no_hue_loss(loss, channels):
     loss(_random((4, channels)), 0.0)
 
 
-def test_every_product_asks_for_full_precision():
-  layer = jnp.ones((8, 3, 3, 4))
-  for loss in _LOSSES:
-    assert_full_precision(loss, layer, jnp.ones((3, 3)))
-  assert_full_precision(
-    jax.grad(lambda a: _angular_consistency(a, _LABELS, num_classes=7).sum()), layer
-  )
+_WITHOUT_PRODUCTS = {
+  *circular.__all__,
+  "activation_l2",
+  "activation_strength",
+  "center_loss",
+  "confidence_penalty",
+  "hue_labels",
+  "max_suppression",
+  "normalized_logits",
+  "ring_loss",
+  "smoothed_labels",
+  "update_radius",
+  "weighted_mean",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_product_asks_for_full_precision(name):
+  case = CASES[name]
+  call = case.call
+  if case.differentiable:
+    call = jax.value_and_grad(lambda *arrays: total(case.call(*arrays)))
+  assert_full_precision(call, *case.arrays, has_products=name not in _WITHOUT_PRODUCTS)
 
 
 # --- Angular consistency --------------------------------------------------------

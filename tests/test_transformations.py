@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,15 @@ from jax.sharding import PartitionSpec as P
 
 import hue_jax
 from hue_jax import circular, losses
+from hue_jax.errors import InputError
 from hue_jax.hue import wrap_angle
 from tests.helpers.compiled_as_for_users import compiled_as_for_users
 from tests.helpers.double_precision import double_precision
 from tests.helpers.public_functions import (
   BATCH,
   CASES,
+  KERNEL,
+  KNOWN,
   NO_FUNCTIONS,
   OF_SIZES,
   total,
@@ -145,16 +149,23 @@ def _grad(name, case):
 
 
 def _hessian(name, case):
-  first, *others = case.arrays
-  directions = np.random.default_rng(1).normal(size=(2, *first.shape)).astype("f")
+  directions = np.random.default_rng(1).normal(size=(2, *case.arrays[0].shape))
+  with double_precision():
+    first, *others = (
+      array.astype(np.float64) if array.dtype.kind == "f" else array
+      for array in map(np.asarray, case.arrays)
+    )
 
-  def along(t):
-    moved = first + jnp.tensordot(t, directions, 1)
-    return total(case.call(moved, *others))
+    def along(t):
+      moved = first + jnp.tensordot(t, directions, 1)
+      return total(case.call(moved, *others))
 
-  found = jax.jit(jax.hessian(along))(jnp.zeros(2))
-  assert np.isfinite(found).all()
-  np.testing.assert_allclose(found, found.T, rtol=1e-2, atol=1e-2)
+    found = jax.jit(jax.hessian(along))(jnp.zeros(2))
+    slope = jax.jit(jax.grad(along))
+    quotient = np.array([slope(t) - slope(-t) for t in 1e-5 * np.eye(2)]) / 2e-5
+  # Of a function without curvature the quotient is rounding.
+  bound = 1e-3 * np.abs(quotient).max() + 1e-8
+  np.testing.assert_allclose(found, quotient, rtol=1e-3, atol=bound)
 
 
 def _scan(name, case):
@@ -435,23 +446,65 @@ def test_not_a_number_gives_not_a_number(name):
       assert not np.isnan(leaf[0]).any(), leaf
 
 
-# Every function that leaves examples out, with the arrays beside the first.
+# --- Examples that do not count -----------------------------------------------------
+
 _LABELS = np.array([0, 1, 0, 3, 1, 1, 0, 3])
+_CENTERS = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
+# Every function that leaves examples out, of the array, the labels and the mask.
+_OF_TARGETS = {
+  "hue_loss": lambda x, y, **of: losses.hue_loss(x, 1.0 * y, **of),
+  "von_mises_loss": lambda x, y, **of: losses.von_mises_loss(x, 1.0 * y, **of),
+}
+_OF_LABELS = {
+  "angular_consistency_loss": lambda x, y, **of: losses.angular_consistency_loss(
+    x, y, num_classes=4, **of
+  ),
+  "cell_contrastive_loss": lambda x, y, **of: losses.cell_contrastive_loss(x, y, **of),
+  "supervised_contrastive_loss": lambda x, y, **of: losses.supervised_contrastive_loss(
+    x, y, **of
+  ),
+  "angular_loss": lambda x, y, **of: losses.angular_loss(x, y, **of),
+  "update_centers": lambda x, y, **of: losses.update_centers(_CENTERS, x, y, **of),
+  "update_prototypes": lambda x, y, **of: losses.update_prototypes(
+    losses.no_prototypes(4, 8, 5), x, y, **of
+  ),
+  "center_loss": lambda x, y, **of: losses.center_loss(x, y, _CENTERS, **of),
+  "hyperspherical_prototype_loss": lambda x, y, **of: (
+    losses.hyperspherical_prototype_loss(x, y, _CENTERS, **of)
+  ),
+  "additive_angular_margin_loss": lambda x, y, **of: (
+    losses.additive_angular_margin_loss(x, y, kernel=_CENTERS.T, **of)
+  ),
+  "dense_cross_entropy": lambda x, y, **of: losses.dense_cross_entropy(
+    x, y, kernel=_CENTERS.T, bias=np.ones(4, np.float32), **of
+  ),
+}
 _MASKED = {
-  "angular_consistency_loss": ("layer", (_LABELS,), {"num_classes": 4}),
-  "cell_contrastive_loss": ("layer", (_LABELS,), {}),
-  "supervised_contrastive_loss": ("features", (_LABELS,), {}),
-  "angular_loss": ("features", (_LABELS,), {}),
-  "update_radius": ("features", (), {}),
-  "update_centers": ("features", (_LABELS,), {}),
-  "update_prototypes": ("layer", (_LABELS,), {}),
+  **_OF_TARGETS,
+  **_OF_LABELS,
+  "update_radius": lambda x, y, **of: losses.update_radius(1.5, x, **of),
 }
-# What is moved, before the rest.
-_MOVED = {
-  "update_radius": (1.5,),
-  "update_centers": (np.ones((4, 5), np.float32),),
-  "update_prototypes": (losses.no_prototypes(4, 8, 5),),
+_WITHOUT_C = {"cell_contrastive_loss", "supervised_contrastive_loss", "angular_loss"}
+_OF_A_LAYER = {
+  "angular_consistency_loss",
+  "cell_contrastive_loss",
+  "update_prototypes",
+  "dense_cross_entropy",
 }
+
+
+def _array(name):
+  layer = jnp.asarray(CASES["angular_consistency_loss"].arrays[0])
+  return layer if name in _OF_A_LAYER else layer[:, 0, 0]
+
+
+def _value_and_gradient(name, array, labels, **settings):
+  def of_array(array):
+    found = _MASKED[name](array, labels, **settings)
+    return total(found), found
+
+  gradient, value = jax.jit(jax.grad(of_array, has_aux=True))(array)
+  return value, gradient
 
 
 def test_every_function_that_leaves_examples_out_is_here():
@@ -467,34 +520,234 @@ def test_every_function_that_leaves_examples_out_is_here():
 
 @pytest.mark.parametrize("name", _MASKED)
 def test_a_mask_keeps_not_a_number_out(name):
-  array, others, settings = _MASKED[name]
-  function, where = getattr(losses, name), np.arange(BATCH) != 1
-  first = jnp.asarray(CASES["angular_consistency_loss"].arrays[0])
-  first = first if array == "layer" else first[:, 0, 0]
-  bad = first.at[1].set(jnp.nan)
-
-  def of_array(array):
-    found = function(*_MOVED.get(name, ()), array, *others, where=where, **settings)
-    return total(found), found
-
-  gradient_of = jax.jit(jax.grad(of_array, has_aux=True))
-  (gradient, value), (usual, expected) = gradient_of(bad), gradient_of(first)
-  assert np.abs(usual).max() > 1e-3 or name in _MOVED
+  where, array = np.arange(BATCH) != 1, _array(name)
+  value, gradient = _value_and_gradient(
+    name, array.at[1].set(jnp.nan), _LABELS, where=where
+  )
+  expected, usual = _value_and_gradient(name, array, _LABELS, where=where)
+  assert np.abs(usual).max() > 1e-3 or name.startswith("update")
   _near(value, expected, 1e-5)
   _near(gradient, usual, 1e-4)
+  np.testing.assert_array_equal(gradient[1], 0)
+  if not name.startswith("update"):
+    assert value[1] == 0
+  # Without the example the others are as they are.
+  others = _MASKED[name](array[where], _LABELS[where])
+  _near(value if name.startswith("update") else value[where], others, 1e-5)
 
 
-# Bounded by 1/ε of hue_loss; and as large as the paper's floor has it, for logits that
-# are all 0, as those of a head that starts at 0 are, must leave there.
-_STEEP_AT_ZERO = {"hue_loss": 1e4, "normalized_logits": np.inf}
+@pytest.mark.parametrize("name", _OF_LABELS)
+@pytest.mark.parametrize("batch", [BATCH, 3])  # fewer than there are classes, too
+def test_an_example_without_a_class_does_not_count(name, batch):
+  labels, array = _LABELS[:batch].copy(), _array(name)[:batch]
+  places = [1] if batch == 3 else [1, 3, 4]
+  outside = [-1, -1, -7] if name in _WITHOUT_C else [-1, 4, 2**31 - 1]
+  for shift in range(len(outside)):  # each of them at each place
+    labels[places] = np.roll(outside, shift)[: len(places)]
+    where = ~np.isin(np.arange(batch), places)
+    bad = array.at[np.array(places)].set(jnp.nan)
+    value, gradient = _value_and_gradient(name, bad, labels)
+    expected, usual = _value_and_gradient(name, array, _LABELS[:batch], where=where)
+    _near(value, expected, 1e-5)
+    _near(gradient, usual, 1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].differentiable])
+def test_the_targets_of_no_class_are_none():
+  targets = losses.smoothed_labels(
+    np.array([0, -1, 2, 3]), 3, smoothing=0.2, concentration=1.0
+  )
+  np.testing.assert_allclose(targets.sum(axis=1), [1, 0, 1, 0], atol=1e-6)
+  np.testing.assert_array_equal(targets[1::2], 0)
+
+
+@pytest.mark.parametrize("name", _MASKED)
+def test_a_mask_is_of_bools_or_of_0_and_1(name):
+  array = _array(name)
+  where = np.arange(BATCH) % 3 != 1
+  expected = _MASKED[name](array, _LABELS, where=where)
+  for dtype in (np.float32, np.int32, np.uint8):
+    _near(_MASKED[name](array, _LABELS, where=where.astype(dtype)), expected, 1e-6)
+  traced = jax.jit(lambda w: _MASKED[name](array, _LABELS, where=w))
+  _near(traced(where.astype(np.float32)), expected, 1e-5)
+  for wrong in (0.5, 2.0, -1.0, np.nan):
+    with pytest.raises(InputError, match=r"where holds .*; it must hold bools, or 0"):
+      _MASKED[name](array, _LABELS, where=np.float32([1] * (BATCH - 1) + [wrong]))
+
+
+@pytest.mark.parametrize("name", _MASKED)
+def test_a_mask_of_another_shape_is_refused(name, monkeypatch):
+  monkeypatch.setattr(losses, name, inspect.unwrap(getattr(losses, name)))
+  shapes = [(BATCH - 1,), (BATCH, 1)]
+  if name not in _OF_TARGETS:  # which broadcast their targets, weights and mask
+    shapes += [(), (1,)]
+  for shape in shapes:
+    with pytest.raises(InputError, match=rf"where has shape {re.escape(str(shape))}"):
+      _MASKED[name](_array(name), _LABELS, where=np.ones(shape, bool))
+
+
+@pytest.mark.parametrize("name", _OF_TARGETS)
+def test_a_mask_of_a_mean_leaves_out_what_does_not_count(name):
+  layer = jnp.asarray(CASES["angular_consistency_loss"].arrays[0])
+  target, weights = 0.3, np.float32([[0.5, 2], [1, 1], [0, 3]])
+  where = np.random.default_rng(0).uniform(size=layer.shape[:-1]) > 0.4
+  where[0] = False
+  bad = jnp.where(where[..., None], layer, jnp.nan)
+  function = getattr(losses, name)
+  each = np.asarray(function(layer, target), np.float64)
+  for of in ({}, {"weights": weights}):
+    share = where * (weights if of else 1)
+    share = np.broadcast_to(share, each.shape)
+    expected = (each * share).sum((1, 2)) / np.maximum(share.sum((1, 2)), 1e-9)
+    found = function(bad, target, where=where, axis=(-2, -1), **of)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert found[0] == 0
+    one_by_one = function(bad, target, where=where, **of)
+    np.testing.assert_allclose(one_by_one, each * share, rtol=1e-4, atol=1e-6)
+  # Nor what the targets and weights of the others hold.
+  by_target = function(
+    layer,
+    np.where(where, target, np.nan).astype("f"),
+    weights=np.where(where, np.float32(1), np.nan).astype("f"),
+    where=where,
+    axis=(-2, -1),
+  )
+  _near(by_target, function(layer, target, where=where, axis=(-2, -1)), 1e-6)
+
+
+# --- Nothing at all -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].spread])
+def test_an_empty_batch_has_an_empty_result(name):
+  case = CASES[name]
+  arrays = [np.asarray(array)[:0] for array in case.arrays]
+  if name in ("principal_plane", "class_mean_plane"):
+    with pytest.raises(InputError, match=r"are none|labels have shape"):
+      case.call(*arrays)
+    return
+  found = case.call(*arrays)
+  if case.by_example:
+    assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(found))
+  else:  # what is kept from batch to batch stays
+    before = {
+      "update_prototypes": KNOWN,
+      "update_centers": KERNEL.T,
+      "update_radius": np.float32(1.5),
+    }[name]
+    _near(found, before, 1e-6)
+
+
+@pytest.mark.parametrize("name", _OF_TARGETS)
+def test_a_mean_of_none_is_0(name):
+  function = getattr(losses, name)
+  for of in ({}, {"weights": np.zeros((0, 3), "f")}, {"where": np.zeros((0, 3), bool)}):
+    none = np.zeros((0, 3, 5), "f")
+    np.testing.assert_array_equal(function(none, 0.0, axis=0, **of), np.zeros(3))
+    assert function(none, 0.0, axis=1, **of).shape == (0,)
+
+
+# --- Gradients where there is no direction ------------------------------------------
+
+
+def _weighed(result):
+  """One number of all that a function gives, with a slope everywhere."""
+  parts = [
+    part.ravel()
+    for leaf in jax.tree.leaves(result)
+    for part in (jnp.real(leaf), jnp.imag(leaf))
+  ]
+  values = jnp.concatenate(parts)
+  return jnp.sum(values * (1 + jnp.arange(values.size) % 5))
+
+
+_DIRECTIONS = [name for name in CASES if CASES[name].differentiable]
+_KERNELS = {
+  "cosine_logits": lambda k, x, y: losses.cosine_logits(x, k.T),
+  "additive_angular_margin_loss": lambda k, x, y: losses.additive_angular_margin_loss(
+    x, y, kernel=k.T
+  ),
+  "hyperspherical_prototype_loss": lambda k, x, y: losses.hyperspherical_prototype_loss(
+    x, y, k
+  ),
+  "dense_cross_entropy": lambda k, x, y: losses.dense_cross_entropy(
+    x[:, None, None], y, kernel=k.T, bias=np.zeros(4, np.float32)
+  ),
+}
+# Bounded by 1/ε.
+_STEEP_AT_ZERO = {"hue_loss": 1e4}
+
+
+@pytest.mark.parametrize("name", _DIRECTIONS)
 def test_an_example_of_zeros_does_not_undo_a_training(name):
   """It has no direction: its gradient is no larger than those of the others."""
   case = CASES[name]
   first, *others = (np.array(array) for array in case.arrays)
   first[0] = 0
-  slope = jax.grad(lambda first: total(case.call(first, *others)))(first)
+  slope = jax.jit(jax.grad(lambda first: _weighed(case.call(first, *others))))(first)
   of_zeros, of_others = np.abs(slope[0]).max(), np.abs(slope[1:]).max()
-  assert of_zeros <= _STEEP_AT_ZERO.get(name, 2 * of_others)
+  assert of_zeros <= _STEEP_AT_ZERO.get(name, 4 * of_others)
+
+
+@pytest.mark.parametrize("name", ["angular_consistency_loss", "cell_contrastive_loss"])
+def test_a_cell_of_zeros_does_not_undo_a_training(name):
+  case = CASES[name]
+  layer, labels = np.array(case.arrays[0]), case.arrays[1]
+  layer[0, 1:] = 0  # with one sector of two
+  slope = jax.jit(jax.grad(lambda layer: _weighed(case.call(layer, labels))))(layer)
+  assert np.abs(slope[0]).max() <= 4 * np.abs(slope[1:]).max()
+
+
+@pytest.mark.parametrize("name", _KERNELS)
+def test_a_class_of_zero_weights_does_not_undo_a_training_and_leaves(name):
+  kernel = _CENTERS.copy()
+  kernel[1] = 0
+  features = np.random.default_rng(3).normal(size=(BATCH, 5)).astype(np.float32)
+  slope_of = jax.jit(jax.grad(lambda k: _weighed(_KERNELS[name](k, features, _LABELS))))
+  slope = np.asarray(slope_of(kernel))
+  of_zeros, of_others = np.abs(slope[1]).max(), np.abs(slope[[0, 2, 3]]).max()
+  assert 0.01 * of_others < of_zeros < 10 * of_others
+  # Nor are weights that are all 0, as a head may begin, kept there.
+  assert 0.01 * of_others < np.abs(slope_of(0 * kernel)).max() < 10 * of_others
+
+
+def test_logits_of_zeros_leave_them():
+  def cross_entropy(logits):
+    return -jax.nn.log_softmax(losses.normalized_logits(logits, temperature=0.1))[0, 2]
+
+  slope = jax.grad(cross_entropy)(jnp.zeros((1, 4)))
+  np.testing.assert_allclose(slope, [[2.5, 2.5, -7.5, 2.5]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", _DIRECTIONS)
+def test_second_derivatives_of_zeros_and_of_gray_are_finite(name):
+  if (name, "hessian") in NOT_SMOOTH:
+    pytest.skip("JAX has no second derivative of it")
+  case = CASES[name]
+  first, *others = (np.array(array) for array in case.arrays)
+  if not name.endswith("_plane"):  # which must be of vectors that span one
+    first[0], first[1] = 0, 2.5
+  along = np.random.default_rng(1).normal(size=first.shape).astype("f")
+  slope = jax.grad(lambda first: _weighed(case.call(first, *others)))
+  found = jax.jit(lambda first: jax.jvp(slope, (first,), (along,))[1])(first)
+  assert np.isfinite(found).all()
+
+
+# --- Programs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*CASES, *OF_SIZES])
+def test_a_repeated_call_compiles_nothing(name, caplog):
+  call = OF_SIZES[name] if name in OF_SIZES else lambda: CASES[name].call(*arrays)
+  arrays = CASES[name].arrays if name in CASES else ()
+  call()
+  with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+    jax.jit(lambda x: x + 1)(1)  # which is seen
+    seen = len(_compiled(caplog))
+    call()
+  assert seen == 1
+  assert _compiled(caplog)[1:] == []
+
+
+def _compiled(caplog):
+  lines = [record.getMessage() for record in caplog.records]
+  return [line for line in lines if line.startswith("Compiling ")]

@@ -20,7 +20,7 @@ from hue_jax.compare.rates import OPTIMIZATION, Rates
 from hue_jax.compare.task import ArrayTask
 from hue_jax.compiled import program_memory
 from hue_jax.hue import Arrays
-from hue_jax.models import create_model, tap_shapes
+from hue_jax.models import create_model, head_of, tap_shapes
 from hue_jax.objective import Objective, create_objective
 from hue_jax.train.length import whole_steps
 from hue_jax.train.optimizer import create_optimizer, learning_rate_schedule
@@ -230,7 +230,7 @@ class Trainer:
     for batch, count in batched(images):
       logits, taps = self.forward(state.params, state.batch_stats, batch)
       found = self._scores(
-        objective, logits, taps["features"], state.params["network"]["head"]
+        objective, logits, taps["features"], head_of(state.params["network"])
       )
       scores.append(np.asarray(found)[:count])
       features.append(np.asarray(taps["features"])[:count])

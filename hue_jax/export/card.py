@@ -241,7 +241,7 @@ def _how_to_load(predictor, to):
   code = snippet(predictor, to)
   if "scores = " in code:
     code += _BEST
-  meaning = _meaning_of_scores(predictor)
+  meaning = predictor.classifier.meaning()
   return f"With {needs}, NumPy and Pillow:\n\n```python\n{code}```\n\n{meaning}"
 
 
@@ -249,15 +249,6 @@ _BEST = """
 best = int(scores[0].argmax())
 print(config["class_names"][best] if config["class_names"] else best)
 """
-
-
-def _meaning_of_scores(predictor):
-  kind = predictor.classifier.kind
-  if kind == "sigmoid":
-    return "The sigmoid of a score is the probability of a class, each by itself."
-  if not predictor.classifier.log_odds:
-    return "Scores are cosines to the classes; they are no probabilities."
-  return "The softmax of the scores is the probability of the classes."
 
 
 def _images(predictor, to):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import hue_jax
-from hue_jax.errors import InputError, check_one_of
+from hue_jax.errors import InputError, check_one_of, refuse
 from hue_jax.export.card import model_card
 from hue_jax.export.formats import FORMATS, library_of
 from hue_jax.files import write_text
@@ -50,6 +50,7 @@ def export(
   check_folder(folder, to)
   if to == "torch":
     library_of(predictor)
+  _check_scores(predictor, to)
   config = loader_config(predictor, to)
   card = model_card(predictor, to, license_name=license_name, title=title)
   with _replacing_folder(folder) as made:
@@ -84,6 +85,20 @@ def loader_config(predictor: Predictor, to: str) -> dict[str, Any]:
     "normalizes": FORMATS[to].whole,
     "classifier": {"kind": classifier.kind, **_numbers(classifier)},
   }
+
+
+def _check_scores(predictor, to):
+  """Raises an InputError unless a loader of weights can be told how to make scores."""
+  classifier = predictor.classifier
+  if FORMATS[to].whole or classifier.scores_in_numpy("features", "kernel"):
+    return
+  whole = [name for name, one in FORMATS.items() if one.whole]
+  refuse(
+    "--to",
+    to,
+    f"one of {', '.join(whole)}, for the classifier {classifier.kind} has no "
+    "scores_in_numpy, of which the card of weights tells the code",
+  )
 
 
 def check_folder(folder: Path, to: str) -> None:

@@ -122,7 +122,7 @@ variables = unflatten_dict(load_file("{FORMATS["safetensors"].file}"), sep="/")
 pixels = jnp.asarray(pixels)
 logits, layers = model.apply(variables, pixels, train=False, mutable=["taps"])
 logits = np.asarray(logits)
-{_scores(predictor, features, kernel)}
+{predictor.classifier.scores_in_numpy(features, kernel)}
 """
 
 
@@ -140,7 +140,7 @@ from safetensors.torch import load_file
 """
   imported, _, built = built.strip().partition("\n\n")
   head, hook = _head_name(predictor), ""
-  if predictor.classifier.kind == _ON_FEATURES:
+  if predictor.classifier.needs_head:
     hook = f"""
 to_head = []  # The features that come to the head.
 model.get_submodule("{head}").register_forward_pre_hook(
@@ -157,36 +157,8 @@ from safetensors.torch import load_file
 {hook}{_NORMALIZE}
 with torch.no_grad():
   logits = model(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())).numpy()
-{_scores(predictor, "to_head[0]", f'weights["{head}.weight"].T')}
+{predictor.classifier.scores_in_numpy("to_head[0]", f'weights["{head}.weight"].T')}
 """
-
-
-_ON_FEATURES = "additive_angular_margin"
-
-
-def _scores(predictor, features, kernel):
-  """Returns the lines that make scores of logits, or of features."""
-  classifier = predictor.classifier
-  if classifier.kind == _ON_FEATURES:
-    return f"""
-features, kernel = np.asarray({features}), np.asarray({kernel})
-features = features / np.linalg.norm(features, axis=1, keepdims=True)
-kernel = kernel / np.linalg.norm(kernel, axis=0)
-scores = {classifier.scale!r} * features @ kernel""".strip()
-  if classifier.kind == "logit_normalization":
-    return (
-      "lengths = np.linalg.norm(logits, axis=1, keepdims=True)\n"
-      f"scores = logits / lengths / {classifier.temperature!r}"
-    )
-  if classifier.kind == "hyperspherical_prototypes":
-    return """
-# Cosines to the corners of a simplex.
-classes = logits.shape[1]
-centered = logits - logits.mean(axis=1, keepdims=True)
-stretch = np.sqrt(classes / (classes - 1))
-scores = stretch * centered / np.linalg.norm(logits, axis=1, keepdims=True)
-""".strip()
-  return "scores = logits"
 
 
 # --- Networks of torchvision and timm -----------------------------------------------

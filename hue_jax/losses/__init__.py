@@ -7,8 +7,15 @@ without the mean over the batch:
 
 A family of losses is a file. All keep the rule of `hue_jax.numerics`: they compute in
 float32 at least, are finite for every finite input, and NaN for NaN. Sums of squares
-and products take magnitudes beyond 7·10¹⁶ for that. Labels are class indices of any
-integer dtype.
+and products take magnitudes beyond 7·10¹⁶ for that.
+
+`where` tells the examples that count, one value an example, as bools or as 0 and 1. The
+others have the loss 0 and no gradient, whatever they hold, NaN included, and no part in
+the losses of others, in centers and in prototypes. Labels are class indices of any
+integer dtype, one an example; an example whose label is outside [0, C), such as −1, or
+below 0 where no C is given, has no class and does not count. (`hue_labels` takes it
+modulo C; `hue_loss` leaves it out by `where=labels >= 0`.) The losses of an empty batch
+are an empty array, and a mean of none is 0.
 """
 
 from hue_jax.losses.angular_consistency import (

@@ -4,17 +4,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from hue_jax.errors import check_one_of
-from hue_jax.losses.cells import Cells, cell_directions, check_temperature
+from hue_jax.losses.cells import Cells, cell_directions
 from hue_jax.numerics import (
   Arrays,
-  as_labels,
-  counting,
+  check_positive,
   einsum,
   mean_of_those,
   one_hot_where,
+  own_classes,
   psum,
   replicated,
   sharded_like_the_batch,
@@ -51,7 +51,7 @@ def angular_consistency_loss(
   order: Integer[Arrays, " positions"] | None = None,
   temperature: Float[Arrays, ""] | float = 0.1,
   prototypes: Prototypes | None = None,
-  where: Bool[Arrays, " batch"] | None = None,
+  where: Shaped[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, " batch"]:
   """Returns how far activations of one class differ at one angle of the image plane.
@@ -79,7 +79,7 @@ def angular_consistency_loss(
 
   Args:
     activations: The activations of a layer.
-    labels: The class of each image, in [0, num_classes).
+    labels: The class of each image; one outside [0, num_classes) does not count.
     num_classes: The number of classes C.
     sectors: The number of sectors S.
     rings: The number of rings into which every sector is cut, of equal area in the
@@ -98,7 +98,7 @@ def angular_consistency_loss(
     prototypes: The prototypes P from earlier batches (see `update_prototypes`) in
       place of the batch's own; then every image of a known class counts. No gradient
       flows through them.
-    where: The images that count; all if None.
+    where: The images that count, as bools or 0 and 1; all if None.
     axis_name: The mapped axis over which the batch is spread; prototypes and
       counts are then those of the whole batch.
 
@@ -110,14 +110,13 @@ def angular_consistency_loss(
   Raises:
     InputError: If sectors or rings is below 1, the temperature is not positive, the
       center or the kind of cells is unknown, the order is not one of all positions, or
-      the labels have more than one axis.
+      labels or mask are not one an image.
     TypeError: If the activations are not floating point, or the labels not integers.
   """
-  check_temperature(temperature)
-  labels = as_labels(labels, 1)
-  counts_here = counting(labels, where)
+  check_positive("temperature", temperature)
+  labels, counts_here = own_classes(labels, num_classes, where, activations.shape[0])
   plane = Cells(cells, sectors, rings, offset, smooth, center, order)
-  means, holds = cell_directions(activations, plane, where)
+  means, holds = cell_directions(activations, plane, counts_here)
   if prototypes is None:
     labels, num_classes = _numbered_in_batch(labels, num_classes, axis_name)
   one_hot = one_hot_where(labels, num_classes, counts_here, means.dtype)
@@ -174,7 +173,7 @@ def update_prototypes(
   cells: str = "polar",
   order: Integer[Arrays, " positions"] | None = None,
   decay_of: str = "batch",
-  where: Bool[Arrays, " batch"] | None = None,
+  where: Shaped[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Prototypes:
   """Moves the prototypes of a batch's classes toward the batch's means.
@@ -194,7 +193,7 @@ def update_prototypes(
   Args:
     prototypes: The prototypes before the batch.
     activations: The activations of a layer.
-    labels: The class of each image.
+    labels: The class of each image; one outside [0, classes) does not count.
     decay: The share of the old prototype that stays.
     sectors: The number of sectors S, as in `angular_consistency_loss`.
     rings: The number of rings, of equal area in the circle through the corners.
@@ -206,7 +205,7 @@ def update_prototypes(
     decay_of: "batch" where `decay` is of each batch that has the class, or "image"
       where it is of each of its n images there, decayⁿ: a class that is seen rarely
       then moves as far by each of its images as others do.
-    where: The images that count; all if None.
+    where: The images that count, as bools or 0 and 1; all if None.
     axis_name: The mapped axis over which the batch is spread.
 
   Returns:
@@ -217,12 +216,12 @@ def update_prototypes(
     TypeError: If the activations are not floating point, or the labels not integers.
   """
   check_one_of("decay_of", decay_of, DECAYS)
-  labels = as_labels(labels, 1)
-  plane = Cells(cells, sectors, rings, offset, smooth, center, order)
-  means, _ = cell_directions(activations, plane, where)
-  means = jax.lax.stop_gradient(means)
   num_classes = prototypes.known.shape[0]
-  one_hot = one_hot_where(labels, num_classes, counting(labels, where), means.dtype)
+  labels, counts_here = own_classes(labels, num_classes, where, activations.shape[0])
+  plane = Cells(cells, sectors, rings, offset, smooth, center, order)
+  means, _ = cell_directions(activations, plane, counts_here)
+  means = jax.lax.stop_gradient(means)
+  one_hot = one_hot_where(labels, num_classes, counts_here, means.dtype)
   counts = psum(one_hot.sum(axis=0), axis_name)
   sums = psum(einsum("bc,bsn->csn", one_hot, means), axis_name)
   batch_means = sums / jnp.maximum(counts, 1)[:, None, None]
@@ -242,6 +241,6 @@ def _numbered_in_batch(labels, num_classes, axis_name):
   if axis_name is not None:
     everyone = jax.lax.all_gather(labels, axis_name, tiled=True)
   size = everyone.shape[0]
-  if not isinstance(size, int) or size >= num_classes:
+  if not isinstance(size, int) or not 0 < size < num_classes:
     return labels, num_classes
   return jnp.argmax(labels[:, None] == everyone, axis=-1), size

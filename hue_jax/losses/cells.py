@@ -1,7 +1,7 @@
 """The image plane cut into cells, and the directions of the activations in them."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,14 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from hue_jax.errors import InputError, check_one_of
 from hue_jax.hue import TAU, polar_grid
-from hue_jax.numerics import Arrays, einsum, scaled, smooth_norm, still_where_zero
+from hue_jax.numerics import (
+  Arrays,
+  einsum,
+  kept,
+  scaled,
+  smooth_norm,
+  still_where_zero,
+)
 
 CENTERS = ("image", "activation")
 CELLS = ("polar", "grid")
@@ -78,23 +85,21 @@ def fitting_cells(
 def cell_directions(
   activations: Float[Arrays, "batch height width channels"],
   cells: Cells,
-  where: Bool[Arrays, " batch"] | None,
+  counts: Bool[Array, " batch"],
 ) -> tuple[Float[Array, "batch cells channels"], Bool[Arrays, "... cells"]]:
   """Returns unit-normalized mean activations, and which cells hold a position.
 
   Args:
     activations: The activations of a layer; one position is the one cell.
     cells: How the plane is cut.
-    where: The images that count; of others, NaN or not, the means are 0.
+    counts: The images that count; of others, NaN or not, the means are 0.
 
   Returns:
     The means, and whether a cell holds a position, by cell or by image and cell.
   """
   height, width = activations.shape[1:3]
   _check(cells, height * width)
-  if where is not None:
-    activations = jnp.where(jnp.asarray(where)[:, None, None, None], activations, 0)
-  activations, scale = scaled(activations)
+  activations, scale = scaled(kept(activations, counts))
   activations = activations * (scale / scale.max(axis=(1, 2), keepdims=True))[..., None]
   if (height, width) == (1, 1):  # one position has no angle
     member = jnp.ones((1, 1, 1))
@@ -109,12 +114,6 @@ def cell_directions(
   )
   holds = member.sum(axis=(-2, -1)) > 0
   return sums / smooth_norm(sums, 1e-6)[..., None], holds
-
-
-def check_temperature(temperature: Any) -> None:
-  """Raises an InputError unless a temperature that is a number is positive."""
-  if isinstance(temperature, (int, float)) and not temperature > 0:
-    raise InputError(f"temperature is {temperature}; it must be positive.")
 
 
 def _check(cells, positions):

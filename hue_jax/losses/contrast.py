@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from hue_jax.errors import InputError
-from hue_jax.losses.cells import Cells, cell_directions, check_temperature
+from hue_jax.losses.cells import Cells, cell_directions
 from hue_jax.numerics import (
   Arrays,
   as_float,
-  as_labels,
-  counting,
+  check_positive,
   einsum,
   mean_of_those,
+  own_classes,
   sharded_like_the_batch,
 )
 
@@ -29,7 +29,7 @@ def supervised_contrastive_loss(
   labels: Integer[Arrays, " batch"],
   *,
   temperature: Float[Arrays, ""] | float = 0.1,
-  where: Bool[Arrays, " batch"] | None = None,
+  where: Shaped[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, " batch"]:
   """Returns how much nearer images of other classes are than those of the same one.
@@ -57,9 +57,9 @@ def supervised_contrastive_loss(
 
   Args:
     features: The features of the examples, of any length.
-    labels: The class of each example.
+    labels: The class of each example; one below 0 is none, and does not count.
     temperature: The temperature τ.
-    where: The examples that count; all if None.
+    where: The examples that count, as bools or 0 and 1; all if None.
     axis_name: The mapped axis over which the batch is spread; the others are then
       those of the whole batch.
 
@@ -69,17 +69,16 @@ def supervised_contrastive_loss(
     in it. Examples without one have 0; a batch without any gives zeros.
 
   Raises:
-    InputError: If the temperature is not positive, or the labels have more than one
-      axis.
+    InputError: If the temperature is not positive, or labels or mask are not one an
+      example.
     TypeError: If the features are not floating point, or the labels not integers.
 
   Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
   """
-  check_temperature(temperature)
-  directions = _directions(features, where)[:, None]
-  return _contrast(
-    directions, jnp.ones(1), labels, temperature, where=where, axis_name=axis_name
-  )
+  check_positive("temperature", temperature)
+  batch = _whole_batch(labels, where, features.shape[0], axis_name)
+  directions = _directions(features, batch.counts_here)[:, None]
+  return _contrast(directions, jnp.ones(1), batch, temperature, axis_name)
 
 
 @sharded_like_the_batch
@@ -95,7 +94,7 @@ def cell_contrastive_loss(
   cells: str = "polar",
   order: Integer[Arrays, " positions"] | None = None,
   temperature: Float[Arrays, ""] | float = 0.1,
-  where: Bool[Arrays, " batch"] | None = None,
+  where: Shaped[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, " batch"]:
   """Returns the supervised contrastive loss of each cell, the mean over cells.
@@ -116,7 +115,7 @@ def cell_contrastive_loss(
 
   Args:
     activations: The activations of a layer.
-    labels: The class of each image.
+    labels: The class of each image; one below 0 is none, and does not count.
     sectors: The number of sectors S, as in `angular_consistency_loss`.
     rings: The number of rings, of equal area in the circle through the corners.
     offset: The angle in radians by which the cells are turned.
@@ -125,7 +124,7 @@ def cell_contrastive_loss(
     cells: "polar" or "grid".
     order: The positions in another order.
     temperature: The temperature τ.
-    where: The images that count; all if None.
+    where: The images that count, as bools or 0 and 1; all if None.
     axis_name: The mapped axis over which the batch is spread.
 
   Returns:
@@ -135,12 +134,11 @@ def cell_contrastive_loss(
     InputError: If `angular_consistency_loss` refuses the arguments.
     TypeError: If the activations are not floating point, or the labels not integers.
   """
-  check_temperature(temperature)
+  check_positive("temperature", temperature)
+  batch = _whole_batch(labels, where, activations.shape[0], axis_name)
   plane = Cells(cells, sectors, rings, offset, smooth, center, order)
-  directions, holds = cell_directions(activations, plane, where)
-  return _contrast(
-    directions, holds, labels, temperature, where=where, axis_name=axis_name
-  )
+  directions, holds = cell_directions(activations, plane, batch.counts_here)
+  return _contrast(directions, holds, batch, temperature, axis_name)
 
 
 @sharded_like_the_batch
@@ -149,7 +147,7 @@ def angular_loss(
   labels: Integer[Arrays, " batch"],
   *,
   angle: Float[Arrays, ""] | float = math.pi / 4,
-  where: Bool[Arrays, " batch"] | None = None,
+  where: Shaped[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, " batch"]:
   """Returns how far triangles of two images of a class and one of another are too wide.
@@ -173,10 +171,10 @@ def angular_loss(
 
   Args:
     features: The features of the examples, of any length.
-    labels: The class of each example.
+    labels: The class of each example; one below 0 is none, and does not count.
     angle: The angle α in radians, from above 0 to π/3; the paper's are from 36 to 55
       degrees.
-    where: The examples that count; all if None.
+    where: The examples that count, as bools or 0 and 1; all if None.
     axis_name: The mapped axis over which the batch is spread; the others are then
       those of the whole batch.
 
@@ -185,15 +183,16 @@ def angular_loss(
     batch × batch.
 
   Raises:
-    InputError: If the angle is out of its range, or the labels have more than one axis.
+    InputError: If the angle is out of its range, or labels or mask are not one an
+      example.
     TypeError: If the features are not floating point, or the labels not integers.
 
   Source: Wang et al., "Deep Metric Learning with Angular Loss", ICCV 2017.
   """
   if isinstance(angle, (int, float)) and not 0 < angle <= MAX_ANGLE:
     raise InputError(f"angle is {angle}; it must be above 0 and at most π/3.")
-  directions = _directions(features, where)
-  batch = _whole_batch(labels, where, axis_name)
+  batch = _whole_batch(labels, where, features.shape[0], axis_name)
+  directions = _directions(features, batch.counts_here)
   cosine = einsum("bn,an->ba", directions, _gathered(directions, axis_name))
   wide = jnp.square(jnp.tan(angle))
   # Σ over n of exp(4t x_a·x_n) exp(4t x_p·x_n) is a product of matrices, since a and p
@@ -229,9 +228,8 @@ class _WholeBatch(NamedTuple):
   is_peer: Bool[Array, "batch whole_batch"]
 
 
-def _whole_batch(labels, where, axis_name):
-  labels = as_labels(labels, 1)
-  counts_here = counting(labels, where)
+def _whole_batch(labels, where, size, axis_name):
+  labels, counts_here = own_classes(labels, None, where, size)
   counts = _gathered(counts_here, axis_name)
   is_same = labels[:, None] == _gathered(labels, axis_name)
   first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * len(labels)
@@ -245,9 +243,8 @@ def _whole_batch(labels, where, axis_name):
   )
 
 
-def _contrast(directions, holds, labels, temperature, *, where, axis_name):
+def _contrast(directions, holds, batch, temperature, axis_name):
   """Returns the contrastive loss of unit vectors `[batch, cell, channels]`."""
-  batch = _whole_batch(labels, where, axis_name)
   everyone = _gathered(directions, axis_name)
   logits = einsum("bsn,asn->bsa", directions, everyone) / temperature
   logits = jnp.where(batch.is_other[:, None], logits, jnp.finfo(logits.dtype).min)
@@ -266,10 +263,10 @@ def _mean_over_peers(values, batch, axis_name):
   return mean_of_those(loss, peers > 0, batch.counts_here, axis_name)
 
 
-def _directions(features, where):
+def _directions(features, counts):
   """Returns unit-normalized features."""
   features = as_float(features, "features")[:, None, None]
-  return cell_directions(features, Cells(), where)[0][:, 0]
+  return cell_directions(features, Cells(), counts)[0][:, 0]
 
 
 def _gathered(values, axis_name):

@@ -3,15 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from hue_jax.errors import InputError
-from hue_jax.losses.cells import check_temperature
 from hue_jax.numerics import (
   Arrays,
   as_float,
-  as_labels,
+  check_positive,
+  einsum,
+  kept,
   moderate,
+  norm_of_direction,
+  own_classes,
   sharded_like_the_batch,
   smooth_norm,
   still_where_zero,
@@ -36,17 +39,18 @@ def cosine_logits(
     kernel: The weights of the classes, one column a class.
 
   Returns:
-    The cosines, in [−1, 1] but for rounding, and 0 for features of zero length.
+    The cosines, in [−1, 1] but for rounding. They are 0 for features of zeros, with no
+      gradient, and for weights of zeros, with that of weights of length 1.
 
   Raises:
     TypeError: If the features or the kernel are not floating point.
   """
   features, power = moderate(still_where_zero(as_float(features, "features")))
   kernel, kernel_power = moderate(as_float(kernel, "kernel"), axis=0)
-  lengths = smooth_norm(features, 1e-6 * power[:, 0])[:, None] * smooth_norm(
-    kernel.T, 1e-6 * kernel_power[0]
+  lengths = smooth_norm(features, 1e-6 * power[:, 0])[:, None] * norm_of_direction(
+    kernel.T, 1e-6, kernel_power[0]
   )
-  return features @ kernel / lengths
+  return einsum("bn,nc->bc", features, kernel) / lengths
 
 
 def normalized_logits(
@@ -71,7 +75,8 @@ def normalized_logits(
     temperature: The temperature τ.
 
   Returns:
-    The logits, all of the length 1/τ, and 0 where z has no length.
+    The logits, all of the length 1/τ, and 0 where z is 0, with the gradient of a z of
+      length 1.
 
   Raises:
     InputError: If the temperature is not positive.
@@ -80,19 +85,21 @@ def normalized_logits(
   Source: Wei et al., "Mitigating Neural Network Overconfidence with Logit
   Normalization", ICML 2022.
   """
-  check_temperature(temperature)
+  check_positive("temperature", temperature)
   logits, power = moderate(as_float(logits, "logits"))
-  return logits / smooth_norm(logits, 1e-7 * power[:, 0])[:, None] / temperature
+  length = norm_of_direction(logits, 1e-7, power[:, 0])
+  return logits / length[:, None] / temperature
 
 
 @sharded_like_the_batch
 def additive_angular_margin_loss(
   features: Float[Arrays, "batch channels"],
-  kernel: Float[Arrays, "channels classes"],
   labels: Integer[Arrays, " batch"],
   *,
+  kernel: Float[Arrays, "channels classes"],
   margin: Float[Arrays, ""] | float = 0.5,
   scale: Float[Arrays, ""] | float = 64.0,
+  where: Shaped[Arrays, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
   """Returns the cross entropy of s · cos(θ + m · [class is the label]): ArcFace.
 
@@ -105,7 +112,7 @@ def additive_angular_margin_loss(
     >>> features, kernel = np.float32([[1, 1]]), np.eye(2, dtype=np.float32)
     >>> for margin in (0.0, 0.5):
     ...   loss = losses.additive_angular_margin_loss(
-    ...     features, kernel, np.array([0]), margin=margin, scale=10.0
+    ...     features, np.array([0]), kernel=kernel, margin=margin, scale=10.0
     ...   )
     ...   print(loss)
     [0.69]
@@ -113,24 +120,25 @@ def additive_angular_margin_loss(
 
   Args:
     features: The features of the examples.
-    kernel: The weights of the classes, one column a class; lengths of both do not
-      matter.
-    labels: The class of each example.
+    labels: The class of each example; one outside [0, classes) does not count.
+    kernel: The weights of the classes, one column a class; lengths of features and
+      weights do not matter.
     margin: The margin m in radians.
     scale: The scale s.
+    where: The examples that count, as bools or 0 and 1; all if None. Others have 0.
 
   Returns:
     The loss of each example in nats.
 
   Raises:
-    InputError: If the labels have more than one axis.
+    InputError: If labels or mask are not one an example.
     TypeError: If the features are not floating point, or the labels not integers.
 
   Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
   Recognition", CVPR 2019.
   """
-  labels = as_labels(labels, 1)
-  cosine = cosine_logits(features, kernel)
+  labels, counts = own_classes(labels, kernel.shape[1], where, features.shape[0])
+  cosine = cosine_logits(kept(features, counts), kernel)
   own = jnp.clip(jnp.take_along_axis(cosine, labels[:, None], axis=-1), -1, 1)
   sine = jnp.sqrt(jnp.maximum(1 - own**2, 1e-12))
   beyond = own < -jnp.cos(margin)  # θ + m > π
@@ -141,7 +149,7 @@ def additive_angular_margin_loss(
   )
   is_label = jax.nn.one_hot(labels, cosine.shape[-1], dtype=bool)
   log_p = jax.nn.log_softmax(scale * jnp.where(is_label, with_margin, cosine))
-  return -jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+  return kept(-jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0], counts)
 
 
 def simplex_prototypes(num_classes: int) -> Float[np.ndarray, "classes classes"]:
@@ -177,6 +185,8 @@ def hyperspherical_prototype_loss(
   outputs: Float[Arrays, "batch dimensions"],
   labels: Integer[Arrays, " batch"],
   prototypes: Float[Arrays, "classes dimensions"],
+  *,
+  where: Shaped[Arrays, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
   """Returns (1 − cos)² of the angle between an output and the prototype of its class.
 
@@ -192,19 +202,20 @@ def hyperspherical_prototype_loss(
 
   Args:
     outputs: The outputs of the network.
-    labels: The class of each example.
+    labels: The class of each example; one outside [0, classes) does not count.
     prototypes: The unit vectors of the classes, which stay as they are.
+    where: The examples that count, as bools or 0 and 1; all if None. Others have 0.
 
   Returns:
     The loss of each example, in [0, 4].
 
   Raises:
-    InputError: If the labels have more than one axis.
+    InputError: If labels or mask are not one an example.
     TypeError: If the outputs are not floating point, or the labels not integers.
 
   Source: Mettes et al., "Hyperspherical Prototype Networks", NeurIPS 2019.
   """
-  labels = as_labels(labels, 1)
-  cosine = cosine_logits(outputs, jnp.asarray(prototypes).T)
+  labels, counts = own_classes(labels, len(prototypes), where, outputs.shape[0])
+  cosine = cosine_logits(kept(outputs, counts), jnp.asarray(prototypes).T)
   own = jnp.take_along_axis(cosine, labels[:, None], axis=-1)[:, 0]
-  return jnp.minimum((1 - own) ** 2, 4)
+  return kept(jnp.minimum((1 - own) ** 2, 4), counts)

@@ -2,13 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from hue_jax.numerics import (
   Arrays,
   as_float,
-  as_labels,
+  einsum,
+  kept,
   multipliable,
+  own_classes,
   sharded_like_the_batch,
 )
 
@@ -47,6 +49,7 @@ def dense_cross_entropy(
   *,
   kernel: Float[Arrays, "channels classes"],
   bias: Float[Arrays, " classes"],
+  where: Shaped[Arrays, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
   """Returns the mean over positions of the classifier's cross entropy at each.
 
@@ -63,30 +66,31 @@ def dense_cross_entropy(
 
   Args:
     activations: The layer whose mean over positions the classifier takes.
-    labels: The class of each example.
+    labels: The class of each example; one outside [0, classes) does not count.
     kernel: The kernel of the classifier.
     bias: The bias of the classifier.
+    where: The examples that count, as bools or 0 and 1; all if None. Others have 0.
 
   Returns:
     The loss of each example in nats.
 
   Raises:
-    InputError: If the labels have more than one axis.
+    InputError: If labels or mask are not one an example.
     TypeError: If the activations are not floating point, or the labels not integers.
 
   Source: The classifier as a convolution, as in Long et al., "Fully Convolutional
   Networks for Semantic Segmentation", CVPR 2015, with the image's label everywhere.
   """
-  labels = as_labels(labels, 1)
+  labels, counts = own_classes(labels, len(bias), where, activations.shape[0])
   activations, kernel, bias = (
     multipliable(as_float(values, name))
     for name, values in (
-      ("activations", activations),
+      ("activations", kept(activations, counts)),
       ("kernel", kernel),
       ("bias", bias),
     )
   )
-  logits = jnp.einsum("bhwn,nc->bhwc", activations, kernel) + bias
+  logits = einsum("bhwn,nc->bhwc", activations, kernel) + bias
   log_p = jax.nn.log_softmax(logits)
   own = jnp.take_along_axis(log_p, labels[:, None, None, None], axis=-1)
-  return -own.mean(axis=(1, 2, 3))
+  return kept(-own.mean(axis=(1, 2, 3)), counts)

@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Shaped
 
 from hue_jax.numerics import (
   Arrays,
   as_float,
   counting,
+  kept,
   multipliable,
   psum,
   replicated,
@@ -49,7 +50,7 @@ def update_radius(
   features: Float[Arrays, "batch channels"],
   *,
   rate: Float[Arrays, ""] | float = 0.1,
-  where: Bool[Arrays, " batch"] | None = None,
+  where: Shaped[Arrays, " batch"] | None = None,
   axis_name: str | None = None,
 ) -> Float[Array, ""]:
   """Moves a radius by R ← R + η · mean of (‖x‖ − R) over the batch.
@@ -71,21 +72,20 @@ def update_radius(
       length of the batch takes its place, as in the authors' implementation.
     features: The features x.
     rate: The rate η.
-    where: The examples that count; all if None.
+    where: The examples that count, as bools or 0 and 1; all if None.
     axis_name: The mapped axis over which the batch is spread.
 
   Returns:
     The radius after the batch.
 
   Raises:
+    InputError: If the mask is not one value an example.
     TypeError: If the features are not floating point.
 
   Source: Zheng, Pal and Savvides (see `ring_loss`).
   """
-  if where is not None:  # whatever the others hold, NaN or not
-    features = jnp.where(jnp.asarray(where)[:, None], features, 0)
-  length = jax.lax.stop_gradient(_lengths(features))
-  counts_here = counting(length, where)
+  counts_here = counting(where, features.shape[0])
+  length = jax.lax.stop_gradient(_lengths(kept(features, counts_here)))
   count = psum(counts_here.sum(), axis_name)
   total = psum(jnp.sum(length * counts_here), axis_name)
   mean = total / jnp.maximum(count, 1)

@@ -9,7 +9,8 @@ from hue_jax.hue import hue_labels
 from hue_jax.numerics import (
   Arrays,
   as_float,
-  as_labels,
+  kept,
+  own_classes,
   rescale,
   scaled,
   sharded_like_the_batch,
@@ -45,14 +46,15 @@ def smoothed_labels(
     [[0.91 0.04 0.01 0.04]]
 
   Args:
-    labels: The class of each example.
+    labels: The class of each example; the targets of one outside [0, num_classes) are
+      0, and so is the cross entropy.
     num_classes: The number of classes C.
     smoothing: The smoothing ε.
     concentration: The concentration κ.
     class_hues: The class hues h in radians; 2πc/C if None.
 
   Returns:
-    The targets, which sum to 1; memory is batch × C.
+    The targets, which sum to 1 where there is a class; memory is batch × C.
 
   Raises:
     InputError: If the labels have more than one axis.
@@ -61,14 +63,14 @@ def smoothed_labels(
   Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, for
   κ = 0.
   """
-  labels = as_labels(labels, 1)
+  labels, known = own_classes(labels, num_classes)
   hues = hue_labels(np.arange(num_classes), num_classes)
   hues = hues if class_hues is None else as_float(class_hues, "class_hues")
   # By example and not by class: memory batch × C, and not C × C.
   distances = hues[labels][:, None] - hues
   bumps = jax.nn.softmax(concentration * jnp.cos(distances), axis=-1)
   one_hot = jax.nn.one_hot(labels, num_classes)
-  return (1 - smoothing) * one_hot + smoothing * bumps
+  return kept((1 - smoothing) * one_hot + smoothing * bumps, known)
 
 
 def confidence_penalty(

@@ -16,13 +16,14 @@ from hue_jax.models.registry import (
   create_model,
   model_names,
   register_model,
-  tap_shapes,
 )
-from hue_jax.models.taps import sow_tap
+from hue_jax.models.taps import Taps, head_of, sow_tap, tap_shapes
 
 __all__ = [
+  "Taps",
   "checked_options",
   "create_model",
+  "head_of",
   "model_names",
   "register_model",
   "sow_tap",

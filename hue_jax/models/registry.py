@@ -1,13 +1,12 @@
-"""The table of networks, and what can be asked of one before it has weights."""
+"""The table of networks."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from hue_jax.errors import check_integer, check_name
+from hue_jax.errors import check_integer, check_name, check_not_taken
 from hue_jax.models import (
   convnext,
   densenet,
@@ -46,13 +45,10 @@ def register_model(name: str, module: type[nn.Module], **arguments) -> None:
     **arguments: The values of fields that the name stands for.
 
   Raises:
-    ValueError: If another module has that name.
+    InputError: If another module has that name.
   """
-  known, _ = _MODELS.get(name, (module, {}))
-  if (known.__module__, known.__qualname__) != (module.__module__, module.__qualname__):
-    raise ValueError(
-      f"name is {name!r}, which {known.__module__}.{known.__qualname__} has."
-    )
+  known, _ = _MODELS.get(name, (None, {}))
+  check_not_taken("name", name, known, module)
   _MODELS[name] = (module, arguments)
 
 
@@ -114,28 +110,3 @@ def checked_options(
   check_name("model", name, _MODELS)
   module, _ = _MODELS[name]
   return checked(module, options, setting, beside=beside)
-
-
-def tap_shapes(
-  model: nn.Module, image_shape: tuple[int, int, int]
-) -> dict[str, tuple[int, ...]]:
-  """Finds the shape of every tap for one image, without computing anything.
-
-  Args:
-    model: A network of `create_model`.
-    image_shape: (height, width, channels) of an image.
-
-  Returns:
-    Tap name → (height, width, channels), or (channels,) of a pooled layer, in the
-    order of the network.
-  """
-  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  names = []
-
-  def forward(images):
-    variables = model.clone(axis_name=None).init(jax.random.key(0), images, train=False)
-    names.extend(variables["taps"])  # jax.eval_shape sorts the keys of its result
-    return variables["taps"]
-
-  shapes = jax.eval_shape(forward, images)
-  return {name: shapes[name].shape[1:] for name in names}

@@ -25,7 +25,9 @@ def gradient_ratio(term, classifier, batch: Batch) -> Float[Array, ""]:
 
   Both are gradients of the sum over the whole batch. The layer is the one whose mean
   over positions is the features, or these, so that the head alone is between it and the
-  classifier's loss, and no second pass through the network is needed.
+  classifier's loss, and no second pass through the network is needed. Dropout between
+  features and head (EfficientNet, VGG, Inception-v3) is left out: the classifier's
+  gradient is that of all features, as evaluation has them.
 
   Args:
     term: The term.

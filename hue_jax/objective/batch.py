@@ -39,7 +39,7 @@ class Batch:
     labels: The class of each example.
     mask: 1 for examples, 0 for padding.
     step: The step of the training, at which λ is taken.
-    head: `kernel` and `bias` of the network's head.
+    head: `kernel` and `bias` of the network's head; empty where it has none.
     planes: Term name → the two vectors that span its learned plane.
     memory: Term name → what the term has kept from batch to batch; at first that of
       `Objective.empty_memory`.
@@ -47,8 +47,9 @@ class Batch:
     mixed: What each image is mixed with, where images are mixed. Losses against a
       label are then taken of both labels, by the shares s and 1 − s; for a class hue
       that is the loss against the direction s (cos θ*, sin θ*) + (1 − s) (cos θ'*,
-      sin θ'*). Terms in which images stand for their class (prototypes, centers)
-      count by 2s − 1.
+      sin θ'*). The loss of terms in which images stand for their class (prototypes,
+      centers, contrasts) counts by 2s − 1; in prototypes and centers themselves an
+      image counts whole, for the class of its larger share.
     train: Whether the batch trains the network. What is measured of an image in
       evaluation does not depend on the images beside it.
   """
@@ -92,7 +93,8 @@ class Evaluated(NamedTuple):
 
   Attributes:
     measured: Name → values of the examples: `loss` (what is minimized),
-      `cross_entropy`, `top1`, `top5`, and what the terms measure (see `Term.metrics`).
+      `cross_entropy` (where scores are log-odds), `top1`, `top5`, and what the terms
+      measure (see `Term.metrics`).
     memory: What terms keep from batch to batch, after this one.
     scores: What the classes are chosen by: the logits, of a softmax.
   """

@@ -9,7 +9,8 @@ import numpy as np
 from hue_jax import hue, losses
 from hue_jax.losses import CENTERS
 from hue_jax.objective.batch import Batch, Number
-from hue_jax.objective.term import LayerTerm, check_positions
+from hue_jax.objective.layers import check_positions
+from hue_jax.objective.term import LayerTerm
 from hue_jax.settings import choice, flag, integer, number
 
 CELLS = (*losses.CELLS, "shuffled")
@@ -50,7 +51,7 @@ class CellTerm(LayerTerm):
   def check(self, here, tap_shapes, num_classes):
     """See `Term`."""
     super().check(here, tap_shapes, num_classes)
-    check_positions(here, self, tap_shapes)
+    check_positions(here, self.tap, tap_shapes, self.kind)
 
   def ready(self, tap_shapes, *, seed):
     """See `Term`."""

@@ -14,9 +14,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from hue_jax import hue, losses
-from hue_jax.errors import InputError
+from hue_jax import losses
+from hue_jax.errors import InputError, check_not_taken
+from hue_jax.numerics import moderate, smooth_norm, still_where_zero
 from hue_jax.objective.batch import Batch, Number
+from hue_jax.objective.layers import TapShapes, check_head
 from hue_jax.settings import number
 
 T = TypeVar("T")
@@ -33,7 +35,11 @@ def register_classifier(cls: type[T]) -> type[T]:
 
   Returns:
     The class.
+
+  Raises:
+    InputError: If another class has that kind.
   """
+  check_not_taken("kind", cls.kind, CLASSIFIERS.get(cls.kind), cls)
   cls = dataclasses.dataclass(frozen=True)(cls)
   CLASSIFIERS[cls.kind] = jax.tree_util.register_dataclass(cls)
   return cls
@@ -45,18 +51,25 @@ class Classifier:
   Attributes:
     kind: The name of the kind in settings.
     log_odds: Whether the softmax of the scores are the probabilities of the classes.
+      Cross entropy and calibration are measured of such scores alone.
+    needs_head: Whether the scores are of the features and the head's kernel.
   """
 
   kind: ClassVar[str]
   log_odds: ClassVar[bool] = True
+  needs_head: ClassVar[bool] = False
 
-  def check(self, here: str, num_classes: int) -> None:
-    """Raises an InputError unless the classifier fits the classes.
+  def check(self, here: str, tap_shapes: TapShapes, num_classes: int) -> None:
+    """Raises an InputError unless the classifier fits the network and the classes.
 
     Args:
       here: The name of the classifier in the error.
+      tap_shapes: Tap name → the shape of one example's layer.
       num_classes: The number of classes C.
     """
+    del num_classes
+    if self.needs_head:
+      check_head(f"{here}.kind", self.kind, tap_shapes)
 
   def scores(self, batch: Batch) -> Float[Array, "batch classes"]:
     """Returns what the classes are chosen by: the logits, of most kinds."""
@@ -73,7 +86,7 @@ class Classifier:
     Args:
       logits: The outputs of the network's head.
       taps: Tap name → layer.
-      head: `kernel` and `bias` of the network's head, or empty.
+      head: `kernel` and `bias` of the network's head, or empty; see `head_of`.
     """
     batch = Batch(
       logits=logits,
@@ -95,6 +108,27 @@ class Classifier:
       scores: What `scores` returns.
     """
     return jax.nn.softmax(scores, axis=-1) if self.log_odds else None
+
+  def meaning(self) -> str:
+    """Returns a sentence of what the scores are, for those who read them."""
+    if self.log_odds:
+      return "The softmax of the scores is the probability of the classes."
+    return "The scores are no probabilities: the largest decides."
+
+  def scores_in_numpy(self, features: str, kernel: str) -> str | None:
+    """Returns code that makes `scores` of `logits`, for programs without hue_jax.
+
+    Args:
+      features: The expression of the features, where the classifier needs the head.
+      kernel: The expression of the head's kernel, [channels, classes].
+
+    Returns:
+      Lines of NumPy; None where nobody wrote them, so that the network is exported as
+      a whole function alone.
+    """
+    del features, kernel
+    is_plain = type(self).scores is Classifier.scores
+    return "scores = logits" if is_plain else None
 
   def loss(self, batch: Batch) -> Float[Array, " batch"]:
     """Returns the loss of each example."""
@@ -161,11 +195,19 @@ class Sigmoid(Classifier):
   """
 
   kind = "sigmoid"
+  log_odds = False
   least_share: Number = number(0.2, at_least=0, below=1)
 
   def probabilities(self, scores):
     """Returns the probability of each class by itself; they do not add up to 1."""
     return jax.nn.sigmoid(scores)
+
+  def meaning(self):
+    """Says that each class has a probability by itself."""
+    return (
+      "The sigmoid of a score is the probability of its class by itself: they do not "
+      "add up to 100 %."
+    )
 
   def loss(self, batch):
     """Returns the binary cross entropy."""
@@ -191,6 +233,7 @@ class AdditiveAngularMargin(Classifier):
   """
 
   kind = "additive_angular_margin"
+  needs_head = True
   margin: Number = number(0.5, at_least=0, below=np.pi)
   scale: Number = number(64.0, above=0)
 
@@ -200,13 +243,21 @@ class AdditiveAngularMargin(Classifier):
       batch.taps["features"], batch.head["kernel"]
     )
 
+  def scores_in_numpy(self, features, kernel):
+    """Returns the lines of s · cos θ."""
+    return f"""
+features, kernel = np.asarray({features}), np.asarray({kernel})
+features = features / np.linalg.norm(features, axis=1, keepdims=True)
+kernel = kernel / np.linalg.norm(kernel, axis=0)
+scores = {self.scale!r} * features @ kernel""".strip()
+
   def loss(self, batch):
     """Returns the cross entropy with the margin."""
     return batch.over_labels(
       lambda batch: losses.additive_angular_margin_loss(
         batch.taps["features"],
-        batch.head["kernel"],
         batch.labels,
+        kernel=batch.head["kernel"],
         margin=self.margin,
         scale=self.scale,
       )
@@ -232,6 +283,14 @@ class LogitNormalization(Classifier):
     """Returns z / (τ ‖z‖)."""
     return losses.normalized_logits(batch.logits, temperature=self.temperature)
 
+  def scores_in_numpy(self, features, kernel):
+    """Returns the lines of z / (τ ‖z‖)."""
+    del features, kernel
+    return (
+      "lengths = np.linalg.norm(logits, axis=1, keepdims=True)\n"
+      f"scores = logits / lengths / {self.temperature!r}"
+    )
+
   def loss(self, batch):
     """Returns the cross entropy of the normalized logits."""
     scores = self.scores(batch)
@@ -253,8 +312,9 @@ class HypersphericalPrototypes(Classifier):
   kind = "hyperspherical_prototypes"
   log_odds = False
 
-  def check(self, here, num_classes):
+  def check(self, here, tap_shapes, num_classes):
     """See `Classifier`."""
+    super().check(here, tap_shapes, num_classes)
     if num_classes < 2:
       raise InputError(
         f"{here}.kind is {self.kind!r}, which needs at least 2 classes; num_classes is "
@@ -262,27 +322,40 @@ class HypersphericalPrototypes(Classifier):
       )
 
   def scores(self, batch):
-    """Returns the cosines to the prototypes: the nearest decides."""
+    """Returns the cosines to the prototypes: the nearest decides.
+
+    They are √(C/(C − 1)) (z_c − mean of z) / ‖z‖, those of `losses.cosine_logits` with
+    `losses.simplex_prototypes`, without the C × C numbers of a table.
+    """
     num_classes = batch.num_classes
-    if num_classes <= _TABLE_OF_PROTOTYPES:
-      prototypes = jnp.asarray(losses.simplex_prototypes(num_classes))
-      return losses.cosine_logits(batch.logits, prototypes.T)
-    # √(C/(C − 1)) (x_c − mean of x) / ‖x‖, without the C × C numbers of the table.
-    logits = batch.logits
+    logits, power = moderate(still_where_zero(batch.logits))
     stretch = np.float32(np.sqrt(num_classes / (num_classes - 1)))
     centered = logits - logits.mean(axis=-1, keepdims=True)
-    return stretch * centered / hue.smooth_norm(logits, 1e-6)[:, None]
+    return stretch * centered / smooth_norm(logits, 1e-6 * power[:, 0])[:, None]
+
+  def meaning(self):
+    """Says that scores are cosines."""
+    return "The scores are cosines to the classes, and no probabilities."
+
+  def scores_in_numpy(self, features, kernel):
+    """Returns the lines of the cosines."""
+    del features, kernel
+    return """
+# Cosines to the corners of a simplex.
+classes = logits.shape[1]
+centered = logits - logits.mean(axis=1, keepdims=True)
+stretch = np.sqrt(classes / (classes - 1))
+scores = stretch * centered / np.linalg.norm(logits, axis=1, keepdims=True)
+""".strip()
 
   def loss(self, batch):
-    """Returns (1 − cos)² of the angle to the prototype of the class."""
+    """Returns (1 − cos)² of the angle to the prototype of the class.
+
+    It is `losses.hyperspherical_prototype_loss`.
+    """
 
     def loss_of(batch):
       own = jnp.take_along_axis(self.scores(batch), batch.labels[:, None], axis=-1)
-      return (1 - own[:, 0]) ** 2
+      return jnp.minimum((1 - own[:, 0]) ** 2, 4)
 
     return batch.over_labels(loss_of)
-
-
-# Up to so many classes their prototypes are a table [C, C], as in the recorded studies:
-# the same numbers to the last bit.
-_TABLE_OF_PROTOTYPES = 1024

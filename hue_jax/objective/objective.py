@@ -17,8 +17,9 @@ from hue_jax.objective.balance import gradient_ratio
 from hue_jax.objective.batch import Batch, Evaluated, Measured
 from hue_jax.objective.class_order import check_class_order, class_order, hues_in_order
 from hue_jax.objective.classifiers import CLASSIFIERS, Softmax
+from hue_jax.objective.layers import TapShapes
 from hue_jax.objective.schedules import relative_weight
-from hue_jax.objective.term import TapShapes, Term
+from hue_jax.objective.term import Term
 from hue_jax.objective.terms import TERMS
 from hue_jax.settings import Kind, Named, Number, create, number, setting
 
@@ -67,12 +68,12 @@ class Objective:
     """
     loss, scores = self.classifier.loss(batch), self.classifier.scores(batch)
     labels, mask = batch.labels, batch.mask
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
-    measured = {
-      "cross_entropy": Measured(cross_entropy, mask),
-      "top1": Measured(_in_top(scores, labels, 1), mask),
-      "top5": Measured(_in_top(scores, labels, 5), mask),
-    }
+    measured = {}
+    if self.classifier.log_odds:
+      nats = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+      measured["cross_entropy"] = Measured(nats, mask)
+    for k in (1, 5):
+      measured[f"top{k}"] = Measured(_in_top(scores, labels, k), mask)
     kept = {}
     for term in self.terms:
       if term.compares_images and not batch.train:
@@ -174,7 +175,7 @@ class ObjectiveSettings:
           f"0, since the classifier {self.classifier.kind} smooths no labels",
         )
     check_class_order(here, self.class_order or (), num_classes)
-    self.classifier.check(f"{path}classifier", num_classes)
+    self.classifier.check(f"{path}classifier", tap_shapes, num_classes)
     for name, term in self.terms.items():
       term.check(f"{path}terms.{name}", tap_shapes, num_classes)
 

@@ -7,22 +7,20 @@ that differ in numbers alone share one compilation.
 """
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hue_jax.errors import InputError, check_one_of
+from hue_jax.errors import check_not_taken, check_one_of
 from hue_jax.objective.balance import BALANCES
 from hue_jax.objective.batch import Batch, Measured, Number
+from hue_jax.objective.layers import TapShapes, check_head, check_pooled
 from hue_jax.objective.schedules import SCHEDULES
 from hue_jax.settings import Text, choice, number, setting
 
 T = TypeVar("T")
-TapShapes = Mapping[str, tuple[int, ...]]
 
 # Kind → class, in the order in which they are declared.
 TERMS: dict[str, type["Term"]] = {}
@@ -54,16 +52,9 @@ def register_term(cls: type[T]) -> type[T]:
     The class.
 
   Raises:
-    ValueError: If another class has that kind.
+    InputError: If another class has that kind.
   """
-  known = TERMS.get(cls.kind)
-  if known and (known.__module__, known.__qualname__) != (
-    cls.__module__,
-    cls.__qualname__,
-  ):
-    raise ValueError(
-      f"kind is {cls.kind!r}, which {known.__module__}.{known.__qualname__} has."
-    )
+  check_not_taken("kind", cls.kind, TERMS.get(cls.kind), cls)
   cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
   TERMS[cls.kind] = jax.tree_util.register_dataclass(cls)
   return cls
@@ -186,7 +177,8 @@ class LayerTerm(Term):
     balance: "loss" where the weight multiplies the term; "gradient" where it is the
       share that the term's gradient by the layer has of the classifier's, in the whole
       batch. The layer is then the one whose mean over positions is the features, or
-      these. Evaluation leaves the term out of the loss.
+      these, and the network has a head (see `head_of`). Evaluation leaves the term out
+      of the loss.
   """
 
   tap: str | None = tap()
@@ -197,47 +189,9 @@ class LayerTerm(Term):
     del num_classes
     check_one_of(f"{here}.tap", self.tap, tap_shapes)
     if self.balance != "loss":
-      check_pooled(here, self, tap_shapes, f"balance {self.balance!r}", ndims=(1, 3))
-
-
-def check_pooled(
-  here: str,
-  term: LayerTerm,
-  tap_shapes: TapShapes,
-  what: str,
-  ndims: tuple[int, ...] = (3,),
-) -> None:
-  """Raises an InputError unless a term's layer is as wide as the features.
-
-  Args:
-    here: The name of the term in the error.
-    term: The term.
-    tap_shapes: Tap name → the shape of one example's layer.
-    what: What needs it.
-    ndims: The numbers of axes that the layer may have.
-  """
-  shape, channels = tap_shapes[term.tap], tap_shapes["features"][-1]
-  if len(shape) not in ndims or shape[-1] != channels:
-    raise InputError(
-      f"{here}.tap is {term.tap!r}, whose shape is {shape}; {what} needs the "
-      f"layer whose mean over positions is features, of {channels} channels."
-    )
-
-
-def check_positions(here: str, term: LayerTerm, tap_shapes: TapShapes) -> None:
-  """Raises an InputError unless a term's layer has several positions.
-
-  Args:
-    here: The name of the term in the error.
-    term: The term.
-    tap_shapes: Tap name → the shape of one example's layer.
-  """
-  shape = tap_shapes[term.tap]
-  if math.prod(shape[:-1]) < 2:
-    raise InputError(
-      f"{here}.tap is {term.tap!r}, whose shape is {shape}; {term.kind} needs a layer "
-      "[height, width, channels] of more than one position."
-    )
+      check_head(f"{here}.balance", self.balance, tap_shapes)
+      what = f"balance {self.balance!r}"
+      check_pooled(here, self.tap, tap_shapes, what, ndims=(1, 3))
 
 
 def as_vectors(layer: Float[Array, "batch ..."]) -> Float[Array, "batch channels"]:

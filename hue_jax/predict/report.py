@@ -126,9 +126,7 @@ def notes(predictor: Predictor) -> list[str]:
   if predictor.class_names is None:
     told.append("The names of the classes are not known: they are told by number.")
   if not predictor.classifier.log_odds:
-    told.append("The numbers are cosines to the classes, and no probabilities.")
-  elif predictor.classifier.kind == "sigmoid":
-    told.append("Each class has a probability by itself: they do not add up to 100 %.")
+    told.append(predictor.classifier.meaning())
   return told
 
 

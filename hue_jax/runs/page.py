@@ -113,7 +113,7 @@ def _row(number, run, settings, output):
     "objective": run.result.get("objective", ""),
     "top1": top1,
     "interval": interval,
-    "loss": run.result.get("test_loss"),
+    "cross_entropy": run.result.get("test_cross_entropy"),
     "seconds": run.result.get("seconds"),
     "settings": [_shown(run.settings.get(name)) for name in settings],
   }

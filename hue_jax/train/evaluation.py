@@ -65,10 +65,6 @@ class Evaluator:
     Args:
       means: Metric → mean, from `evaluate`.
     """
-    told = self.told
-    if told is None:
-      # Cross entropy can be compared between objectives; what is minimized cannot.
-      told = {name: name for name in means if name != "loss"}
-      told["cross_entropy"] = "loss"
+    told = {name: name for name in means} if self.told is None else self.told
     for metric, name in told.items():
       yield f"{self.name}_{name}", means[metric]

@@ -18,6 +18,7 @@ told at once.
 import ast
 import functools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from typing import Any
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 from ml_collections.config_flags import tuple_parser
 
 from hue_jax import command, settings
@@ -48,8 +49,13 @@ def define_config(
     The flag, whose value is the configuration.
   """
   help_text = "File of the configuration; --config.NAME=VALUE sets a field."
-  default = None if default is None else os.fspath(default)
-  return config_flags.DEFINE_config_file(_CONFIG, default, help_text, **options)
+  holder = config_flags.DEFINE_config_file(_CONFIG, None, help_text, **options)
+  flag_values = options.get("flag_values", flags.FLAGS)
+  flag = flag_values[_CONFIG]
+  flag.parser = _FileParser(flag.parser, options.get("sys_argv"))
+  if default is not None:
+    flag_values.set_default(_CONFIG, os.fspath(default))
+  return holder
 
 
 def define_workdir(help_text: str) -> flags.FlagHolder[str | None]:
@@ -164,6 +170,56 @@ _QUOTES = "'\""
 
 # Stands for the name of the setting, which a parser does not know.
 _SETTING = "the setting"
+
+
+# Groups whose settings depend on others, such as a kind: whoever uses them checks them.
+_OPEN = (
+  "classifier",
+  "extra_tests",
+  "hue.terms",
+  "model_options",
+  "objectives",
+  "terms",
+)
+
+
+class _FileParser(flags.ArgumentParser):
+  """The configuration of a file, with room for what the flags add to open groups."""
+
+  def __init__(self, parser, arguments):
+    self._parser, self._arguments = parser, arguments
+
+  def parse(self, argument):
+    config = self._parser.parse(argument)
+    if isinstance(config, ConfigDict):
+      with config.unlocked():
+        for word in self._arguments or sys.argv:
+          if found := re.match(rf"--?(?:no)?{_CONFIG}\.([^=]+)", word):
+            _make_room(config, found[1])
+    return config
+
+  def flag_type(self):
+    return self._parser.flag_type()
+
+
+def _make_room(config, path):
+  """Adds a setting of an open group, and the groups around it, if it is missing."""
+  group = next((one for one in _OPEN if path.startswith(f"{one}.")), None)
+  if group is None:
+    return
+  for name in group.split("."):
+    config = config.get(name)
+    if not isinstance(config, ConfigDict):
+      return
+  *groups, last = path.removeprefix(f"{group}.").split(".")
+  for name in groups:
+    if name not in config:
+      config[name] = ConfigDict()
+    config = config[name]
+    if not isinstance(config, ConfigDict):
+      return
+  if last not in config:
+    config[last] = config_dict.placeholder(object)
 
 
 class _Parser(flags.ArgumentParser):

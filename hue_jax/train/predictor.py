@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
+from hue_jax.models import head_of
 from hue_jax.models.imagenet_classes import imagenet_class_names
 from hue_jax.objective.classifiers import CLASSIFIERS, Classifier, Softmax
 from hue_jax.settings import Kind
@@ -79,7 +80,7 @@ class Predictor:
   ) -> tuple[Float[Array, "batch classes"], dict[str, Float[Array, "batch ..."]]]:
     """Computes `scores`, and tap → layer."""
     logits, taps = self.network.apply(variables, images)
-    head = variables["params"].get("head", {})
+    head = head_of(variables["params"])
     return self.classifier.decide(logits, taps, head), taps
 
   def predict(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from hue_jax.hue import chroma, hue_angle
+from hue_jax.models import head_of
 from hue_jax.objective import Objective
 from hue_jax.train.layer_pictures import planes_of_terms
 from hue_jax.train.state import TrainState, quick_to_compile
@@ -76,7 +77,7 @@ def _features(state, examples, objective, pixel_mean, pixel_std):
     variables = {"params": params["network"], "batch_stats": batch_stats}
     pixels = normalize(images, pixel_mean, pixel_std)
     logits, taps = forward(state.apply_fn, variables, pixels)
-    head = params["network"].get("head", {})
+    head = head_of(params["network"])
     scores = objective.classifier.decide(logits, taps, head)
     return taps[_TAP], scores.argmax(axis=-1)
 

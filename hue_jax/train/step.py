@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from hue_jax.models import head_of
 from hue_jax.objective import Batch, Measured, Objective
 from hue_jax.train.erasing import erase
 from hue_jax.train.mixing import Mixing, mix
@@ -88,7 +89,7 @@ def make_train_step(
           labels=labels,
           mask=jnp.ones(logits.shape[0]),
           step=state.step,
-          head=params["network"].get("head", {}),
+          head=head_of(params["network"]),
           planes=params["planes"],
           memory=state.memory,
           axis_name=axis_name,
@@ -163,7 +164,7 @@ def make_eval_step(
         labels=batch["label"],
         mask=batch["mask"],
         step=state.step,
-        head=params["network"].get("head", {}),
+        head=head_of(params["network"]),
         planes=params["planes"],
         memory=state.memory,
         axis_name=axis_name,

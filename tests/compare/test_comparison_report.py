@@ -8,13 +8,14 @@ import shutil
 import numpy as np
 import pytest
 
+from hue_jax.compare import cost
 from hue_jax.compare.across_studies import across_studies, chosen
 from hue_jax.compare.analysis import analyze
 from hue_jax.compare.cost import measure_costs
 from hue_jax.compare.cost_records import read_costs
 from hue_jax.compare.study_report import write_report
 from hue_jax.errors import InputError
-from tests.helpers.planted_study import settings_of, write_study
+from tests.helpers.planted_study import OBSERVED, TEST_GAIN, settings_of, write_study
 from tests.helpers.small_study import small_settings
 
 _SECTORS = {"terms": {"t": {"kind": "angular_consistency", "tap": "stage3"}}}
@@ -74,6 +75,16 @@ def test_gains_are_those_that_were_planted(study):
   )
   between = contrasts["sectors − smoothing"].test.paired
   assert between.t_interval[0] < 0.4 < between.t_interval[1]
+  for contrast in contrasts.values():
+    for of_split in ("mean", "reference"):
+      test, validation = (
+        getattr(gain, of_split) for gain in (contrast.test, contrast.validation)
+      )
+      assert test - validation == pytest.approx(100 * TEST_GAIN)
+  assert found.baseline_accuracy == {
+    "validation": sectors.validation.reference,
+    "test": sectors.test.reference,
+  }
   again = contrasts["one_hot_again − one_hot"].test.paired
   assert again.t_interval[0] < 0 < again.t_interval[1]
   nll = sectors.other("nll").paired
@@ -87,6 +98,40 @@ def test_gains_are_those_that_were_planted(study):
   knn, pgd = (sectors.other(name).paired for name in ("knn_accuracy", "pgd_accuracy"))
   assert knn.mean == pytest.approx(sectors.test.paired.mean)
   assert pgd.mean == pytest.approx(corrupted.paired.mean)
+
+
+def test_tables_are_means_of_what_the_runs_hold(study):
+  found = analyze(study)
+  lines = (study / "runs.jsonl").read_text().splitlines()
+  tests = {name: [] for name in found.settings["objectives"]}
+  for record in map(json.loads, lines):
+    if "observations" in record["test"]:
+      tests[record["objective"]].append(record["test"])
+
+  def values(name, *path):
+    of_seeds = tests[name]
+    for key in path:
+      of_seeds = [tree[key] for tree in of_seeds]
+    return np.array(of_seeds)
+
+  for name, of_seeds in tests.items():
+    assert len(of_seeds) == 11  # of the last seed it was not measured
+    for kind, series in found.corruptions[name].items():
+      expected = 100 * values(name, "corruption_accuracy", kind).mean(axis=0)
+      np.testing.assert_allclose(series, expected)
+    for kind, series in found.attacks[name].items():
+      for epsilon, accuracy in series.items():
+        expected = 100 * values(name, "attack_accuracy", kind, epsilon).mean()
+        assert accuracy == pytest.approx(expected)
+    for statistic, taps in OBSERVED.items():
+      assert set(found.observations[statistic]) == set(taps)
+      for tap in taps:
+        mean, gain = found.observations[statistic][tap][name]
+        own = values(name, "observations", statistic, tap)
+        baseline = values("one_hot", "observations", statistic, tap)
+        assert mean == pytest.approx(own.mean())
+        assert gain.mean == pytest.approx((own - baseline).mean())
+        assert gain.count == 11
 
 
 def test_errors_are_those_of_the_gains(study):
@@ -135,6 +180,26 @@ def test_studies_of_one_data_set_are_pooled_before_data_sets(tmp_path):
   assert alone.pooled is None
   assert all(np.isnan(row.weight) for row in alone.rows)
   assert across_studies(studies[:1]) == ()
+
+
+def test_contrasts_of_most_data_sets_come_first(tmp_path):
+  both = {"smoothing": {"label_smoothing": 0.1}, "sectors": _SECTORS}
+  studies = []
+  for title, dataset, names in (
+    ("a", "fashion_mnist", both),
+    ("b", "fashion_mnist", ["smoothing"]),
+    ("c", "digits", both),
+    ("d", "elpv", ["sectors"]),
+  ):
+    objectives = {name: both[name] for name in names}
+    settings = settings_of(objectives, title=title, dataset=dataset)
+    studies.append(analyze(write_study(tmp_path / title, settings, {}, full=False)))
+  found = across_studies(studies)
+  assert [(across.objective, across.num_origins) for across in found] == [
+    ("sectors", 3),
+    ("smoothing", 2),
+  ]
+  assert [len(across.rows) for across in found] == [3, 3]
 
 
 def test_a_study_without_spread_has_no_weight(tmp_path):
@@ -241,6 +306,13 @@ def test_curves_reach_the_baseline_sooner_where_they_are_better(study):
   assert curves["one_hot"].reached == 1
   assert curves["sectors"].steps_to_baseline < 300
   assert curves["cosines"].reached == 0
+  for name, curve in curves.items():
+    assert (curve.low < curve.mean).all()
+    assert (curve.mean < curve.high).all()
+    np.testing.assert_allclose(curve.mean - curve.low, curve.high - curve.mean)
+    if name != "one_hot":
+      assert (curve.gain_low < curve.gain).all()
+      assert (curve.gain < curve.gain_high).all()
   np.testing.assert_array_equal(curves["one_hot"].gain, 0)
   np.testing.assert_allclose(curves["sectors"].gain, 0.8, atol=0.2)
 
@@ -327,6 +399,27 @@ def test_the_page_answers_first(report):
 
 
 @pytest.mark.slow
+def test_steps_are_timed_in_pairs_with_the_baseline():
+  class Step:
+    def __init__(self, seconds):
+      self.seconds, self.count = seconds, 0
+
+    def time(self):
+      self.count += 1
+      return self.seconds * (1 + 0.1 * (self.count % 3))
+
+  steps = {"one_hot": Step(2.0), "twice": Step(4.0), "half": Step(1.0)}
+  seconds, ratios = cost._time(steps, "one_hot", 30)
+  assert {name: len(found) for name, found in seconds.items()} == {
+    "one_hot": 60,
+    "twice": 30,
+    "half": 30,
+  }
+  np.testing.assert_array_equal(ratios["one_hot"], 1)
+  assert np.median(ratios["twice"]) == pytest.approx(2, rel=0.2)
+  assert np.median(ratios["half"]) == pytest.approx(0.5, rel=0.2)
+
+
 def test_costs_are_measured_beside_the_baseline(tmp_path):
   memory = {"kind": "angular_consistency", "tap": "stage2", "prototypes": "memory"}
   learned = {"kind": "class_hue", "tap": "features", "plane": "learned"}

@@ -63,3 +63,14 @@ def test_translation_moves_a_spot_by_its_length():
   for one in moved:
     center = np.array(ndimage.center_of_mass(one[:, :, 0].astype(float)))
     assert np.linalg.norm(center - 25) == pytest.approx(8, abs=0.1)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_blur_is_a_gaussian_in_rows_and_columns(severity):
+  image = np.zeros((1, 21, 21, 1), np.uint8)
+  image[0, 10, 10] = 255
+  found = corrupt(image, "blur", severity)[0, :, :, 0]
+  deviation = (0.4, 0.6, 0.7, 0.8, 1.0)[severity - 1]
+  line = np.exp(-(np.arange(-10, 11) ** 2) / (2 * deviation**2))
+  line /= line.sum()
+  np.testing.assert_allclose(found, 255 * np.outer(line, line), atol=1)

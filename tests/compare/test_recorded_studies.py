@@ -43,6 +43,14 @@ def test_every_recorded_run_has_its_fingerprint():
 _TUNED = sorted(path.parent.name for path in _FOLDER.glob("tuning/*/tuned.json"))
 
 
+_RECORDS = sorted(_FOLDER.rglob(run_records.FILE))
+
+
+def test_the_records_are_there():
+  assert set(_TUNED) >= {"digits", "digits_10", "fashion_50"}
+  assert {path.parent for path in _RECORDS} > {_FOLDER / name for name in _STUDIES}
+
+
 @pytest.mark.parametrize("task", _TUNED)
 def test_a_recorded_tuning_chose_the_best_and_its_study_took_that(task):
   tuned = json.loads((_FOLDER / "tuning" / task / "tuned.json").read_text())
@@ -78,7 +86,7 @@ def test_a_recorded_tuning_chose_the_best_and_its_study_took_that(task):
 
 @pytest.mark.parametrize(
   "path",
-  sorted(_FOLDER.rglob(run_records.FILE)),
+  _RECORDS,
   ids=lambda path: str(path.parent.relative_to(_FOLDER)),
 )
 def test_every_recorded_line_is_of_the_settings_that_it_tells(path):
@@ -93,6 +101,17 @@ def test_every_recorded_line_is_of_the_settings_that_it_tells(path):
     assert run_records.fingerprint(settings, job) == record["fingerprint"]
 
 
-def test_the_tables_of_the_recorded_studies_are_the_same_to_the_last_digit():
-  folders = [_FOLDER / name for name in _STUDIES]
-  assert report_tables(folders) == (_FOLDER / "tables.md").read_text()
+@pytest.mark.parametrize(
+  ("group", "names"),
+  [
+    (".", _STUDIES),
+    ("tuned", ("fashion_50", "digits_10", "digits")),
+    ("controls", ("digits_10",)),
+    ("forms", ("fashion_50", "digits_10", "digits")),
+  ],
+)
+def test_the_tables_of_the_recorded_studies_are_the_same_to_the_last_digit(
+  group, names
+):
+  folders = [_FOLDER / group / name for name in names]
+  assert report_tables(folders) == (_FOLDER / group / "tables.md").read_text()

@@ -19,8 +19,10 @@ import hue_jax
 from hue_jax import command
 from hue_jax import settings as declared
 from hue_jax.compare import run_records, workers
-from hue_jax.compare.batches import shift_and_flip, traceable
+from hue_jax.compare.batches import shift_and_flip, traceable, train_batches
 from hue_jax.compare.class_order import likeness_order
+from hue_jax.compare.measures import measuring as measures
+from hue_jax.compare.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.measures.predictions import accuracy
 from hue_jax.compare.run_records import Job
@@ -31,6 +33,7 @@ from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
 from hue_jax.compare.trainer import Trainer
 from hue_jax.compare.workers import code_version
 from hue_jax.errors import InputError
+from hue_jax.objective import CLASSIFIERS
 from tests.helpers.planted_study import settings_of
 from tests.helpers.small_study import (
   SECTORS,
@@ -136,6 +139,26 @@ def test_images_are_shifted_and_mirrored_and_nothing_else():
   np.testing.assert_array_equal(still, images)
 
 
+def test_batches_are_one_permutation_after_another():
+  images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+  examples = Examples(images, np.arange(12, dtype=np.int32))
+  batches = train_batches(examples, batch_size=5, seed=3, padding=0, flip=False)
+  found = [next(batches) for _ in range(12)]
+  for batch in found:
+    np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["label"])
+  epochs = np.concatenate([batch["label"] for batch in found]).reshape(5, 12)
+  np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(12), (5, 1)))
+  assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+def test_each_batch_is_augmented_anew():
+  image = np.random.default_rng(0).integers(1, 256, (1, 6, 6, 1)).astype(np.uint8)
+  examples = Examples(np.repeat(image, 8, axis=0), np.zeros(8, np.int32))
+  batches = train_batches(examples, batch_size=8, seed=3, padding=2, flip=True)
+  found = [np.asarray(next(batches)["image"]).tobytes() for _ in range(4)]
+  assert len(set(found)) == 4
+
+
 def test_like_classes_are_neighbors_on_the_circle():
   # Mean images on a circle, named in another order.
   angles = 2 * np.pi * np.array([0, 3, 1, 4, 2]) / 5
@@ -218,7 +241,7 @@ def test_a_training_learns_and_tells_how_it_went(trainer, task):
 
 
 @pytest.mark.slow
-def test_everything_is_measured(task, tmp_path):
+def test_everything_is_measured(task, tmp_path, monkeypatch):
   small_workdir(tmp_path / "again", small_settings())
   settings = small_settings(
     measures={
@@ -235,18 +258,42 @@ def test_everything_is_measured(task, tmp_path):
   )
   trainer = Trainer(settings, task)
   measuring = Measuring(settings, task, trainer)
+  searched, create_index = [], measures.create_index
+  monkeypatch.setattr(
+    measures,
+    "create_index",
+    lambda known, **given: searched.append(known) or create_index(known, **given),
+  )
+  known = task.training_set(10, seed=0)
+  np.testing.assert_array_equal(np.bincount(known.labels), 10)
+  some, fewer = (
+    task.test[class_balanced(task.test.labels, 10, count, 0)] for count in (10, 6)
+  )
   for classifier in ("softmax", "additive_angular_margin", "hyperspherical_prototypes"):
     trained = trainer.train(
       trainer.objective({"classifier": {"kind": classifier}}), seed=0
     )
+
+    def predict(images, trained=trained):
+      return trainer.predict(trained.objective, trained.state, images)
+
     found = measuring.test(trained, seed=0)
     assert found["accuracy"] > 0.5, classifier
-    assert ("nll" in found) == (classifier != "hyperspherical_prototypes")
+    assert ("nll" in found) == CLASSIFIERS[classifier].log_odds
     assert 0 < found["mistake_distance"] <= 1
     assert found["knn_accuracy"] > 0.4
-    assert {len(series) for series in found["corruption_accuracy"].values()} == {5}
+    np.testing.assert_array_equal(searched.pop(), predict(known.images)[1])
+    assert set(found["corruption_accuracy"]) == set(CORRUPTIONS)
+    for kind, series in found["corruption_accuracy"].items():
+      assert series == [
+        accuracy(predict(corrupt(some.images, kind, severity))[0], some.labels)
+        for severity in SEVERITIES
+      ], kind
+    clean = accuracy(predict(fewer.images)[0], fewer.labels)
+    assert set(found["attack_accuracy"]) == {"fgsm", "pgd"}
     for kind, series in found["attack_accuracy"].items():
-      assert series["8/255"] <= series["2/255"] <= found["accuracy"] + 0.1, kind
+      assert series["8/255"] <= series["2/255"] <= clean, kind
+      assert series["8/255"] < clean, kind
     observed = found["observations"]
     taps = {"stem", "stage1", "stage2", "stage3", "features"}
     assert set(observed["knn_accuracy"]) == taps

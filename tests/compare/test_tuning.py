@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from configs import (
   compare_controls,
@@ -101,8 +102,11 @@ def test_the_best_point_is_found_with_one_budget(planted, tmp_path):
   assert len(last["objectives"]) == 3 * 3
   assert set(last["objectives"]) < set(first["objectives"])
   assert (first["num_seeds"], last["num_seeds"]) == (1, 3)
-  assert not first["read_test"]
-  assert not last["read_test"]
+  for study in planted:  # those of the study are for what was chosen
+    assert study["first_seed"] == _TUNING["first_seed"] != _settings()["first_seed"]
+    assert not study["read_test"]
+  assert found["first_seed"] == _TUNING["first_seed"]
+  assert found["num_seeds"] == 3
 
 
 def test_objectives_share_the_values_that_all_tune(planted, tmp_path):
@@ -131,6 +135,27 @@ def test_a_tuned_value_at_an_end_of_its_range_is_told(planted, tmp_path):
     assert "optimization.learning_rate" in one["at_an_end"]
     assert "optimization.weight_decay" not in one["at_an_end"]
     assert one["settings"]["optimization"]["weight_decay"] == 1.0
+
+
+def test_the_error_is_that_of_the_mean_over_seeds(monkeypatch, tmp_path):
+  accuracies = (0.5, 0.7, 0.9)
+
+  def run_study(settings, workdir, *, workers):
+    del workdir, workers
+    return [
+      {
+        "objective": name,
+        "curve": {"train_loss": [0.1]},
+        "validation": {"accuracy": accuracy},
+      }
+      for name in settings["objectives"]
+      for accuracy in accuracies[: settings["num_seeds"]]
+    ]
+
+  monkeypatch.setattr(tuning, "run_study", run_study)
+  for one in tuning.tune(_settings(), tmp_path)["objectives"].values():
+    assert one["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert one["standard_error"] == pytest.approx(scipy.stats.sem(accuracies))
 
 
 def test_no_point_that_trains_is_one_line(monkeypatch, tmp_path):

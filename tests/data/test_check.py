@@ -117,6 +117,13 @@ def test_damaged_images_and_wrong_labels(tmp_path):
   assert [one.record for one in found.damaged] == [5]
 
 
+@pytest.mark.parametrize("decode", [True, False])
+def test_heights_widths_and_channels_are_in_their_places(sharded, decode):
+  for found in survey(sharded, decode=decode):
+    assert (found.heights, found.widths) == ([5, 5, 5], [6, 6, 6])
+    assert found.channels == {3: found.records}
+
+
 @pytest.mark.parametrize("sharded", ["array_record"], indirect=True)
 def test_array_records(sharded):
   train, test = survey(sharded)

@@ -104,6 +104,12 @@ def test_crop_windows_are_inside_and_of_the_right_distribution(shape):
     np.testing.assert_array_equal(windows, np.tile([0, 498, 3, 3], (2000, 1)))
 
 
+def test_the_windows_of_numbers_do_not_change():
+  numbers = philox.uniforms(7, np.arange(3), 40).reshape(3, 10, 4)
+  found = [images.crop_window(*SHAPE, u).numpy().tolist() for u in numbers]
+  assert found == [[6, 19, 154, 127], [9, 68, 118, 140], [88, 138, 64, 49]]
+
+
 def test_color_to_gray_is_luma(picture):
   for kind in ("PNG", "BMP", "GIF", "WEBP", "JPEG"):
     contents = encoded(Image.fromarray(picture), kind)

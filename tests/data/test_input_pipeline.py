@@ -18,6 +18,7 @@ from hue_jax.data.records import RecordSource
 from hue_jax.errors import InputError
 from hue_jax.preprocessing import RandAugment
 from tests.helpers.data_sets import image_features, write_images
+from tests.helpers.mock_tasks import write_mocked
 from tests.helpers.pictures import encoded, smooth, with_size
 from tests.helpers.streams import eval_batches, train_batches
 
@@ -44,6 +45,28 @@ def assert_same_batches(found, expected):
       np.testing.assert_array_equal(a[key], b[key])
 
 
+def _settings_of(recipe):
+  """How a recipe augments the images of ImageNet, at 24 pixels."""
+  config = base.get_config()
+  tasks.set_task(config, "imagenet")
+  config.image_size = 24
+  recipes.set_recipe(config, recipe)
+  settings = {name: config[name] for name in ("crop", "padding", "flip", "repeats")}
+  return settings | {"randaugment": RandAugment(**config.randaugment)}
+
+
+# Of each quarter of the first two images, row by row.
+_MEANS = {
+  "fine_grained_scratch": [128, 129, 115, 141, 143, 143, 133, 124],
+  "fine_tune": [95, 136, 72, 99, 84, 122, 120, 137],
+  "goyal90": [132, 133, 130, 152, 114, 140, 144, 135],
+  "rsb_a2": [129, 125, 116, 137, 146, 143, 129, 124],
+  "rsb_a3": [128, 129, 115, 141, 143, 143, 133, 124],
+  "simple_vit_s16_90ep": [128, 118, 123, 123, 146, 138, 127, 126],
+  "small_image": [95, 136, 72, 99, 84, 122, 120, 137],
+}
+
+
 class TestStream:
   """What a seed means does not change: recorded runs are repeated by it."""
 
@@ -54,14 +77,24 @@ class TestStream:
       sha.update(batch["image"].tobytes() + batch["label"].tobytes())
     assert sha.hexdigest()[:32] == "51d5a8c8b97870bc87f2571186768649"
 
+  @pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
+  def test_pixels_of_every_recipe(self, imagenet, recipe):
+    """Their means, which are the same however a machine decodes and rounds."""
+    settings = _settings_of(recipe)
+    batch = next(
+      train_batches(imagenet, "train", batch_size=4, image_size=24, seed=7, **settings)
+    )
+    quarters = batch["image"][:2].reshape(2, 2, 12, 2, 12, 3).mean(axis=(2, 4, 5))
+    np.testing.assert_allclose(quarters.ravel(), _MEANS[recipe], atol=1.5)
+
   @pytest.mark.slow
   @pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
   def test_each_number_has_its_use(self, imagenet, recipe):
-    config = base.get_config()
-    tasks.set_task(config, "imagenet")
-    recipes.set_recipe(config, recipe)
-    randaugment, seed, step, size = RandAugment(**config.randaugment), 2**35, 3, 24
-    settings = {k: config[k] for k in ("crop", "padding", "flip", "repeats")}
+    settings = _settings_of(recipe)
+    crop, repeats, randaugment = (
+      settings[name] for name in ("crop", "repeats", "randaugment")
+    )
+    seed, step, size = 2**35, 3, 24
     batches = train_batches(
       imagenet,
       "train",
@@ -69,15 +102,14 @@ class TestStream:
       image_size=size,
       seed=seed,
       start_step=step,
-      randaugment=randaugment,
       **settings,
     )
     found = next(batches)["image"]
 
     positions = np.arange(6 * step, 6 * step + 6)
-    num_uniforms = 3 + images.num_uniforms(config.crop) + 3 * randaugment.num_ops
+    num_uniforms = 3 + images.num_uniforms(crop) + 3 * randaugment.num_ops
     numbers = philox.uniforms(seed, positions, num_uniforms)
-    drawn = 2 * (positions // (2 * config.repeats)) + positions % 2
+    drawn = 2 * (positions // (2 * repeats)) + positions % 2
     order = ShuffledOrder(50, seed)(drawn)
     records = RecordSource(imagenet, "train").read(order)
     for row, record, image in zip(numbers, records, found, strict=True):
@@ -85,19 +117,19 @@ class TestStream:
       contents = features["image"].bytes_list.value[0]
       # Down, right, mirrored; the crop; then three for each operation.
       shift, mirrored = row[:2], row[2]
-      crop, operations = np.split(row[3:], [images.num_uniforms(config.crop)])
+      of_crop, operations = np.split(row[3:], [images.num_uniforms(crop)])
       expected = images.train_image(
         contents,
         images.PLAIN_JPEG,
-        crop,
-        crop=config.crop,
+        of_crop,
+        crop=crop,
         size=size,
         channels=3,
         shape=(None, None, 3),
       )
       expected = augment(randaugment, expected, operations)
-      if config.crop == "pad":
-        expected = images.shift(expected, shift, config.padding)
+      if crop == "pad":
+        expected = images.shift(expected, shift, settings["padding"])
       expected = expected.numpy()
       if mirrored < 0.5:
         expected = expected[:, ::-1]
@@ -367,6 +399,26 @@ class TestEval:
     images_of = np.concatenate([b["image"] for b in batches])
     resized = images.resize(tf.constant(expected[17]["image"]), 6, 6)
     np.testing.assert_array_equal(images_of[0], resized)
+
+  def test_images_of_several_right_classes_come_with_all_of_them(
+    self, tmp_path, reference
+  ):
+    name = "imagenet2012_real:1.*.*"
+    write_mocked(name, str(tmp_path), {"validation"})
+    dataset = open_dataset(name, str(tmp_path))
+    settings = {"batch_size": 12, "image_size": 8, "crop": "none"}
+    (batch,) = eval_batches(dataset, "validation", **settings)
+    examples = reference(dataset, "validation")
+    assert len(examples) == 10
+    assert len({len(example["real_label"]) for example in examples}) > 1
+    for number, example in enumerate(examples):
+      found = np.flatnonzero(batch["label_set"][number])
+      np.testing.assert_array_equal(found, np.unique(example["real_label"]))
+      assert batch["label"][number] == example["original_label"]
+    assert not batch["label_set"][10:].any()
+    trained = next(train_batches(dataset, "validation", seed=0, **settings))
+    assert trained["label"].shape == (12,)
+    assert set(trained["label"]) <= {e["original_label"] for e in examples}
 
   @pytest.mark.parametrize(
     ("indices", "message"),

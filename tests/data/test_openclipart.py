@@ -178,6 +178,18 @@ class TestNearDuplicates:
     assert groups[0] == groups[1] != groups[2]
     assert near_duplicates.num_alike(codes[0], codes[1:]) == 1
 
+  def test_likeness_is_found_among_however_many(self, monkeypatch):
+    codes = np.random.default_rng(0).integers(0, 2**64, 50, np.uint64)
+    codes[[31, 44]] = codes[3] ^ np.uint64(1)
+    mirrored = codes.copy()
+    mirrored[17] = codes[40]
+    found = near_duplicates.clusters(codes, mirrored)
+    assert found[3] == found[31] == found[44]
+    assert found[17] == found[40]
+    assert len(set(found)) == 47
+    monkeypatch.setattr(near_duplicates, "_ROWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(near_duplicates.clusters(codes, mirrored), found)
+
   def test_groups_stay_whole_and_classes_get_their_part(self):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 100)

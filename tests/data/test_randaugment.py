@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -123,6 +124,22 @@ def test_every_operation_is_drawn_and_one_at_a_time(photograph):
     which = (index + 0.5) / len(OPERATIONS)
     found = graph(image, tf.constant([which, 0.9, 0.5], tf.float32))
     _check(found, operation(name, image, tf.constant(1.0), tf.constant(1.0)).numpy())
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 0.9])
+def test_the_magnitude_is_normal_about_its_mean(photograph, noise):
+  settings = RandAugment(num_ops=1, magnitude=6, magnitude_std=0.5)
+  which = (OPERATIONS.index("rotate") + 0.5) / len(OPERATIONS)
+  numbers = tf.constant([which, 0.2, noise], tf.float32)
+  found = augment(settings, _tensor(photograph), numbers)
+  strength = (6 + 0.5 * scipy.stats.norm.ppf(noise)) / 10
+  signed = tf.constant(-strength, tf.float32)
+  _check(
+    found, operation("rotate", _tensor(photograph), -signed, signed).numpy(), most=1
+  )
+  mean = operation("rotate", _tensor(photograph), tf.constant(0.6), tf.constant(-0.6))
+  apart = np.abs(found.numpy().astype(int) - mean.numpy()).max()
+  assert (apart > 3) == (noise != 0.5)
 
 
 def test_no_magnitude_and_no_operation_change_little(photograph):

@@ -26,11 +26,13 @@ def test_holdout_is_proportional(labels, fraction, seed):
       assert abs((labels[held_out] == label).sum() - count * size / len(labels)) < 1
 
 
-def test_no_class_loses_its_last_example():
-  labels = np.array([0] * 50 + [1] + [2])
+@pytest.mark.parametrize(("counts", "size"), [((50, 1, 1), 10), ((10, 1), 8)])
+def test_no_class_loses_its_last_example(counts, size):
+  # Of the second, the share of the one is the largest fraction.
+  labels = np.repeat(np.arange(len(counts)), counts)
   for seed in range(20):
-    rest, _ = stratified_holdout(labels, 10, seed)
-    assert set(labels[rest]) == {0, 1, 2}
+    rest, _ = stratified_holdout(labels, size, seed)
+    assert set(labels[rest]) == set(labels)
 
 
 def test_splits_depend_on_the_seed_alone():

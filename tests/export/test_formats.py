@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch_file
 
+from hue_jax.errors import InputError
 from hue_jax.export import snippets
 from hue_jax.export.export import export, loader_config
 from hue_jax.export.formats import FORMATS, library_of
@@ -25,7 +26,7 @@ from hue_jax.models.torch_weights import (
   export_state_dict,
   import_state_dict,
 )
-from hue_jax.objective.classifiers import CLASSIFIERS
+from hue_jax.objective.classifiers import CLASSIFIERS, Classifier
 from hue_jax.pages.files import json_text
 from hue_jax.picture_files import read_image_files
 from hue_jax.train.networks import Network
@@ -201,6 +202,41 @@ def test_the_snippet_computes_what_evaluation_chooses_by(
   code = snippets.snippet(classified, to)
   assert f"```python\n{code}" in (folder / "README.md").read_text()
   _check(_run(code, folder, monkeypatch, images[0]), scores)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Halves(Classifier):
+  """A classifier of one's own that chooses by half the logits."""
+
+  kind = "halves"
+
+  def scores(self, batch):
+    return batch.logits / 2
+
+
+class _ToldHalves(_Halves):
+  kind = "told_halves"
+
+  def scores_in_numpy(self, features, kernel):
+    return "scores = logits / 2"
+
+
+@pytest.mark.parametrize("to", [to for to in FORMATS if not FORMATS[to].whole])
+def test_a_classifier_of_ones_own_has_a_right_card_or_none(
+  tmp_path, monkeypatch, predictor, expected, to
+):
+  torch_libraries.torchvision()
+  images, logits = expected("resnet8")
+  own, told = (
+    dataclasses.replace(predictor("resnet8"), classifier=cls())
+    for cls in (_Halves, _ToldHalves)
+  )
+  with pytest.raises(InputError, match=r"one of stablehlo, .*halves has no scores_in"):
+    export(own, to, tmp_path / "own")
+  assert not (tmp_path / "own").exists()
+  folder = export(told, to, tmp_path / "told")
+  code = snippets.snippet(told, to)
+  _check(_run(code, folder, monkeypatch, images[0]), logits[:1] / 2)
 
 
 @pytest.mark.parametrize(

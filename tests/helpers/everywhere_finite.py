@@ -62,11 +62,11 @@ def assert_finite_and_alike_by_vmap_and_pmap(function):
       assert (np.abs(one - other) <= rounding * largest).all()
 
 
-def assert_full_precision(function, *arguments):
+def assert_full_precision(function, *arguments, has_products=True):
   """Every product of the lowered function asks for float32 factors."""
   text = jax.jit(function).lower(*arguments).as_text()
   products = [line for line in text.splitlines() if "dot_general" in line]
-  assert products
+  assert bool(products) == has_products
   for line in products:
     assert "precision = [HIGHEST, HIGHEST]" in line
 

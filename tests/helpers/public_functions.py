@@ -67,10 +67,10 @@ _FEATURES = _random(BATCH, 6)
 _LAYER = _random(BATCH, 3, 2, 5)
 _LABELS = np.array([0, 1, 0, 3, 1, 1, 0, 3])
 _ANGLES = _random(BATCH, 5)
-_KERNEL = _random(6, CLASSES, seed=1)
+KERNEL = _random(6, CLASSES, seed=1)
 _TAU = float(np.nextafter(np.float32(2 * np.pi), np.float32(0)))
 _CELLS = {"sectors": 2, "num_classes": CLASSES}
-_KNOWN = losses.update_prototypes(
+KNOWN = losses.update_prototypes(
   losses.no_prototypes(CLASSES, 2, 5), _LAYER, _LABELS, sectors=2
 )
 
@@ -110,7 +110,7 @@ CASES = {
   ),
   "update_prototypes": Case(
     lambda a, y, axis_name=None: losses.update_prototypes(
-      _KNOWN, a, y, sectors=2, axis_name=axis_name
+      KNOWN, a, y, sectors=2, axis_name=axis_name
     ),
     (_LAYER, _LABELS),
     differentiable=False,
@@ -128,11 +128,11 @@ CASES = {
   ),
   "max_suppression": Case(losses.max_suppression, (_random(BATCH, CLASSES),), low=0),
   "center_loss": Case(
-    lambda x, y: losses.center_loss(x, y, _KERNEL.T), (_FEATURES, _LABELS), low=0
+    lambda x, y: losses.center_loss(x, y, KERNEL.T), (_FEATURES, _LABELS), low=0
   ),
   "update_centers": Case(
     lambda x, y, axis_name=None: losses.update_centers(
-      _KERNEL.T, x, y, axis_name=axis_name
+      KERNEL.T, x, y, axis_name=axis_name
     ),
     (_FEATURES, _LABELS),
     differentiable=False,
@@ -160,10 +160,10 @@ CASES = {
     losses.normalized_logits, (_random(BATCH, CLASSES),), low=-25.0001, high=25.0001
   ),
   "cosine_logits": Case(
-    lambda x: losses.cosine_logits(x, _KERNEL), (_FEATURES,), low=-1.00001, high=1.00001
+    lambda x: losses.cosine_logits(x, KERNEL), (_FEATURES,), low=-1.00001, high=1.00001
   ),
   "additive_angular_margin_loss": Case(
-    lambda x, y: losses.additive_angular_margin_loss(x, _KERNEL, y),
+    lambda x, y: losses.additive_angular_margin_loss(x, y, kernel=KERNEL),
     (_FEATURES, _LABELS),
     low=0,
   ),
@@ -178,7 +178,7 @@ CASES = {
   "activation_l2": Case(losses.activation_l2, (_LAYER,), low=0),
   "dense_cross_entropy": Case(
     lambda a, y: losses.dense_cross_entropy(
-      a, y, kernel=_KERNEL[:5], bias=np.zeros(CLASSES, np.float32)
+      a, y, kernel=KERNEL[:5], bias=np.zeros(CLASSES, np.float32)
     ),
     (_LAYER, _LABELS),
     low=0,

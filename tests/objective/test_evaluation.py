@@ -1,5 +1,6 @@
 """What is measured of a split does not depend on how it is cut into batches."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,9 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hue_jax import losses
 from hue_jax.losses import Prototypes
-from hue_jax.objective import CLASSIFIERS, TERMS, Batch, create_objective
-from hue_jax.objective import classifiers as classifiers_module
+from hue_jax.objective import (
+  CLASSIFIERS,
+  TERMS,
+  Batch,
+  Classifier,
+  Objective,
+  create_objective,
+)
 from hue_jax.train.state import quick_to_compile
 
 _CLASSES, _IMAGES = 5, 24
@@ -135,7 +143,8 @@ def test_a_split_measures_the_same_in_batches_of_every_size(classifier):
   hue = {"class", "learned", "position", "memory"}
   others = {"centers", "dense", "small", "unsure", "suppressed", "ring"}
   assert set(whole) == {
-    *("loss", "cross_entropy", "top1", "top5"),
+    *("loss", "top1", "top5"),
+    *(["cross_entropy"] if CLASSIFIERS[classifier].log_odds else []),
     *(f"hue/{name}" for name in hue | others),
     *(f"term/{name}" for name in others),
     *(f"hue_error_degrees/{name}" for name in ("class", "learned", "position")),
@@ -211,16 +220,65 @@ def test_memory_grows_as_batch_times_classes(classifier, num_classes):
   assert constants < 4e6
 
 
-def test_many_prototypes_have_the_cosines_of_a_table(monkeypatch):
+@pytest.mark.parametrize("num_classes", [2, 5, 1200])
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1.0, 1e20])
+def test_prototypes_are_the_library_function_without_its_table(num_classes, scale):
   classifier = CLASSIFIERS["hyperspherical_prototypes"]()
-  split, _, _ = _split()
+  logits = scale * jax.random.normal(jax.random.key(0), (4, num_classes))
+  labels = jnp.array([0, 1, 1, num_classes - 1])
+  prototypes = jnp.asarray(losses.simplex_prototypes(num_classes))
+
+  def loss(logits):
+    return classifier.loss(
+      Batch(logits=logits, taps={}, labels=labels, mask=jnp.ones(4), step=0)
+    )
+
+  def by_library(logits):
+    return losses.hyperspherical_prototype_loss(logits, labels, prototypes)
+
+  np.testing.assert_allclose(loss(logits), by_library(logits), atol=2e-6)
+  found, expected = (
+    scale * jax.grad(lambda x, f=f: f(x).sum())(logits) for f in (loss, by_library)
+  )
+  assert np.isfinite(found).all()
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+# --- What scores mean ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Distances(Classifier):
+  """A classifier of one's own: the nearest of unit vectors."""
+
+  kind = "distances"
+  log_odds = False
+
+  def scores(self, batch):
+    return -jnp.square(batch.logits - 1)
+
+  def loss(self, batch):
+    return jnp.ones(batch.labels.shape)
+
+
+@pytest.mark.parametrize("cls", [*CLASSIFIERS.values(), _Distances])
+def test_cross_entropy_is_measured_where_scores_are_log_odds(cls):
+  split, head, _ = _split()
   batch = Batch(
     logits=jnp.asarray(split["logits"]),
-    taps={},
+    taps={"features": jnp.asarray(split["features"])},
     labels=jnp.asarray(split["labels"]),
     mask=jnp.ones(_IMAGES),
     step=0,
+    head=head,
   )
-  table = classifier.scores(batch)
-  monkeypatch.setattr(classifiers_module, "_TABLE_OF_PROTOTYPES", 1)
-  np.testing.assert_allclose(classifier.scores(batch), table, atol=1e-6)
+  classifier = cls()
+  evaluated = Objective(_CLASSES, classifier=classifier)(batch)
+  p = classifier.probabilities(evaluated.scores)
+  is_distribution = p is not None and np.allclose(p.sum(axis=-1), 1, atol=1e-5)
+  assert ("cross_entropy" in evaluated.measured) == is_distribution
+  if is_distribution:
+    nats = -np.log(np.take_along_axis(np.asarray(p), split["labels"][:, None], 1)[:, 0])
+    found = evaluated.measured["cross_entropy"].values
+    np.testing.assert_allclose(found, nats, rtol=1e-4)
+  assert ("no probabilities" in classifier.meaning()) == (p is None)

@@ -24,6 +24,7 @@ _SHAPES = {
   "point": (1, 1, 6),
   "narrow": (3, 4, 2),
   "features": (6,),
+  "odd": (3, 5, 6),
 }
 
 
@@ -35,6 +36,7 @@ def outputs():
     "taps": {
       "stage2": jax.random.normal(keys[1], (7, 3, 4, 6)),
       "features": jax.random.normal(keys[2], (7, 6)),
+      "odd": jax.random.normal(jax.random.key(1), (7, 3, 5, 6)),
     },
     "labels": jnp.array([0, 1, 2, 3, 4, 1, 1]),
     "mask": jnp.ones(7),
@@ -62,12 +64,17 @@ def _weights(weighting, layer):
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "activation", "chroma"])
-def test_position_hue_is_the_weighted_hue_loss_of_every_position(outputs, weighting):
-  term = {"tap": "stage2", "kind": "position_hue", "weighting": weighting}
+@pytest.mark.parametrize("tap", ["stage2", "odd"])
+def test_position_hue_is_the_weighted_hue_loss_of_every_position(
+  outputs, weighting, tap
+):
+  term = {"tap": tap, "kind": "position_hue", "weighting": weighting}
   measured = _objective(term)(Batch(**outputs, step=0)).measured
-  layer = outputs["taps"]["stage2"]
-  target = hue_jax.position_hue(3, 4)
-  weights = np.asarray(_weights(weighting, layer) * hue_jax.position_weights(3, 4))
+  layer, shape = outputs["taps"][tap], _SHAPES[tap][:2]
+  target = hue_jax.position_hue(*shape)
+  weights = np.array(_weights(weighting, layer))
+  if tap == "odd":  # its middle is the exact center, which has no angle
+    weights[:, 1, 2] = 0
   values = np.asarray(hue_jax.hue_loss(layer, target))
   expected = (weights * values).sum((1, 2)) / weights.sum((1, 2))
   np.testing.assert_allclose(measured["hue/term"].values, expected, rtol=1e-5)
@@ -201,6 +208,23 @@ def test_a_learned_plane_is_a_parameter_that_learns():
   moved = after.params["planes"]["learned"] - state.params["planes"]["learned"]
   assert np.abs(moved).max() > 1e-6
   assert small_state(small_objective({})).params["planes"] == {}
+
+
+def test_learned_planes_begin_apart():
+  term = {"kind": "class_hue", "tap": "features", "plane": "learned"}
+  planes = small_state(small_objective({"one": term, "other": term})).params["planes"]
+  assert np.abs(planes["one"] - planes["other"]).max() > 0.1
+
+
+def test_right_is_the_first_of_equals_and_never_what_is_no_number(outputs):
+  nan, logits = np.nan, np.zeros((7, NUM_CLASSES), np.float32)
+  logits[:4] = [[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, nan, 0, 0], [nan, 0, 0, 1, 0]]
+  given = outputs | {"logits": jnp.asarray(logits)}
+  measured = _objective({"tap": "features", "kind": "class_hue"})(
+    Batch(**given | {"labels": jnp.array([1, 1, 2, 3, 0, 4, 1])}, step=0)
+  ).measured
+  np.testing.assert_array_equal(measured["top1"].values, [0, 1, 0, 1, 1, 0, 0])
+  np.testing.assert_array_equal(measured["top5"].values, [1, 1, 0, 1, 1, 1, 1])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hue_jax.objective import (
   check_terms,
   create_objective,
 )
+from hue_jax.objective.cells import CellTerm
 from hue_jax.settings import create, fields_of
 from hue_jax.train.parallel import AXIS, create_parallel
 from hue_jax.train.step import make_eval_step, make_train_step
@@ -54,14 +55,14 @@ def outputs():
   }
 
 
-def _objective(terms=None, shapes=_SHAPES, **settings):
+def _objective(terms=None, shapes=_SHAPES, seed=3, **settings):
   return create_objective(
     num_classes=NUM_CLASSES,
     terms=terms or {},
     tap_shapes=shapes,
     num_train_steps=100,
     warmup_steps=10,
-    seed=3,
+    seed=seed,
     **settings,
   )
 
@@ -114,6 +115,19 @@ def test_class_hues_in_another_order(outputs):
   )
 
 
+@pytest.mark.parametrize("order", [None, [3, 1, 0, 2, 4]])
+def test_labels_are_smoothed_by_hue(outputs, order):
+  settings = {"label_smoothing": 0.2, "smoothing_concentration": 1.5}
+  objective = _objective(class_order=order, **settings)
+  found = objective(Batch(**outputs)).measured["loss"].values
+  hues = 2 * np.pi * np.argsort(order or range(NUM_CLASSES)) / NUM_CLASSES
+  bumps = np.exp(1.5 * np.cos(hues[:, None] - hues))
+  bumps /= bumps.sum(axis=1, keepdims=True)
+  targets = 0.8 * np.eye(NUM_CLASSES) + 0.2 * bumps
+  expected = optax.softmax_cross_entropy(outputs["logits"], targets[_LABELS])
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_additive_angular_margin_takes_the_place_of_the_cross_entropy(outputs):
   classifier = {"kind": "additive_angular_margin", "margin": 0.2, "scale": 8}
   found = _objective(classifier=classifier)(Batch(**outputs))
@@ -121,7 +135,7 @@ def test_additive_angular_margin_takes_the_place_of_the_cross_entropy(outputs):
   np.testing.assert_allclose(
     found.measured["loss"].values,
     losses.additive_angular_margin_loss(
-      features, kernel, _LABELS, margin=0.2, scale=8.0
+      features, _LABELS, kernel=kernel, margin=0.2, scale=8.0
     ),
     rtol=1e-5,
   )
@@ -292,6 +306,18 @@ def test_a_balance_is_that_of_the_whole_batch_over_devices(outputs):
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_kept_prototypes_are_told():
+  term = {"kind": "angular_consistency", "tap": "stage2", "weight": 0.3}
+  told = {
+    prototypes: _objective({"t": {**term, "prototypes": prototypes}}).describe()
+    for prototypes in ("batch", "memory")
+  }
+  assert told == {
+    "batch": "cross_entropy + 0.3 angular_consistency(stage2)",
+    "memory": "cross_entropy + 0.3 angular_consistency(stage2, memory)",
+  }
+
+
 def test_balanced_terms_have_no_part_in_the_loss_of_evaluation(outputs):
   terms = {"t": {**_BALANCED["class"], "balance": "gradient"}}
   found = _objective(terms)(Batch(**outputs, train=False)).measured
@@ -367,6 +393,42 @@ def test_random_turns_are_a_function_of_the_step(outputs):
   found = [np.asarray(objective(step)["hue/t"].values) for step in (0, 0, 7)]
   np.testing.assert_array_equal(found[0], found[1])
   assert np.abs(found[0] - found[2]).max() > 1e-3
+
+
+_CELL_KINDS = [kind for kind, term in TERMS.items() if issubclass(term, CellTerm)]
+
+
+@pytest.mark.parametrize("kind", _CELL_KINDS)
+@pytest.mark.parametrize("sectors", [1, 4])
+def test_random_turns_are_of_one_sector(kind, sectors):
+  term = {"kind": kind, "tap": "stage2", "random_turn": True, "sectors": sectors}
+  (built,) = _objective({"t": term}).terms
+  steps = jnp.arange(200)
+  turns = np.asarray(
+    jax.vmap(lambda step: built.cut(_at_step(step))["offset"])(steps)
+  ) / (2 * np.pi / sectors)
+  assert len(set(turns)) == 200
+  assert 0 <= turns.min() < 0.05
+  assert 0.95 < turns.max() < 1
+  assert abs(turns.mean() - 0.5) < 0.1
+
+
+def _at_step(step):
+  nothing = jnp.zeros(1)
+  return Batch(
+    logits=nothing[:, None],
+    taps={},
+    labels=jnp.zeros(1, jnp.int32),
+    mask=nothing,
+    step=step,
+  )
+
+
+@pytest.mark.parametrize("kind", _CELL_KINDS)
+def test_a_seed_determines_how_positions_are_shuffled(kind):
+  term = {"kind": kind, "tap": "stage2", "cells": "shuffled"}
+  orders = [_objective({"t": term}, seed=s).terms[0].order.tolist() for s in (1, 1, 2)]
+  assert orders[0] == orders[1] != orders[2]
 
 
 @pytest.mark.parametrize("cells", ["polar", "grid", "shuffled"])

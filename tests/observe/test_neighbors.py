@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 import tracemalloc
 from unittest import mock
 
@@ -523,7 +524,7 @@ def test_two_processes_return_what_one_returns(tmp_path):
   port = _free_port()
   arguments = [str(port), str(tmp_path), str(pathlib.Path(__file__).parents[2])]
   processes = [_start(script, str(i), *arguments, devices=2) for i in range(2)]
-  assert [process.wait(timeout=3000) for process in processes] == [0, 0]
+  assert _statuses(processes) == [0, 0]
   expected = search_example("faiss")
   for i in range(2):
     found = np.load(tmp_path / f"{i}.npz")
@@ -555,7 +556,7 @@ def test_faiss_lives_with_tensorflow_in_either_order(first):
     )
     assert (one.ids == other.ids).all()
   """
-  assert _start(script, devices=2).wait(timeout=3000) == 0
+  assert _statuses([_start(script, devices=2)]) == [0]
 
 
 def _start(script, *arguments, devices):
@@ -566,6 +567,29 @@ def _start(script, *arguments, devices):
   return subprocess.Popen(
     [sys.executable, "-c", textwrap.dedent(script), *arguments], env=environment
   )
+
+
+def _statuses(processes, timeout=900):
+  """The statuses when all have ended, or one has failed, for which others may wait."""
+  deadline = time.monotonic() + timeout
+  try:
+    while time.monotonic() < deadline:
+      found = [process.poll() for process in processes]
+      if None not in found or any(found):
+        return found
+      time.sleep(0.1)
+    raise TimeoutError(f"after {timeout} s the statuses are {found}")
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+
+
+def test_what_waits_for_a_process_that_died_is_ended():
+  waiting = "import time; time.sleep(600)"
+  processes = [_start(script, devices=1) for script in (waiting, "raise SystemExit(3)")]
+  assert _statuses(processes, timeout=60) == [None, 3]
+  assert [process.returncode for process in processes] == [-9, 3]
 
 
 def _free_port() -> int:

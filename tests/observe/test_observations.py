@@ -245,6 +245,16 @@ class TestMatchesInPlane:
       bottom += w * counts[i] * counts[j]
     assert found == pytest.approx(np.sign(top) * np.sqrt(abs(top / bottom)))
 
+  def test_an_image_is_one_observation_however_many_its_neighbors(self):
+    turn = np.exp(1j * np.random.default_rng(0).vonmises(0, 0.8, (60, 1)))
+    once, often = (
+      matches_in_plane._circular(turns, np.ones(turns.shape, bool))
+      for turns in (turn, np.repeat(turn, 36, axis=1))
+    )
+    assert 1e-6 < once["Rayleigh p of Δφ"] < 0.2
+    for name, value in once.items():
+      assert often[name] == pytest.approx(value, rel=1e-3), name
+
   def test_no_neighbor_of_the_same_class_is_not_a_number(self):
     matches = self._matches(False)
     labels = np.arange(NUM_IMAGES)
@@ -286,6 +296,7 @@ class TestMatchesInSpace:
     np.testing.assert_allclose(
       np.cos(curves["mean_direction"] - np.arange(4) * np.pi / 2), 1, atol=1e-2
     )
+    assert (curves["resultant_length"] > 0.9).all()
 
   def test_no_hue_for_a_class(self):
     observation = self._observe(self._uniform(1), self._uniform(2))

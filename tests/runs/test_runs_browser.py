@@ -19,7 +19,12 @@ def _run(name, top1, width):
     name=name,
     path=Path("/runs") / name,
     settings={"model_options.width": width},
-    result={"step": 30, "test_top1": top1, "test_examples": 100, "test_loss": 0.5},
+    result={
+      "step": 30,
+      "test_top1": top1,
+      "test_examples": 100,
+      "test_cross_entropy": 0.5,
+    },
     curves={
       "train/loss": {10: 2.0 * width, 20: 1.0 * width, 30: 0.5 * width},
       "test/top5": {30: top1},

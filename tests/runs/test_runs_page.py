@@ -38,7 +38,7 @@ def _plant(folder, *, seed, weight, top1, end="finished", told="", name=None):
       "objective": f"cross_entropy + {weight} {_HOSTILE}",
       "test_top1": top1,
       "test_examples": 200,
-      "test_loss": 1 - top1,
+      "test_cross_entropy": 1 - top1,
       "seconds": 12.5,
     }
     (path / "result.json").write_text(json.dumps(result))

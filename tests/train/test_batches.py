@@ -1,69 +1,96 @@
-"""The settings of a run, as its batches are made by them."""
+"""What of a configuration reaches the batches of a run."""
+
+from unittest import mock
 
 import jax
+import numpy as np
 import pytest
 
 from configs import base
 from hue_jax.data.datasets import Dataset
+from hue_jax.data.input_pipeline import Share
 from hue_jax.preprocessing import Augmentation, Order, RandAugment
 from hue_jax.settings import fields_of
 from hue_jax.train import batches
 from hue_jax.train.batches import RunData
+from tests.helpers.asked import asked_of, parameters_of
 
-_CHANGES = {
+# Each another than that of the pipeline and that of `configs/base.py`.
+_CHANGED = {
+  "train_split": "train[:90%]",
+  "validation_split": "train[90%:]",
+  "batch_size": 48,
+  "image_size": 24,
+  "seed": 5,
   "crop": "none",
   "antialias": False,
   "padding": 3,
-  "flip": True,
-  "randaugment": {"num_ops": 2, "magnitude": 5.0, "magnitude_std": 0.5},
-  "shuffle": "blocks",
-  "shuffle_block_bytes": 77,
-  "shuffle_window": 78,
+  "flip": None,
   "repeats": 3,
-  "batch_size": 64,
-  "image_size": 12,
-  "seed": 9,
+  "shuffle": "blocks",
+  "shuffle_block_bytes": 1000,
+  "shuffle_window": 77,
   "channels": 3,
+  "eval_image_size": 32,
+  "eval_crop_ratio": 0.9,
+  "eval_batch_size": 16,
 }
 
 
-def _arguments(monkeypatch, **changes):
-  """What `train_batches` and `eval_batches` are given."""
-  config = base.get_config()
-  config.update(changes)
-  found = {}
-
-  def keep(name):
-    return lambda dataset, split, **given: found.update({name: given}) or iter(())
-
-  for name in ("train_batches", "eval_batches"):
-    monkeypatch.setattr(batches, name, keep(name))
-  data = RunData(config, object.__new__(Dataset), {})  # which is not read
-  data.train_batches(5)
-  data.eval_batches("test")
-  return found["train_batches"], found["eval_batches"]
-
-
-@pytest.mark.parametrize(("name", "value"), _CHANGES.items())
-def test_each_reaches_the_training_batches(monkeypatch, name, value):
-  assert set(fields_of(Augmentation)) | set(fields_of(Order)) < set(_CHANGES)
-  plain, _ = _arguments(monkeypatch)
-  changed, _ = _arguments(monkeypatch, **{name: value})
-  expected = RandAugment(**value) if name == "randaugment" else value
-  for group in (Augmentation, Order):
-    if name in fields_of(group):
-      key = group.__name__.lower()
-      plain[name], changed[name] = (
-        getattr(arguments.pop(key), name) for arguments in (plain, changed)
-      )
-  assert changed.pop(name) == expected != plain.pop(name)
-  assert changed == plain
-  assert plain["start_step"] == 5
-
-
-def test_each_process_has_its_own_share(monkeypatch):
+@pytest.fixture
+def data(monkeypatch):
   monkeypatch.setattr(jax, "process_index", lambda: 2)
   monkeypatch.setattr(jax, "process_count", lambda: 4)
-  for arguments in _arguments(monkeypatch):
-    share = arguments["share"]
-    assert (share.process_index, share.process_count) == (2, 4)
+  config = base.get_config()
+  config.update(_CHANGED | {"flip": not config.flip})
+  config.randaugment.update({"num_ops": 2, "magnitude": 3.0, "magnitude_std": 0.5})
+  dataset = mock.Mock(spec=Dataset)
+  dataset.num_examples.return_value = 9
+  return RunData(config, dataset, {})
+
+
+def test_every_setting_of_the_pipeline_of_training_is_the_runs(data, monkeypatch):
+  parameters = parameters_of(batches, "train_batches")
+  found = asked_of(monkeypatch, batches, "train_batches", value=iter(()))
+  data.train_batches(7)
+  # It makes the same batches sooner or later.
+  assert set(found) == parameters - {"work"}
+  expected = {
+    "dataset": data.dataset,
+    "split": "train[:90%]",
+    "start_step": 7,
+    "augmentation": Augmentation(
+      **_of(Augmentation, data.config),
+      randaugment=RandAugment(num_ops=2, magnitude=3.0, magnitude_std=0.5),
+    ),
+    "order": Order(**_of(Order, data.config)),
+    "indices": None,
+    "share": Share(2, 4),
+  }
+  assert found == expected | {
+    name: data.config[name] for name in set(found) - set(expected)
+  }
+
+
+def _of(group, config):
+  return {name: config[name] for name in fields_of(group) if name in _CHANGED}
+
+
+def test_every_setting_of_the_pipeline_of_evaluation_is_the_runs(data, monkeypatch):
+  parameters = parameters_of(batches, "eval_batches")
+  found = asked_of(monkeypatch, batches, "eval_batches", value=iter([{}]))
+  expected = {
+    "dataset": data.dataset,
+    "split": "train[90%:]",
+    "image_size": 32,
+    "crop": "none",
+    "crop_ratio": 0.9,
+    "channels": 3,
+  }
+  data.eval_batches("validation")
+  whole = {"batch_size": 16, "share": Share(2, 4)}
+  assert found == expected | whole
+  data.first_examples("validation", 20)
+  np.testing.assert_array_equal(found.pop("indices"), np.arange(9))
+  assert found == expected | {"batch_size": 9}
+  assert set(found) | set(whole) | {"indices"} == parameters

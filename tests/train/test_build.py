@@ -14,10 +14,14 @@ from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 from hue_jax.models import tap_shapes
 from hue_jax.objective import TERMS, check_terms
+from hue_jax.train import build as build_module
 from hue_jax.train import config as settings
 from hue_jax.train import loop
 from hue_jax.train.build import build, check_eval_image_size, load_trained
+from hue_jax.train.mixing import Mixing
+from hue_jax.train.parallel import AXIS
 from hue_jax.train.step import normalize
+from tests.helpers.asked import asked_of, parameters_of
 from tests.helpers.every_term import every_term
 from tests.helpers.small_networks import SMALL, small_predictor
 
@@ -57,7 +61,7 @@ def test_the_network_is_the_one_that_was_evaluated(finished):
 
   log_p = jax.nn.log_softmax(forward(batch["image"]))
   loss = -np.mean(np.asarray(log_p)[np.arange(360), batch["label"]])
-  np.testing.assert_allclose(loss, result["test_loss"], rtol=1e-5)
+  np.testing.assert_allclose(loss, result["test_cross_entropy"], rtol=1e-5)
   assert trained.planes["position"].shape[-1] == 2
 
 
@@ -81,6 +85,75 @@ def test_a_folder_without_a_run(tmp_path, finished):
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(InputError, match=r"config\.json"):
     load_trained(str(tmp_path))
+
+
+def test_every_setting_of_optimizer_and_steps_is_the_runs(monkeypatch):
+  changed = {
+    "schedule": "linear",
+    "learning_rate": 0.3,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "weight_decay": 0.02,
+    "momentum": 0.5,
+    "gradient_clip_norm": 2.0,
+    "layer_decay": 0.7,
+    "seed": 5,
+    "ema_decay": 0.9,
+    "erase_probability": 0.25,
+    "pixel_mean": (0.4,),
+    "pixel_std": (0.2,),
+    "num_confused_classes": 7,
+  }
+  config = base.get_config()
+  assert all(config[name] != value for name, value in changed.items())
+  config.update(changed | {"model": "resnet8"})
+  config.mixing.update({"mixup": 0.2, "cutmix": 0.4, "probability": 0.6})
+  pixels = {"pixel_mean": (0.4,), "pixel_std": (0.2,), "axis_name": AXIS}
+  expected = {
+    "learning_rate_schedule": {
+      "name": "linear",
+      "peak": 0.3 * 64 / 256,
+      "num_train_steps": 10,
+      "warmup_steps": 2,
+    },
+    "create_optimizer": {
+      "name": "adamw",
+      "weight_decay": 0.02,
+      "momentum": 0.5,
+      "gradient_clip_norm": 2.0,
+      "layer_decay": 0.7,
+    },
+    "create_state": {
+      "image_shape": (8, 8, 1),
+      "seed": 5,
+      "ema": True,
+      "abstract": True,
+    },
+    "make_train_step": {
+      "seed": 5,
+      "ema_decay": 0.9,
+      "mixing": Mixing(mixup=0.2, cutmix=0.4, probability=0.6),
+      "erase_probability": 0.25,
+      **pixels,
+    },
+    "make_eval_step": {"most_confused": 7, **pixels},
+  }
+  made_before = {
+    "create_optimizer": {"learning_rate"},
+    "create_state": {"model", "objective", "optimizer"},
+    "make_train_step": {"objective"},
+    "make_eval_step": {"objective"},
+  }
+  parameters = {name: parameters_of(build_module, name) for name in expected}
+  found = {name: asked_of(monkeypatch, build_module, name) for name in expected}
+  built = build_module.build(config, num_train_steps=10, warmup_steps=2, abstract=True)
+  build_module.train_step(config, built.objective)
+  build_module.eval_step(config, built.objective)
+  for name, arguments in expected.items():
+    assert set(found[name]) == parameters[name], name
+    for before in made_before.get(name, ()):
+      del found[name][before]
+    assert found[name] == arguments, name
 
 
 # --- Another size in evaluation -------------------------------------------------------

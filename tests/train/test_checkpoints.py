@@ -263,3 +263,12 @@ def test_a_run_that_is_only_read_is_left_as_it_is(workdir, initial):
   with Checkpoints(workdir, keep=1, read_only=True) as checkpoints:
     assert int(checkpoints.restore_best(initial).step) == 3
   assert (workdir / "checkpoints" / "7").exists()
+
+
+def test_what_is_no_number_is_not_the_best(workdir, initial):
+  top1 = {2: 0.5, 4: float("nan"), 6: 0.3, 8: float("inf")}
+  _save(workdir, initial, list(top1), top1=top1)
+  assert _restored_step(workdir, initial, "restore_best") == 2
+  with Checkpoints(workdir, keep=4) as checkpoints:
+    found = [checkpoints.is_evaluated(step) for step in top1]
+  assert found == [True, False, True, False]

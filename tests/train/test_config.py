@@ -4,6 +4,7 @@ import importlib
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -260,3 +261,25 @@ def test_a_plane_needs_three_channels():
 def test_an_unknown_hue_term_is_named():
   with pytest.raises(InputError, match=r"is 'color'; .* sectors, memory, position"):
     _config(hue="color")
+
+
+def _in_words(default):
+  if default is None or default == {}:
+    return "none"
+  if isinstance(default, dict):
+    return ", ".join(f"{name}={value}" for name, value in default.items())
+  return "empty" if default == "" else str(default)
+
+
+def test_every_setting_has_its_row_with_its_default_and_what_it_accepts():
+  values = base.get_config().to_dict()
+  declared = {
+    (name, _in_words(here[key]), str(accepts))
+    for name, accepts, here, key in _declared(Settings, values)
+    if not isinstance(accepts, Group)
+  }
+  page = Path(__file__).parents[2] / "docs" / "settings.md"
+  rows = re.findall(r"^\| `(.*)` \| (.*) \| (.*) \| (.+) \|$", page.read_text(), re.M)
+  told = {(name, default.strip("`"), accepts) for name, default, accepts, _ in rows}
+  assert told == declared
+  assert len(rows) == len(declared)

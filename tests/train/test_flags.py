@@ -11,9 +11,10 @@ from absl import flags as absl_flags
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError
-from hue_jax.settings import create
+from hue_jax.objective import CLASSIFIERS, TERMS
+from hue_jax.settings import create, create_kind, fields_of
 from hue_jax.train import flags
-from hue_jax.train.config import Settings
+from hue_jax.train.config import Settings, check_settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FILES = ("base", "observe_base", "compare_base")
@@ -123,6 +124,40 @@ def test_no_text_ends_in_a_traceback(text):
 def test_a_setting_that_is_not_there_is_named(name, message):
   with pytest.raises(InputError, match=f"^the configuration has no setting {message}"):
     _parsed("base.py", f"--config.{name}=1")
+
+
+def _flags_of_kinds():
+  """Flag and value of every setting of every kind, and what else the file may lack."""
+  kinds = {"hue.terms.sectors": TERMS, "terms.new": TERMS, "classifier": CLASSIFIERS}
+  for group, of_group in kinds.items():
+    for kind, cls in of_group.items():
+      for name, field in fields_of(cls).items():
+        value = {"tap": "stage2", "class_order": tuple(range(10))}.get(
+          name, field.default
+        )
+        yield group, kind, name, value
+
+
+@pytest.mark.parametrize(("group", "kind", "name", "value"), list(_flags_of_kinds()))
+def test_every_setting_of_every_kind_is_a_flag(group, kind, name, value):
+  given = [f"--config.{group}.kind={kind}", f"--config.{group}.{name}={value}"]
+  config = _parsed("digits_hue.py", *given)
+  found = config
+  for part in group.split("."):
+    found = found[part]
+  kinds = CLASSIFIERS if group == "classifier" else TERMS
+  made = create_kind(kinds, found, group)
+  assert getattr(made, fields_of(type(made))[name].name) == value
+  assert config.is_locked
+  # What the file has besides stays.
+  if group == "hue.terms.sectors":
+    assert found.rings == (value if name == "rings" else 2)
+
+
+def test_flags_add_nothing_that_is_no_setting():
+  config = _parsed("digits_hue.py", "--config.hue.terms.sectors.celsl=grid")
+  with pytest.raises(InputError, match=r"sectors.celsl is not a setting; .*mean cells"):
+    check_settings(config, num_devices=1)
 
 
 _CRASHES = """

@@ -8,8 +8,10 @@ import pytest
 
 from hue_jax import hue
 from hue_jax.errors import InputError
-from hue_jax.objective import Batch, Mixed
+from hue_jax.models import tap_shapes
+from hue_jax.objective import CLASSIFIERS, TERMS, Batch, Mixed
 from hue_jax.objective.classifiers import Sigmoid
+from hue_jax.settings import fields_of
 from hue_jax.train.erasing import erase
 from hue_jax.train.mixing import Mixing, mix
 from hue_jax.train.parallel import AXIS, create_parallel
@@ -20,6 +22,7 @@ from tests.helpers.small_training import (
   PIXELS,
   flat,
   small_batch,
+  small_model,
   small_objective,
   small_state,
 )
@@ -27,11 +30,11 @@ from tests.helpers.small_training import (
 _KEY = jax.random.key(3)
 
 
-def _images(count=64, side=16):
+def _images(count=64, height=16, width=16):
   # Of image i all pixels lie in [i, i + 1): whose they are can be told.
   rng = np.random.default_rng(0)
   places = np.arange(count)[:, None, None, None]
-  return jnp.asarray(places + rng.random((count, side, side, 3)), jnp.float32)
+  return jnp.asarray(places + rng.random((count, height, width, 3)), jnp.float32)
 
 
 _LABELS = jnp.arange(64) % 7
@@ -106,6 +109,7 @@ def _given(shares):
   taps = {
     "stage2": jnp.asarray(rng.random((6, 4, 4, 8)), jnp.float32),
     "features": jnp.asarray(rng.random((6, 16)), jnp.float32),
+    "stage3": jnp.asarray(rng.random((6, 2, 2, 16)), jnp.float32),
   }
   labels = jnp.array([0, 1, 2, 3, 4, 0])
   others = jnp.array([1, 2, 3, 4, 0, 0])
@@ -118,9 +122,20 @@ def _measure(terms, mixed, **settings):
   return objective(_batch(logits, taps, labels, mixed)).measured
 
 
-def _batch(logits, taps, labels, mixed):
+def _batch(logits, taps, labels, mixed, memory=None):
+  rng = np.random.default_rng(1)
   return Batch(
-    logits=logits, taps=taps, labels=labels, mask=jnp.ones(6), step=0, mixed=mixed
+    logits=logits,
+    taps=taps,
+    labels=labels,
+    mask=jnp.ones(6),
+    step=0,
+    head={
+      "kernel": jnp.asarray(rng.normal(size=(16, NUM_CLASSES)), jnp.float32),
+      "bias": jnp.asarray(rng.normal(size=NUM_CLASSES), jnp.float32),
+    },
+    memory=memory or {},
+    mixed=mixed,
   )
 
 
@@ -155,29 +170,83 @@ def test_class_hue_of_mixed_images_is_against_the_mixed_direction():
   np.testing.assert_allclose(found, 1 - (unit * target).sum(axis=-1), atol=1e-5)
 
 
-def test_position_hue_does_not_look_at_labels():
-  terms = {"t": {"kind": "position_hue", "tap": "stage2"}}
-  _, _, _, mixed = _given([0.6] * 6)
-  np.testing.assert_allclose(
-    _measure(terms, mixed)["hue/t"].values,
-    _measure(terms, None)["hue/t"].values,
-    rtol=1e-6,
-  )
+_SHARES = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5])
 
 
-@pytest.mark.parametrize(
-  "kind",
-  ["angular_consistency", "supervised_contrast", "cell_contrast", "angular_loss"],
+def _expected(rule, own, others):
+  """The loss of mixed images, by that against their own labels and the others'."""
+  if rule == "both labels":
+    return _SHARES * own + (1 - _SHARES) * others
+  return (2 * _SHARES - 1) * own if rule == "members" else own
+
+
+def _check_mixed(rule, loss):
+  """Checks a function from a batch of `_given` and its labels to losses."""
+  _, _, labels, mixed = _given(_SHARES)
+  own, others = (np.asarray(loss(given, None)) for given in (labels, mixed.labels))
+  assert np.abs(own).max() > 0.05
+  assert np.allclose(own, others, rtol=1e-6) == (rule == "no label")
+  found = loss(labels, mixed)
+  np.testing.assert_allclose(found, _expected(rule, own, others), rtol=1e-4, atol=1e-6)
+
+
+_CLASSIFIER_RULES = dict.fromkeys(CLASSIFIERS, "both labels") | {"sigmoid": None}
+
+
+@pytest.mark.parametrize("kind", [k for k, rule in _CLASSIFIER_RULES.items() if rule])
+def test_every_classifiers_loss_is_of_both_labels(kind):
+  logits, taps, *_ = _given(_SHARES)
+
+  @jax.jit
+  def loss(labels, mixed):
+    return CLASSIFIERS[kind]().loss(_batch(logits, taps, labels, mixed))
+
+  _check_mixed(_CLASSIFIER_RULES[kind], loss)
+
+
+_TERM_RULES = {
+  "class_hue": "both labels",
+  "dense_cross_entropy": "both labels",
+  "angular_consistency": "members",
+  "cell_contrast": "members",
+  "supervised_contrast": "members",
+  "angular_loss": "members",
+  "center_loss": "members",
+  "position_hue": "no label",
+  "activation_l2": "no label",
+  "confidence_penalty": "no label",
+  "max_suppression": "no label",
+  "ring_loss": "no label",
+}
+_AT_LAYER = {"dense_cross_entropy": "stage3"} | dict.fromkeys(
+  ("class_hue", "position_hue", "angular_consistency", "cell_contrast"), "stage2"
 )
-def test_images_stand_for_their_class_by_how_little_they_are_mixed(kind):
-  shares = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5])
-  _, _, _, mixed = _given(shares)
-  layer = {"tap": "stage2"} if kind in ("angular_consistency", "cell_contrast") else {}
-  terms = {"t": {"kind": kind, **layer}}
-  whole = np.asarray(_measure(terms, None)["hue/t"].values)
-  assert whole[0] > 0.1  # images 0 and 5 are of one class
-  found = _measure(terms, mixed)["hue/t"].values
-  np.testing.assert_allclose(found, (2 * shares - 1) * whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [*TERMS, "angular_consistency of memory"])
+def test_every_term_of_mixed_images(kind):
+  """Of both labels, or the less, the less an image is of its class, or of neither."""
+  kind, _, kept = kind.partition(" of ")
+  term = {"kind": kind, **({"prototypes": kept} if kept else {})}
+  if "tap" in fields_of(TERMS[kind]):
+    term["tap"] = _AT_LAYER.get(kind, "features")
+  if kind == "activation_l2":
+    term["tap"] = "stage2"
+  objective = small_objective({"t": term})
+  shapes = tap_shapes(small_model(), IMAGE_SHAPE)
+  rng = np.random.default_rng(2)
+  memory = jax.tree.map(
+    lambda leaf: jnp.asarray(rng.uniform(0.5, 1, leaf.shape), jnp.float32),
+    objective.empty_memory(shapes),
+  )
+  logits, taps, *_ = _given(_SHARES)
+
+  @jax.jit
+  def loss(labels, mixed):
+    batch = _batch(logits, taps, labels, mixed, memory)
+    return objective(batch).measured["hue/t"].values
+
+  _check_mixed(_TERM_RULES[kind], loss)
 
 
 def test_binary_cross_entropy_takes_both_classes_for_there():
@@ -222,7 +291,7 @@ def test_the_number_of_devices_changes_nothing():
 
 
 def test_erasing_puts_noise_into_a_rectangle_of_some_images():
-  images = 100 + _images(count=400, side=20)
+  images = 100 + _images(count=400, height=20, width=20)
   erased = np.asarray(erase(images, 0.4, key=_KEY))
   changed = (erased != np.asarray(images)).all(axis=-1)
   some = changed.any(axis=(1, 2))
@@ -236,6 +305,35 @@ def test_erasing_puts_noise_into_a_rectangle_of_some_images():
   noise = erased[changed]
   assert abs(noise.mean()) < 0.05
   assert noise.std() == pytest.approx(1, abs=0.05)
+
+
+def _middles(inside):
+  """Row and column of the middle of each image's rectangle, in parts of the sides."""
+  rows, columns = inside.any(axis=2), inside.any(axis=1)
+  return np.array(
+    [
+      [np.flatnonzero(line).mean() / (len(line) - 1) for line in of_image]
+      for of_image in zip(rows, columns, strict=True)
+    ]
+  )
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+@pytest.mark.parametrize("kind", ["cutmix", "erasing"])
+def test_rectangles_lie_anywhere_in_an_image_of_any_shape(shape, kind):
+  images = _images(400, *shape)
+  if kind == "cutmix":
+    changed, _ = mix(images, jnp.arange(400), Mixing(cutmix=1.0), key=_KEY)
+    inside = np.asarray(changed != images).any(axis=-1)[::2]  # both of a pair have it
+  else:
+    changed = erase(images, 1.0, key=_KEY)
+    inside = np.asarray(changed != images).any(axis=-1)
+  inside = inside[inside.any(axis=(1, 2))]
+  assert len(inside) > 180
+  assert inside.mean(axis=0).min() > 0.005  # every position, now and then
+  middles = _middles(inside)
+  np.testing.assert_allclose(middles.mean(axis=0), 0.5, atol=0.05)
+  assert abs(np.corrcoef(middles.T)[0, 1]) < 0.2
 
 
 @pytest.mark.slow

@@ -15,9 +15,10 @@ from hue_jax.train.optimizer import (
   learning_rate_schedule,
 )
 from hue_jax.train.parallel import AXIS, create_parallel
-from hue_jax.train.state import moving_average_decay
+from hue_jax.train.state import TrainState, create_state, moving_average_decay
 from hue_jax.train.step import make_eval_step, make_train_step, normalize
 from tests.helpers.small_training import (
+  IMAGE_SHAPE,
   NUM_CLASSES,
   PIXELS,
   flat,
@@ -171,6 +172,108 @@ def test_padding_changes_nothing_whatever_it_holds():
     np.testing.assert_array_equal(count, whole[name][1], err_msg=name)
 
 
+def _applied(apply_fn):
+  """A state of five biases that stay, and of a function in place of a network."""
+  return TrainState.create(
+    apply_fn=apply_fn,
+    params={"network": {"bias": jnp.arange(5.0)}, "planes": {}},
+    tx=optax.set_to_zero(),
+    batch_stats={},
+    ema={},
+    memory={},
+  ).replace(step=jnp.zeros((), jnp.int32))
+
+
+def test_padding_may_be_no_number():
+  def apply_fn(variables, images, *, train, mutable):
+    del variables, train, mutable
+    rows = images.reshape(len(images), -1)
+    rows = jnp.where(rows.max(axis=1, keepdims=True) > -2, rows, jnp.nan)
+    return rows[:, :NUM_CLASSES], {"taps": {"features": rows[:, :16]}}
+
+  objective = small_objective({"class": {"tap": "features", "kind": "class_hue"}})
+  step = jax.jit(make_eval_step(objective, most_confused=NUM_CLASSES, **PIXELS))
+  state, batch = _applied(apply_fn), small_batch(0, size=11)
+  whole = step(state, batch | {"mask": np.ones(11, np.float32)})
+  padded = {
+    name: np.concatenate([value, np.zeros_like(value[:5])])
+    for name, value in batch.items()
+  } | {"mask": np.float32([1] * 11 + [0] * 5)}
+  found = step(state, padded)
+  assert found.keys() == whole.keys()
+  for name, (total, count) in found.items():
+    np.testing.assert_allclose(total, whole[name][0], rtol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(count, whole[name][1], err_msg=name)
+
+
+def test_images_of_several_right_classes_are_counted_by_all_of_them():
+  rng = np.random.default_rng(0)
+  logits = jnp.asarray(rng.normal(size=(8, NUM_CLASSES)), jnp.float32)
+
+  def apply_fn(variables, images, *, train, mutable):
+    del variables, images, train, mutable
+    return logits, {"taps": {}}
+
+  sets = rng.integers(0, 2, (8, NUM_CLASSES)).astype(np.uint8)
+  sets[2] = 0  # no class is right: the image does not count
+  batch = small_batch(0, size=8)
+  batch |= {"mask": np.float32([1] * 7 + [0]), "label_set": sets}
+  step = jax.jit(make_eval_step(small_objective({}), **PIXELS))
+  sums = step(_applied(apply_fn), batch)
+  told = np.asarray(logits).argmax(axis=1)
+  right = {i: int(sets[i, told[i]]) for i in range(7) if sets[i].any()}
+  assert 0 < sum(right.values()) < len(right) == 6
+  assert [float(x) for x in sums["top1"]] == [sum(right.values()), len(right)]
+  for label in range(NUM_CLASSES):
+    of_class = [right[i] for i in right if batch["label"][i] == label]
+    found = [float(x[label]) for x in sums["mean_per_class"]]
+    assert found == [sum(of_class), len(of_class)]
+
+
+@pytest.mark.parametrize("form", ["pmap", "shard_map"])
+def test_each_step_and_each_device_draws_anew(form):
+  def apply_fn(variables, images, *, train, mutable, rngs):
+    del train, mutable
+    noise = jax.random.normal(rngs["dropout"], (len(images), NUM_CLASSES))
+    return noise + variables["params"]["bias"], {"taps": {}}
+
+  losses, batch = {}, small_batch(0, size=4)
+  for count in (1, 2):
+    parallel = create_parallel(form, jax.devices()[:count])
+    step = parallel.map(
+      make_train_step(small_objective({}), seed=0, axis_name=AXIS, **PIXELS)
+    )
+    state = parallel.replicate(_applied(apply_fn))
+    # Every device has the same images.
+    same = {name: np.concatenate([part] * count) for name, part in batch.items()}
+    for number in range(2):
+      state, sums = step(state, parallel.shard(same))
+      losses[count, number] = float(parallel.unreplicate(sums)["loss"][0])
+  assert abs(losses[1, 0] - losses[1, 1]) > 0.1
+  assert abs(losses[2, 0] - 2 * losses[1, 0]) > 0.1
+
+
+@pytest.mark.parametrize("form", ["pmap", "shard_map"])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_gradient_norm_is_that_of_the_whole_batch(form, devices):
+  def apply_fn(variables, images, *, train, mutable, rngs):
+    del train, mutable, rngs
+    logits = jnp.zeros((len(images), 1)) + variables["params"]["bias"]
+    return logits, {"taps": {}}
+
+  parallel = create_parallel(form, jax.devices()[:devices])
+  step = parallel.map(
+    make_train_step(small_objective({}), seed=0, axis_name=AXIS, **PIXELS)
+  )
+  batch = small_batch(0)
+  state = parallel.replicate(_applied(apply_fn))
+  _, sums = step(state, parallel.shard(batch))
+  total, count = parallel.unreplicate(sums)["gradient_norm"]
+  p = np.exp(np.arange(5.0)) / np.exp(np.arange(5.0)).sum()
+  gradient = p - np.eye(5)[batch["label"]].mean(axis=0)
+  np.testing.assert_allclose(total / count, np.linalg.norm(gradient), rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_moving_average_is_the_recursion_and_is_what_is_evaluated():
   objective = small_objective()
@@ -253,6 +356,51 @@ def test_learning_rate_rises_linearly_and_falls_as_a_cosine():
   np.testing.assert_allclose(
     learning_rate_schedule(peak=0.4, num_train_steps=10, warmup_steps=0)(0), 0.4
   )
+
+
+@pytest.mark.parametrize(
+  ("name", "rates"),
+  [
+    ("linear", {5: 0.2, 10: 0.4, 50: 0.2, 90: 0}),
+    ("step", {5: 0.2, 29: 0.4, 30: 0.04, 59: 0.04, 60: 4e-3, 79: 4e-3, 80: 4e-4}),
+  ],
+)
+def test_learning_rate_falls_in_a_line_or_in_steps(name, rates):
+  schedule = learning_rate_schedule(name, peak=0.4, num_train_steps=90, warmup_steps=10)
+  found = {step: float(schedule(step)) for step in rates}
+  assert found == pytest.approx(rates, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb"])
+def test_layer_decay_makes_the_updates_of_earlier_blocks_smaller(name):
+  state = create_state(
+    small_model(),
+    small_objective(
+      {"t": {"kind": "class_hue", "tap": "features", "plane": "learned"}}
+    ),
+    optax.identity(),
+    image_shape=IMAGE_SHAPE,
+    seed=0,
+    abstract=True,
+  )
+  params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), state.params)
+  found = []
+  for layer_decay in (1.0, 0.5):
+    optimizer = create_optimizer(
+      name, 1.0, weight_decay=0.0, momentum=0.0, layer_decay=layer_decay
+    )
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    found.append(updates)
+  whole, smaller = found
+  blocks_after = {"stem": 4, "stage1": 3, "stage2": 2, "stage3": 1, "head": 0}
+  modules = whole["network"]
+  assert {module.split("_")[0] for module in modules} == set(blocks_after)
+  for module in modules:
+    share = 0.5 ** blocks_after[module.split("_")[0]]
+    np.testing.assert_allclose(
+      flat(smaller["network"][module]), share * flat(modules[module]), rtol=1e-5
+    )
+  np.testing.assert_array_equal(flat(smaller["planes"]), flat(whole["planes"]))
 
 
 def test_the_initial_state_depends_on_the_seed_alone():

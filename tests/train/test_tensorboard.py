@@ -1,10 +1,12 @@
 """What TensorBoard's files hold, read as TensorBoard reads them."""
 
 import dataclasses
+import fnmatch
 import gc
 import io
 import math
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -256,3 +258,15 @@ def test_the_run_says_how_it_ended(told, monkeypatch, tmp_path):
   end = workdir.read_end(workdir.folder_of(tmp_path / "run"))
   assert end["how"] == "failed"
   assert "ZeroDivisionError" in end["told"]
+
+
+def test_the_page_on_runs_tells_all_that_a_run_leaves(told):
+  page = Path(__file__).parents[2] / "docs" / "runs.md"
+  _, _, rest = page.read_text().partition("## After: what a run leaves")
+  section, _, _ = rest.partition("\n## ")
+  rows = re.findall(r"^\| (`.*`.*?) \|", section, re.M)
+  names = re.findall(r"`(.*?)`", " ".join(rows))
+  patterns = [name.removesuffix("/STEP").replace("NAME", "*") for name in names]
+  workdir, result = told
+  for left in [*(path.name for path in workdir.iterdir()), *result]:
+    assert any(fnmatch.fnmatch(left, pattern) for pattern in patterns), left

@@ -21,6 +21,7 @@ from hue_jax.compare.measures.predictions import (
 from hue_jax.compare.measures.transfer import linear_accuracy, read_tasks
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced
 from hue_jax.compare.trainer import Trainer, Training, batched
+from hue_jax.models import head_of
 from hue_jax.models.batch_statistics import batch_statistics
 from hue_jax.observe.matches import vote
 from hue_jax.observe.neighbors import create_index
@@ -157,7 +158,7 @@ class Measuring:
       logits, taps = self._trainer.apply(
         state.params, state.batch_stats, (pixels - mean) / std
       )
-      head = state.params["network"]["head"]
+      head = head_of(state.params["network"])
       return objective.classifier.decide(logits, taps, head)
 
     if kind == "fgsm":

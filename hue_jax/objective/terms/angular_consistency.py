@@ -32,6 +32,11 @@ class AngularConsistency(CellTerm):
     """See `Term`."""
     return self.prototypes == "batch"
 
+  def describe(self):
+    """Returns words such as `0.3 angular_consistency(stage2, memory)`."""
+    words = super().describe()
+    return words if self.prototypes == "batch" else f"{words[:-1]}, memory)"
+
   def empty_memory(self, tap_shapes, num_classes):
     """See `Term`."""
     if self.prototypes == "batch":

@@ -1,7 +1,8 @@
 """Every position of the last layer tells the class."""
 
 from hue_jax import losses
-from hue_jax.objective.term import LayerTerm, TermValue, check_pooled, register_term
+from hue_jax.objective.layers import check_head, check_pooled
+from hue_jax.objective.term import LayerTerm, TermValue, register_term
 
 
 @register_term
@@ -13,7 +14,8 @@ class DenseCrossEntropy(LayerTerm):
   def check(self, here, tap_shapes, num_classes):
     """See `Term`."""
     super().check(here, tap_shapes, num_classes)
-    check_pooled(here, self, tap_shapes, self.kind)
+    check_head(f"{here}.kind", self.kind, tap_shapes)
+    check_pooled(here, self.tap, tap_shapes, self.kind)
 
   def measure(self, batch):
     """Returns the mean over positions."""

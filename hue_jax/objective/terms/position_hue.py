@@ -1,8 +1,9 @@
 """Each position's hue is its polar angle."""
 
 from hue_jax import hue
+from hue_jax.objective.layers import check_positions
 from hue_jax.objective.target_hue import TargetHue
-from hue_jax.objective.term import check_positions, register_term
+from hue_jax.objective.term import register_term
 
 
 @register_term
@@ -14,7 +15,7 @@ class PositionHue(TargetHue):
   def check(self, here, tap_shapes, num_classes):
     """See `Term`."""
     super().check(here, tap_shapes, num_classes)
-    check_positions(here, self, tap_shapes)
+    check_positions(here, self.tap, tap_shapes, self.kind)
 
   def target(self, batch, shape):
     """Returns φ."""
