@@ -8,10 +8,10 @@ validation_images, validation_labels, test_images, test_labels; the `data.npz` o
 study's workdir is one. The objectives are one-hot, label smoothing, MaxSup, the hue
 loss, and the hue loss with label smoothing; the network is as wide as it was published.
 
-It needs JAX, Flax, Optax, NumPy, SciPy and tqdm, and no TensorFlow, clu or
-ml_collections. It ends after the minutes, whatever it does; the same command goes on
-with the runs that are missing. What is in `runs.jsonl` is reported by `python -m
-hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
+It needs JAX 0.6.2, Flax 0.10.6, or newer ones, Optax, NumPy, SciPy, jaxtyping and tqdm,
+and no TensorFlow, clu or ml_collections. It ends after the minutes, whatever it does;
+the same command goes on with the runs that are missing. What is in `runs.jsonl` is
+reported by `python -m hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
 """
 
 import argparse
