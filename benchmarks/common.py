@@ -23,20 +23,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def parser(
-  description: str, *, repeats: int = 7, rounds: str = "rounds that are counted"
-) -> argparse.ArgumentParser:
+def parser(description: str, *, repeats: int | None = 7) -> argparse.ArgumentParser:
   """Returns a parser with what every benchmark has.
 
   Args:
     description: The docstring of the benchmark.
-    repeats: The default of `--repeats`.
-    rounds: What is repeated.
+    repeats: The default of `--repeats`; None where nothing is repeated.
   """
   found = argparse.ArgumentParser(
     description=description, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  found.add_argument("--repeats", type=int, default=repeats, help=rounds)
+  if repeats is not None:
+    help_text = "rounds that are counted"
+    found.add_argument("--repeats", type=int, default=repeats, help=help_text)
   found.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
   return found
 

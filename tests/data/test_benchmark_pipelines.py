@@ -1,11 +1,14 @@
 """The pieces of benchmarks/input_pipeline.py and benchmarks/bucket.py."""
 
+import gc
+import multiprocessing
 import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import bucket, common, input_pipeline
+from benchmarks import bucket, common, input_pipeline, pillow_batches
 from hue_jax.data import datasets
 from hue_jax.data import input_pipeline as pipeline
 from hue_jax.data.datasets import open_dataset
@@ -91,3 +94,17 @@ def test_each_side_of_a_bucket_asks_for_its_own_alone(monkeypatch):
       assert one["images"] == images
       assert one["requests"] == images / 4
       assert second == pytest.approx(one["seconds"] * 24 / images)
+
+
+@pytest.mark.slow
+def test_a_pipeline_with_processes_ends_with_its_round(tmp_path):
+  pytest.importorskip("torch")
+  path = tmp_path / "red.jpg"
+  Image.new("RGB", (60, 40), "red").save(path)
+  before = set(multiprocessing.active_children())
+  batches = pillow_batches.torch_batches([path] * 8, 16, 4)
+  assert next(batches).shape == (4, 16, 16, 3)
+  assert set(multiprocessing.active_children()) > before
+  del batches
+  gc.collect()
+  assert set(multiprocessing.active_children()) == before
