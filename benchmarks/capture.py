@@ -60,6 +60,8 @@ def _run(arguments, folder, kill_at=None):
   out, _ = process.communicate()
   if process.returncode:
     raise SystemExit(f"the capture ended with status {process.returncode}")
+  if kill_at is not None:
+    raise SystemExit("the capture ended before it was killed; it needs more --images")
   return json.loads(out) | {"seconds": time.perf_counter() - start}
 
 

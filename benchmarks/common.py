@@ -23,20 +23,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def parser(
-  description: str, *, repeats: int = 7, rounds: str = "rounds that are counted"
-) -> argparse.ArgumentParser:
+def parser(description: str, *, repeats: int | None = 7) -> argparse.ArgumentParser:
   """Returns a parser with what every benchmark has.
 
   Args:
     description: The docstring of the benchmark.
-    repeats: The default of `--repeats`.
-    rounds: What is repeated.
+    repeats: The default of `--repeats`; None where nothing is repeated.
   """
   found = argparse.ArgumentParser(
     description=description, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  found.add_argument("--repeats", type=int, default=repeats, help=rounds)
+  if repeats is not None:
+    help_text = "rounds that are counted"
+    found.add_argument("--repeats", type=int, default=repeats, help=help_text)
   found.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
   return found
 
@@ -61,19 +60,38 @@ def alternate(
     enough: A function that tells, after a round that counts, whether time is up.
 
   Returns:
-    Name → seconds, one for each round.
+    Name → seconds, one for each round; none of a side that ran out of memory, with
+    which the rounds after do without it.
   """
   seconds = {name: [] for name in sides}
+  left = list(sides)
   for number in range(-warmup, repeats):
-    for name in list(sides)[:: 1 if number % 2 else -1]:
-      start = time.perf_counter()
-      told = sides[name]()
-      taken = time.perf_counter() - start
+    for name in left[:: 1 if number % 2 else -1]:
+      try:
+        start = time.perf_counter()
+        told = sides[name]()
+        taken = time.perf_counter() - start
+      except Exception as error:
+        if not is_out_of_memory(error):
+          raise
+        left.remove(name)
+        seconds[name] = []
+        continue
       if number >= 0:
         seconds[name].append(told if isinstance(told, float) else taken)
     if number >= 0 and enough():
       break
   return seconds
+
+
+def is_out_of_memory(error: Exception) -> bool:
+  """Tells whether an error of JAX or PyTorch is that a device has no memory left."""
+  told = f"{type(error).__name__} {error}".lower()
+  return any(words in told for words in _OUT_OF_MEMORY)
+
+
+# JAX's, PyTorch's, and those of the libraries below.
+_OUT_OF_MEMORY = ("resource_exhausted", "outofmemory", "out of memory", "alloc_failed")
 
 
 def rows(
@@ -88,7 +106,8 @@ def rows(
 
   Args:
     case: What was done, by all sides.
-    seconds: Side → seconds of each round.
+    seconds: Side → seconds of each round; none if it ran out of memory, which is then
+      told in their place.
     against: The sides to which the others are compared, as far as they were timed:
       the ratio is how many times as fast as these a side is.
     per_second: The units of work in a call; the rows then have a `rate`.
@@ -96,13 +115,16 @@ def rows(
   """
   found = []
   for side, values in seconds.items():
-    row = {"case": case, "side": side, "seconds": _spread(values)}
+    if not values:
+      found.append({"case": case, "side": side, "seconds": "out of memory"})
+      continue
+    row = {"case": case, "side": side, "seconds": spread(values)}
     if per_second:
-      row["rate"] = _spread([per_second / value for value in values])
+      row["rate"] = spread([per_second / value for value in values])
     for other in against:
-      if other in seconds and other != side:
+      if seconds.get(other) and other != side:
         pairs = zip(seconds[other], values, strict=True)
-        row[f"times as fast as {other}"] = _spread([a / b for a, b in pairs])
+        row[f"times as fast as {other}"] = spread([a / b for a, b in pairs])
     for name, of_side in more.items():
       if of_side.get(side) is not None:
         row[name] = of_side[side]
@@ -110,7 +132,8 @@ def rows(
   return found
 
 
-def _spread(values):
+def spread(values: Sequence[float]) -> dict[str, float]:
+  """Returns the median, least and most of what the rounds gave."""
   return {
     "median": statistics.median(values),
     "min": min(values),

@@ -7,7 +7,7 @@ Forward, and forward and backward to the layer and the kernel, of layers as they
 the networks: those for which a CPU has another form (depthwise; a kernel larger than
 the layer that it makes; a small kernel on one channel; max pooling), and those that are
 XLA's, with the rate that it reaches. On other devices both sides are XLA's. It needs
-JAX, Flax and NumPy.
+JAX, Flax, NumPy and jaxtyping.
 """
 
 import functools

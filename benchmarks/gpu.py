@@ -4,9 +4,11 @@
 
 Writes DIR/gpu.json and DIR/gpu.md after each section. The same command goes on with the
 sections that are missing, so that a run that was cut off loses one at most; compiled
-programs are kept in DIR as well. What is wrong ends it: times of wrong numbers say
-nothing. It needs JAX, Flax, Optax and NumPy, and takes PyTorch and timm where they are
-installed. `--small` is the same in a size for a CPU.
+programs are kept in DIR as well. What is wrong ends it, and is computed again the next
+time: times of wrong numbers say nothing. A section that fails is told, and the others
+go on; a side for which the memory is not enough is left out. It needs JAX 0.6.2, Flax
+0.10.6, or newer ones, Optax, NumPy and jaxtyping, and takes PyTorch and timm where they
+are installed. `--small` is the same in a size for a CPU.
 """
 
 import argparse
@@ -14,9 +16,13 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+# JAX would take three quarters of a GPU for itself, and leave PyTorch the rest.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +71,7 @@ SMALL = Sizes(
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs the sections that are missing; returns 1 if something is wrong."""
+  """Runs the sections that are missing; returns 1 if one is wrong or failed."""
   arguments = _arguments(argv)
   out = Path(arguments.out)
   if not arguments.small:
@@ -79,21 +85,36 @@ def main(argv: list[str] | None = None) -> int:
         continue
       print(f"{name} …", file=sys.stderr, flush=True)
       start = time.perf_counter()
-      section = SECTIONS[name](sizes, enough)
+      section = _section(name, sizes, enough)
       section["seconds"] = round(time.perf_counter() - start, 1)
       found["sections"][name] = section
       common.write_json(out / "gpu.json", found)
       (out / "gpu.md").write_text(_page(found))
-      if section.get("wrong"):
+      if _wrong(section):
         break
-  wrong = [
-    line for part in found["sections"].values() for line in part.get("wrong", ())
-  ]
-  left = [name for name in arguments.sections if name not in found["sections"]]
+  told = {
+    "wrong": [line for part in found["sections"].values() for line in _wrong(part)],
+    "failed": [name for name, part in found["sections"].items() if "failed" in part],
+    "missing": [name for name in arguments.sections if name not in found["sections"]],
+  }
   print(_page(found))
-  print(f"wrong: {'; '.join(wrong) or 'nothing'}", file=sys.stderr)
-  print(f"missing: {', '.join(left) or 'nothing'}", file=sys.stderr)
-  return 1 if wrong else 0
+  for what, lines in told.items():
+    print(f"{what}: {'; '.join(lines) or 'nothing'}", file=sys.stderr)
+  return 1 if told["wrong"] or told["failed"] else 0
+
+
+def _section(name, sizes, enough):
+  """Returns what a section found, or why it failed."""
+  try:
+    return SECTIONS[name](sizes, enough)
+  except Exception as error:
+    traceback.print_exc()
+    what = "out of memory" if common.is_out_of_memory(error) else f"{error!r:.500}"
+    return {"failed": what}
+
+
+def _wrong(section):
+  return section.get("wrong", ())
 
 
 def _keep_compiled(out):
@@ -105,10 +126,18 @@ def _keep_compiled(out):
 
 
 def _before(path, said):
-  """Returns what an earlier run found with the same hardware and versions."""
+  """Returns what an earlier run found with the same hardware and versions.
+
+  What was wrong or failed is left out, for it is to be done again.
+  """
   if path.exists():
     found = json.loads(path.read_text())
     if all(found[name] == said[name] for name in ("hardware", "versions")):
+      found["sections"] = {
+        name: section
+        for name, section in found["sections"].items()
+        if not _wrong(section) and "failed" not in section
+      }
       return found
   return {**said, "sections": {}}
 
@@ -120,7 +149,9 @@ def _page(found):
     lines += [f"## {name} ({section['seconds']} s)", ""]
     lines += [f"- {note}" for note in section.get("notes", ())]
     lines += [f"- right: {line}" for line in section.get("right", ())]
-    lines += [f"- WRONG: {line}" for line in section.get("wrong", ())]
+    lines += [f"- WRONG: {line}" for line in _wrong(section)]
+    if "failed" in section:
+      lines.append(f"- FAILED: {section['failed']}")
     if section.get("rows"):
       lines += ["", common.markdown(section["rows"])]
     lines.append("")
@@ -279,23 +310,20 @@ def _forms(sizes, enough):
   del sizes, enough
   from hue_jax.train.parallel import AXIS, FORMS
 
-  checks, notes = _Checks(), []
+  checks = _Checks()
   case = SMALL.case._replace(batch_size=2 * len(jax.devices()))
   with jax.default_matmul_precision("highest"):
     plain = step.HueStep(case, step.TERMS["sectors"])
     plain()
     total, count = plain.sums["loss"]
     for name, form in FORMS.items():
-      if name == "shard_map" and not hasattr(jax, "shard_map"):
-        notes.append(f"JAX {jax.__version__} has no jax.shard_map")
-        continue
       mapped = form()
       make, state = step.step_of(case, step.TERMS["sectors"], axis_name=AXIS)
       state = mapped.replicate(jax.device_get(state))
       _, sums = mapped.map(make)(state, mapped.shard(case.batch()))
       its_total, its_count = mapped.unreplicate(sums)["loss"]
       checks.near(f"the loss by {name}", its_total / its_count, total / count, 1e-4)
-  return {**checks.section(), "notes": notes}
+  return checks.section()
 
 
 # --- Fast -------------------------------------------------------------------------
@@ -361,22 +389,27 @@ def _growth(sizes, enough):
 
 def _index(sizes, enough):
   """The index of nearest neighbors, against its product."""
-  rows = []
+  rows, notes = [], []
   for count in sizes.vectors:
     vectors, queries = neighbors.data(
       count, 64 if sizes is SMALL else 256, sizes.queries
     )
-    rows += neighbors.measure(
-      vectors,
-      queries,
-      "cosine",
-      indices=("jax-flat",),
-      repeats=min(sizes.repeats, 5),
-      enough=enough,
-    )
-    if enough():
+    try:
+      rows += neighbors.measure(
+        vectors,
+        queries,
+        "cosine",
+        indices=("jax-flat",),
+        repeats=min(sizes.repeats, 5),
+        enough=enough,
+      )
+    except Exception as error:
+      if not common.is_out_of_memory(error):
+        raise
+      notes.append(f"{count} vectors: out of memory")
+    if notes or enough():
       break
-  return {"rows": rows}
+  return {"rows": rows, "notes": notes}
 
 
 SECTIONS: dict[str, Callable[[Sizes, Callable[[], bool]], dict[str, Any]]] = {

@@ -6,12 +6,13 @@
 FILE.npz holds uint8 images and integer labels: train_images, train_labels,
 validation_images, validation_labels, test_images, test_labels; the `data.npz` of a
 study's workdir is one. The objectives are one-hot, label smoothing, MaxSup, the hue
-loss, and the hue loss with label smoothing; the network is as wide as it was published.
+loss, and the hue loss with label smoothing; the network is as wide as it was published,
+and its stem or patches are those of the images' size.
 
-It needs JAX, Flax, Optax, NumPy, SciPy and tqdm, and no TensorFlow, clu or
-ml_collections. It ends after the minutes, whatever it does; the same command goes on
-with the runs that are missing. What is in `runs.jsonl` is reported by `python -m
-hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
+It needs JAX 0.6.2, Flax 0.10.6, or newer ones, Optax, NumPy, SciPy, jaxtyping and tqdm,
+and no TensorFlow, clu or ml_collections. It ends after the minutes, whatever it does;
+the same command goes on with the runs that are missing. What is in `runs.jsonl` is
+reported by `python -m hue_jax.compare --mode=report --studies=DIR --workdir=REPORT`.
 """
 
 import argparse
@@ -26,10 +27,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from hue_jax import command
 from hue_jax.compare import run_records
 from hue_jax.compare.study import missing, run_study
 from hue_jax.compare.task import FILE, SPLITS, ArrayTask, Examples, write_task
 from hue_jax.compiled import keep_compiled
+from hue_jax.errors import check_name
+from hue_jax.models import create_model, model_names, tap_shapes
+from hue_jax.models.sizes import last_plane, options_for_size
 
 # The angular consistency loss that the first studies chose (docs/effect.md).
 _HUE = {
@@ -51,9 +56,11 @@ def main(argv=None):
     write_task(task, settings, arguments.workdir)
   with common.within(arguments.minutes):  # finished runs are on the disk
     run_study(settings, arguments.workdir, workers=1)
-  stored = json.loads((Path(arguments.workdir) / "study.json").read_text())
-  found = run_records.read(Path(arguments.workdir) / run_records.FILE)
-  left = len(missing(stored, found))
+  path = Path(arguments.workdir) / run_records.STUDY_FILE
+  found = run_records.read(path.with_name(run_records.FILE))
+  left = len(settings["objectives"]) * arguments.seeds  # unless the study began
+  if path.exists():
+    left = len(missing(json.loads(path.read_text()), found))
   result = {
     "network": arguments.network,
     "device": jax.devices()[0].device_kind,
@@ -98,11 +105,14 @@ def settings_of(arguments: argparse.Namespace, task: ArrayTask) -> dict:
   """Returns the settings of the study."""
   size, _, channels = task.image_shape
   pixels = task.train.images / 255
-  # The stem of small images has the stride 1, and stage 3 as many positions as is due.
-  tap = "stage3" if size < 96 else "stage4"
-  options = {"stem": "small"} if size < 96 else {}
+  check_name("--network", arguments.network, model_names())
+  options = options_for_size(arguments.network, size)
   if arguments.width:
     options["width"] = arguments.width
+  else:
+    options.pop("width", None)
+  model = create_model(arguments.network, num_classes=task.num_classes, **options)
+  tap = last_plane(arguments.network, tap_shapes(model, task.image_shape), size)
   hue = {"hue": {**_HUE, "tap": tap}}
   return {
     "title": f"{task.name}, {arguments.network}",
@@ -189,4 +199,4 @@ def _arguments(argv):
 
 
 if __name__ == "__main__":
-  main()
+  sys.exit(command.run(main))

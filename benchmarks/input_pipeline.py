@@ -19,7 +19,9 @@ left out where a recipe has RandAugment, and where torch or grain is not install
 hue_jax does on the accelerator (to float and normalized, mixing, erasing) is not in its
 figure.
 
-All alternate, in one process, so that what else the machine does falls on each.
+All alternate, in one process, so that what else the machine does falls on each. A side
+has a pipeline of its own in each round, which ends before the next side begins: what it
+reads ahead is no work in another's time.
 """
 
 import contextlib
@@ -163,7 +165,7 @@ def _pad_crop(contents, size, padding):
 
 
 def _pipelines(data_dir, settings):
-  """Functions that start each pipeline, or go on with it, by its name."""
+  """Functions that start each pipeline, by its name."""
   small = _is_small(settings)
   dataset = open_dataset("thumbnails" if small else "photographs", data_dir)
   ours = functools.partial(train_batches, dataset, "train", seed=0, **settings)
@@ -178,9 +180,8 @@ def _pipelines(data_dir, settings):
     pipelines[_ALIASED] = functools.partial(plain, False)
     if not settings["augmentation"].randaugment.num_ops:
       form = (_files(dataset, data_dir), settings["image_size"], settings["batch_size"])
-      # Their processes take seconds to start, and live as long as this one.
-      pipelines[_LOADER] = functools.cache(lambda: pillow_batches.torch_batches(*form))
-      pipelines[_GRAIN] = functools.cache(lambda: pillow_batches.grain_batches(*form))
+      pipelines[_LOADER] = functools.partial(pillow_batches.torch_batches, *form)
+      pipelines[_GRAIN] = functools.partial(pillow_batches.grain_batches, *form)
   return pipelines
 
 
@@ -205,8 +206,9 @@ def _measure(data_dir, recipe, settings, arguments):
   for name, start in _pipelines(data_dir, settings).items():
     if name not in arguments.sides:
       continue
-    if name in (_LOADER, _GRAIN) and isinstance(start(), str):
-      notes.append(f"no {name}: {start()}")
+    missing = _missing(name, start)
+    if missing:
+      notes.append(f"no {name}: {missing}")
     else:
       sides[name] = lambda start=start: _seconds(start(), settings, arguments)
   rows = common.rows(
@@ -216,6 +218,12 @@ def _measure(data_dir, recipe, settings, arguments):
     per_second=arguments.images * _factor(settings),
   )
   return rows, notes
+
+
+def _missing(name, start):
+  """In words why there is no such pipeline; None where there is one."""
+  made = start() if name in (_LOADER, _GRAIN) else None
+  return made if isinstance(made, str) else None
 
 
 def _seconds(batches, settings, arguments):

@@ -8,7 +8,7 @@ does the same, timed in the same rounds. `hue_loss` of a layer has a target angl
 each position (position hue) or image (class hue); the angular consistency loss cuts the
 plane into 8 sectors and 2 rings. Losses of pooled features stand beside center loss and
 ArcFace, and beside cross entropy with smoothed labels of logits that a matrix product
-makes of them, as in ArcFace. It needs JAX, NumPy and Optax.
+makes of them, as in ArcFace. It needs JAX, NumPy, Optax and jaxtyping.
 """
 
 import functools
@@ -87,18 +87,26 @@ def measure(
     seconds = common.alternate(
       {
         name: functools.partial(_call, jitted, values, given, calls)
-        for name, jitted in {FLOOR: _copy(), **_differentiated(sides)}.items()
+        for name, jitted in {FLOOR: jax.jit(_copy), **_differentiated(sides)}.items()
       },
       repeats,
       enough=enough,
     )
-    floor = np.median(seconds[FLOOR])
-    over = {name: float(np.median(s) / floor) for name, s in seconds.items()}
-    rate = {FLOOR: float(2 * values.nbytes * calls / floor / 1e9)}
     case = f"{shape} {precision}, forward and backward, {calls} calls"
-    columns = {"times the floor": over, "GB/s": rate}
-    found += common.rows(case, seconds, **columns)
+    found += common.rows(case, seconds, **_of_floor(seconds, 2 * values.nbytes * calls))
   return found
+
+
+def _of_floor(seconds, num_bytes):
+  """Returns columns: seconds over those of the copy, by rounds, and its rate."""
+  floor = seconds[FLOOR]
+  over = {
+    name: common.spread([a / b for a, b in zip(taken, floor, strict=True)])
+    for name, taken in seconds.items()
+    if taken and floor and name != FLOOR
+  }
+  rate = {FLOOR: common.spread([num_bytes / s / 1e9 for s in floor])} if floor else {}
+  return {"times the floor": over, "GB/s": rate}
 
 
 def _given(batch_size, side, channels, num_classes):
@@ -106,6 +114,7 @@ def _given(batch_size, side, channels, num_classes):
   rng = np.random.default_rng(1)
   labels = jnp.asarray(rng.integers(0, num_classes, batch_size, np.int32))
   return {
+    "one": jnp.ones(()),
     "labels": labels,
     "hue": hue_labels(labels, num_classes),
     "position": jnp.asarray(position_hue(side, side)),
@@ -155,10 +164,9 @@ def _differentiated(sides):
   }
 
 
-def _copy():
+def _copy(a, given):
   # The number is not known to the compiler, which so has to read and write.
-  add = jax.jit(lambda a, number: a + number)
-  return lambda a, given: add(a, jnp.ones((), a.dtype))
+  return a + given["one"].astype(a.dtype)
 
 
 def _call(jitted, values, given, calls):

@@ -7,7 +7,8 @@
 Beside the indices: a direct call of FAISS's flat index, where FAISS is installed; the
 plain form in JAX, a product of matrices and `top_k`; and that product alone, on what
 JAX computes. Vectors are clustered normal ones; sixteen in a row are of one image, as
-in a capture. "Built" is the seconds until an index is ready.
+in a capture. "Built" is the seconds until an index is ready. It needs JAX, NumPy and
+jaxtyping, and takes FAISS where it is installed.
 """
 
 import functools
@@ -124,7 +125,7 @@ def measure(
   }
   return common.rows(
     f"{len(queries)} queries in {len(vectors)} × {vectors.shape[1]}, {metric}, k = {k}",
-    common.alternate(sides, repeats, warmup=0, enough=enough),
+    common.alternate(sides, repeats, enough=enough),
     against=(DIRECT, PLAIN, PRODUCT),
     per_second=len(queries),
     **{"built, s": built, "recall": alike},

@@ -4,6 +4,8 @@ Each is restated in this project's words: what it computes, not how it is writte
 """
 
 import functools
+import gc
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -138,7 +140,7 @@ class TorchStep:
   """PyTorch's training step: channels-last, bfloat16 by autocast, SGD with Nesterov.
 
   Attributes:
-    note: What is to be said of it, such as that it could not be compiled.
+    device: "cuda", or "cpu" where PyTorch has no GPU.
   """
 
   def __init__(
@@ -151,7 +153,7 @@ class TorchStep:
     compiled: bool,
     learning_rate: float,
   ):
-    """Moves all to the GPU, where PyTorch has one, and takes the first step.
+    """Moves all to the GPU, where PyTorch has one, and takes the first steps.
 
     Args:
       network: A `torch.nn.Module`.
@@ -165,6 +167,7 @@ class TorchStep:
 
     self._torch = torch
     self.device = "cuda" if torch.cuda.is_available() else "cpu"
+    others = torch.cuda.memory_allocated() if self.device == "cuda" else 0
     self._network = network.to(self.device, memory_format=torch.channels_last).train()
     pixels = torch.as_tensor(images, device=self.device).permute(0, 3, 1, 2)
     self._images = pixels.contiguous(memory_format=torch.channels_last)
@@ -181,10 +184,11 @@ class TorchStep:
     )
     forward = self._loss
     self._forward = torch.compile(forward) if compiled else forward
+    torch.backends.cudnn.benchmark = True
+    self()  # which compiles, and tries algorithms with memory of their own
+    self._peak = None
     if self.device == "cuda":
-      torch.backends.cudnn.benchmark = True
-      torch.cuda.reset_peak_memory_stats()
-    self()
+      self._peak = peak_of(self, torch.cuda) - others
 
   def _loss(self, images):
     with self._autocast():
@@ -203,10 +207,29 @@ class TorchStep:
       self._torch.cuda.synchronize()
 
   def peak_memory(self) -> int | None:
-    """Returns the largest memory in bytes; None on a CPU."""
-    if self.device == "cpu":
-      return None
-    return self._torch.cuda.max_memory_allocated()
+    """Returns the most bytes that a step of it alone allocates; None on a CPU."""
+    return self._peak
+
+
+def peak_of(step: Callable[[], None], cuda: Any) -> int:
+  """Returns the most bytes that are allocated while a step is taken.
+
+  Args:
+    step: The step.
+    cuda: The module `torch.cuda`, whose maximum is of the process unless it is reset.
+  """
+  cuda.synchronize()
+  cuda.reset_peak_memory_stats()
+  step()
+  cuda.synchronize()
+  return cuda.max_memory_allocated()
+
+
+def free_memory() -> None:
+  """Gives back what PyTorch keeps of steps that are gone, for JAX cannot use it."""
+  gc.collect()
+  if "torch" in sys.modules:
+    sys.modules["torch"].cuda.empty_cache()
 
 
 def torch_or_none() -> Any:

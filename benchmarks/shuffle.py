@@ -93,7 +93,7 @@ def _near_again(stream, window) -> float:
 
 
 def _arguments():
-  parser = common.parser(__doc__, repeats=1)
+  parser = common.parser(__doc__, repeats=None)
   for name, default, help_text in (
     ("examples", 1_281_167, "of an epoch"),
     ("files", 1024, "of the split"),

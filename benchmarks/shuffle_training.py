@@ -77,7 +77,7 @@ def _train(args, order: str, seed: int) -> float:
 
 
 def _arguments():
-  parser = common.parser(__doc__, repeats=1)
+  parser = common.parser(__doc__, repeats=None)
   parser.add_argument("--data_dir", help="the folder of prepared data sets")
   parser.add_argument("--dataset", default="fashion_mnist")
   parser.add_argument("--train_split", default="train[:50000]")

@@ -81,6 +81,9 @@ def timed(
 
   Returns:
     The seconds, the largest memory in megabytes, and the last line on standard output.
+
+  Raises:
+    SystemExit: If the process ended without that line.
   """
   start = time.perf_counter()
   with tempfile.TemporaryFile("w+") as output:
@@ -103,7 +106,9 @@ def timed(
     process.returncode = 0  # wait4 has taken it
     output.seek(0)
     printed = output.read().splitlines() or [""]
-  return seconds or end, usage.ru_maxrss / 1024, printed[-1]
+  if until and seconds is None:
+    sys.exit(f"error: {' '.join(command)} ended without a line {until!r}.")
+  return end if seconds is None else seconds, usage.ru_maxrss / 1024, printed[-1]
 
 
 def _first_steps():

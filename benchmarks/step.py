@@ -14,15 +14,21 @@ which normalize them there, and float32 for flax's example, whose host does.
 FLOPs are those that XLA counts in hue_jax's step without the hue loss; the share of the
 matmul rate is theirs of what a product of two square matrices reaches in the same
 precision. Memory is that of the program: arguments, results and what it computes with
-(for PyTorch, on a GPU, the most that was allocated). It needs JAX, Flax, Optax and
-NumPy, and takes PyTorch and timm where they are installed.
+(for PyTorch, on a GPU, the most that a step of it alone had allocated). A side for
+which there is not enough is left out, and told. It needs JAX 0.6.2, Flax 0.10.6, or
+newer ones, Optax, NumPy and jaxtyping, and takes PyTorch and timm where they are
+installed.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+# JAX would take three quarters of a GPU for itself, and leave PyTorch the rest.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
@@ -145,12 +151,13 @@ def measure(
   Returns:
     The rows, and what is to be said of sides that are missing.
   """
+  peers.free_memory()
   ready, notes = {}, []
   for side in sides:
     if enough() and ready:
       notes.append(f"{case.describe()}: no time for {side}")
       continue
-    made = _peer(case, side) if side in PEERS else HueStep(case, TERMS[side])
+    made = _made(case, side)
     if isinstance(made, str):
       notes.append(f"{case.describe()}: no {side}: {made}")
     else:
@@ -164,7 +171,7 @@ def measure(
   more = {
     "memory, MB": {k: v / 1e6 for k, v in memory.items() if v},
   }
-  if "one_hot" in ready:
+  if taken.get("one_hot"):
     more |= _of_one_hot(case, ready, taken["one_hot"], steps)
   rows = common.rows(
     case.describe(),
@@ -174,6 +181,19 @@ def measure(
     **more,
   )
   return rows, notes
+
+
+def _made(case, side):
+  """Returns a side's step, which was taken once; or in words why there is none."""
+  try:
+    made = _peer(case, side) if side in PEERS else HueStep(case, TERMS[side])
+    if not isinstance(made, str):
+      _seconds(made, 1)
+    return made
+  except Exception as error:
+    if not common.is_out_of_memory(error):
+      raise
+    return "out of memory"
 
 
 def _of_one_hot(case, ready, seconds, steps):
@@ -260,7 +280,7 @@ class HueStep:
 
   def flops(self) -> float | None:
     """Returns what XLA counts before it optimizes, for a library's calls count 0."""
-    return _first(self._lowered.cost_analysis()).get("flops")
+    return (self._lowered.cost_analysis() or {}).get("flops")
 
   def peak_memory(self) -> int | None:
     """Returns the memory of the program in bytes."""
@@ -319,7 +339,7 @@ def _peer(case, side):
       learning_rate=_RATE,
     )
   except Exception as error:
-    if not compiled:
+    if not compiled or common.is_out_of_memory(error):
       raise
     # Of a compiler that is missing, or too old, torch tells by many kinds of errors.
     return f"torch.compile failed: {type(error).__name__}"
@@ -379,11 +399,6 @@ def _best_seconds(call, *arguments, repeats=10):
     jax.block_until_ready(call(*arguments))
     seconds.append(time.perf_counter() - start)
   return min(seconds)
-
-
-def _first(analysis):
-  """Returns the dictionary of an analysis, which was a list before JAX 0.5."""
-  return (analysis[0] if isinstance(analysis, list) else analysis) or {}
 
 
 def _cases(arguments):

@@ -17,14 +17,12 @@ from configs import base, recipes, tasks
 from hue_jax.errors import InputError, check_name
 from hue_jax.models import create_model, model_names, tap_shapes
 from hue_jax.models.published import PIXEL_MEAN, PIXEL_STD, published_names
+from hue_jax.models.sizes import last_plane, options_for_size
 from hue_jax.settings import Integer, Number
 
 OBJECTIVES = ("one_hot", "smoothing", "hue", "hue_smoothing")
 
 _SETTINGS = ("k", "fraction", "size", "form", "from")
-
-# Of a layer that the hue loss looks at; less only of images that are small themselves.
-_LEAST_SIDE = 7
 
 
 def get_config(names: str = ""):
@@ -37,7 +35,7 @@ def get_config(names: str = ""):
     config.dataset = f"{task_name}={path}"
   config.image_size = _size(chosen, task)
   config.model = network
-  config.model_options = model_options(network, config.image_size)
+  config.model_options = options_for_size(network, config.image_size)
   source = chosen.get("from", "")
   default = "fine_tune" if source else task.recipe
   recipes.set_recipe(config, chosen.get("recipe", default))
@@ -59,44 +57,14 @@ def get_config(names: str = ""):
   return config
 
 
-def model_options(network: str, image_size: int):
-  """Options with which a network keeps layers of some size for small images."""
-  small = image_size < 64
-  if network in ("resnet8", "resnet14", "resnet20"):
-    return {"stem": "small", "width": 16}
-  if network.startswith(("resnet", "densenet")):
-    return {"stem": "small" if small else "imagenet"}
-  if network.startswith("efficientnet_b"):
-    return {"stem_strides": 1 if small else 2}
-  if network.startswith("vgg"):
-    return {"hidden": 0 if small else 4096}
-  if network.startswith("vit"):
-    # At least 14 × 14 patches, or as many as there are pixels.
-    return {"patch_size": 16 if image_size >= 224 else max(1, image_size // 14)}
-  if network.startswith("convnext"):
-    return {"patch_size": 1 if small else 4}
-  return {}
-
-
 def hue_tap(config) -> str:
-  """The last layer of at least 7 × 7 positions, or of half an image's side."""
+  """The layer of the hue loss: the last that is a plane."""
   # Neither number changes the sizes of layers, and either may be left to the data set.
   model = create_model(
     config.model, num_classes=config.num_classes or 1, **config.model_options
   )
   shape = (config.image_size, config.image_size, config.channels or 3)
-  least = min(_LEAST_SIDE, max(config.image_size // 2, 1))
-  planes = [
-    tap
-    for tap, layer in tap_shapes(model, shape).items()
-    if len(layer) == 3 and min(layer[:2]) >= least
-  ]
-  if not planes:
-    raise InputError(
-      f"network is {config.model!r}, which has no layer of {least} × {least} positions "
-      f"for images of {config.image_size} pixels; the hue term needs one."
-    )
-  return planes[-1]
+  return last_plane(config.model, tap_shapes(model, shape), config.image_size)
 
 
 def _form(config):

@@ -1,39 +1,42 @@
 """The benchmarks in a small form: an hour with a GPU is not to be spent on mending."""
 
-import builtins
+import contextlib
 import json
+import re
+import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import common, convolution, gpu, peers, pillow_batches, startup
+from benchmarks import (
+  common,
+  convolution,
+  gpu,
+  loss,
+  neighbors,
+  peers,
+  pillow_batches,
+  startup,
+)
 from benchmarks import step as step_benchmark
+from tests.helpers import only_packages
 
-_NOT_ON_A_GPU_MACHINE = ("tensorflow", "tensorflow_datasets", "clu", "ml_collections")
-
-
-@pytest.fixture
-def without_tensorflow(monkeypatch):
-  real = builtins.__import__
-
-  def found(name, *rest, **named):
-    if name.partition(".")[0] in _NOT_ON_A_GPU_MACHINE:
-      raise ImportError(name)
-    return real(name, *rest, **named)
-
-  monkeypatch.setattr(builtins, "__import__", found)
+_PACKAGES = ("JAX", "Flax", "Optax", "NumPy", "jaxtyping", "SciPy", "tqdm")
+# What gpu.py says that it needs.
+_ON_A_GPU_MACHINE = ("jax", "flax", "optax", "numpy", "jaxtyping")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_tensorflow")
-def test_all_that_needs_a_gpu_runs_small_and_goes_on(tmp_path, capsys):
+def test_all_that_needs_a_gpu_runs_small_and_goes_on(tmp_path):
   command = ["--small", f"--out={tmp_path}"]
   assert gpu.main([*command, "--sections", "identities", "losses_in_double"]) == 0
   first = json.loads((tmp_path / "gpu.json").read_text())
   assert set(first["sections"]) == {"identities", "losses_in_double"}
-  assert gpu.main(command) == 0
+  done = only_packages.run(_ON_A_GPU_MACHINE, "benchmarks/gpu.py", *command)
+  assert done.returncode == 0, done.stderr
   found = json.loads((tmp_path / "gpu.json").read_text())
   sections = found["sections"]
   assert set(sections) == set(gpu.SECTIONS)
@@ -49,7 +52,20 @@ def test_all_that_needs_a_gpu_runs_small_and_goes_on(tmp_path, capsys):
   assert {row["side"] for row in sections["index"]["rows"]} >= {"matmul alone"}
   page = (tmp_path / "gpu.md").read_text()
   assert all(f"## {name}" in page for name in gpu.SECTIONS)
-  assert "wrong: nothing" in capsys.readouterr().err
+  for what in ("wrong", "failed", "missing"):
+    assert f"{what}: nothing" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "file", ["step", "loss", "convolution", "neighbors", "gpu", "gpu_study"]
+)
+def test_what_is_for_a_gpu_is_imported_with_what_it_names(file):
+  path = Path(common.ROOT, "benchmarks", f"{file}.py")
+  (named,) = re.findall(r"It needs\s(.*?)\.\s", path.read_text(), re.DOTALL)
+  packages = [name.lower() for name in _PACKAGES if name in named]
+  done = only_packages.run(packages, str(path), "--help")
+  assert done.returncode == 0, done.stderr
 
 
 def test_a_wrong_loss_is_told(tmp_path, monkeypatch, capsys):
@@ -60,6 +76,151 @@ def test_a_wrong_loss_is_told(tmp_path, monkeypatch, capsys):
   assert "hue_loss, float32: differs by 1.0e-02" in capsys.readouterr().err
   stopped = json.loads((tmp_path / "gpu.json").read_text())
   assert "losses" not in stopped["sections"]
+  # What was wrong is not taken for done: the next run ends there again.
+  assert gpu.main([*command, "--sections", "losses_in_double", "losses"]) == 1
+  stopped = json.loads((tmp_path / "gpu.json").read_text())
+  assert "losses" not in stopped["sections"]
+  monkeypatch.setattr(gpu, "hue_loss", right)
+  assert gpu.main([*command, "--sections", "losses_in_double"]) == 0
+
+
+_NO_MEMORY = {
+  "JAX": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 B"),
+  "PyTorch": type("OutOfMemoryError", (RuntimeError,), {})("CUDA: tried 9 GiB"),
+  "CUDA": RuntimeError("CUDA error: out of memory"),
+  "cuBLAS": RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+}
+
+
+@pytest.mark.parametrize("error", _NO_MEMORY.values(), ids=_NO_MEMORY)
+def test_a_side_without_memory_is_left_out_and_the_others_are_timed(error, monkeypatch):
+  calls = []
+
+  def large():
+    calls.append("large")
+    if len(calls) > 1:
+      raise error
+
+  seconds = common.alternate({"small": lambda: 2.0, "large": large}, repeats=3)
+  assert seconds == {"small": [2.0, 2.0, 2.0], "large": []}
+  assert len(calls) == 2
+  large_row = common.rows("any", seconds, against=("small",), per_second=1)[1]
+  assert large_row == {"case": "any", "side": "large", "seconds": "out of memory"}
+  (row, _) = common.rows("any", seconds, against=("large",))
+  assert "times as fast as large" not in row
+  assert loss._of_floor({loss.FLOOR: [], "large": []}, 8)["GB/s"] == {}
+
+  def no_memory(*_):
+    raise error
+
+  monkeypatch.setattr(step_benchmark, "_FlaxStep", no_memory)
+  rows, notes = step_benchmark.measure(gpu.SMALL.case, ("one_hot", "flax"), repeats=1)
+  assert [row["side"] for row in rows] == ["one_hot"]
+  assert notes == [f"{gpu.SMALL.case.describe()}: no flax: out of memory"]
+
+
+def test_other_errors_of_a_side_are_raised():
+  with pytest.raises(ZeroDivisionError):
+    common.alternate({"any": lambda: 1 / 0}, repeats=1)
+
+
+def test_a_section_that_fails_is_told_and_the_others_go_on(
+  tmp_path, monkeypatch, capsys
+):
+  def fails(sizes, enough):
+    raise ValueError("no such device")
+
+  monkeypatch.setitem(gpu.SECTIONS, "forms", fails)
+  command = ["--small", f"--out={tmp_path}", "--sections", "forms", "identities"]
+  assert gpu.main(command) == 1
+  assert "failed: forms" in capsys.readouterr().err
+  found = json.loads((tmp_path / "gpu.json").read_text())["sections"]
+  assert "no such device" in found["forms"]["failed"]
+  assert found["identities"]["right"]
+  monkeypatch.setitem(gpu.SECTIONS, "forms", lambda *_: {"right": ["all"]})
+  assert gpu.main(command) == 0
+  found = json.loads((tmp_path / "gpu.json").read_text())["sections"]
+  assert found["forms"]["right"] == ["all"]
+
+
+def test_every_side_is_warm_before_the_first_round_counts(monkeypatch):
+  calls, compiled = [], []
+
+  def watched(sides, repeats, *, warmup=1, **_):
+    assert warmup > 0
+    for side in sides.values():
+      side()
+    with _compilations() as again:
+      for side in sides.values():
+        side()
+        calls.append(side)
+    compiled.extend(again)
+    return {name: [1.0] for name in sides}
+
+  monkeypatch.setattr(common, "alternate", watched)
+  neighbors.measure(*neighbors.data(64, 8, 8), "cosine", indices=("jax-flat",))
+  loss.measure(2, 4, 8, num_classes=5, calls=2)
+  step_benchmark.measure(gpu.SMALL.case, ("one_hot", "flax"))
+  convolution.measure((convolution.Layer(2, 4, 6, 3),), batch_size=2)
+  assert len(calls) > 15
+  assert not compiled
+
+
+@contextlib.contextmanager
+def _compilations():
+  """Yields the names of what JAX compiles in the block."""
+  found = []
+
+  def heard(event, *_, **__):
+    if event == "/jax/core/compile/backend_compile_duration":
+      found.append(event)
+
+  jax.monitoring.register_event_duration_secs_listener(heard)
+  try:
+    yield found
+  finally:
+    jax.monitoring.unregister_event_duration_listener(heard)
+
+
+def test_each_side_of_the_losses_is_one_program(monkeypatch):
+  found = {}
+
+  def watched(sides, repeats, **_):
+    found.update(sides)
+    return {name: [1.0] for name in sides}
+
+  monkeypatch.setattr(common, "alternate", watched)
+  loss.measure(2, 4, 3, num_classes=5, precision="bfloat16")
+  for name, side in found.items():
+    jitted, values, given, _ = side.args
+    assert hasattr(jitted, "lower"), name  # No array is made beside it.
+    if name == loss.FLOOR:
+      copied = jitted(values, given)
+      assert copied.dtype == values.dtype
+      np.testing.assert_array_equal(copied, values + 1)
+
+
+def test_the_memory_of_a_step_of_pytorch_is_its_own():
+  class Cuda(types.SimpleNamespace):
+    """PyTorch's counters, of a process that had 900 bytes once."""
+
+    now, peak = 100, 900
+
+    def synchronize(self):
+      pass
+
+    def reset_peak_memory_stats(self):
+      self.peak = self.now
+
+    def max_memory_allocated(self):
+      return self.peak
+
+  cuda = Cuda()
+
+  def step():
+    cuda.peak = max(cuda.peak, cuda.now + 40)
+
+  assert peers.peak_of(step, cuda) == 140
 
 
 def test_sides_alternate_and_ratios_are_of_rounds():

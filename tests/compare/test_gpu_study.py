@@ -1,20 +1,21 @@
 """benchmarks/gpu_study.py in a small form: it ends in time and goes on."""
 
-import builtins
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import gpu_study
-from configs import compare_tuning
-from hue_jax.compare.task import load_task, write_task
+from configs import benchmark, compare_tuning
+from hue_jax.compare.task import ArrayTask, Examples, load_task, write_task
 from hue_jax.errors import InputError
+from hue_jax.models import model_names
 from hue_jax.objective import create_objective
+from tests.helpers import only_packages
 from tests.helpers.small_study import digits_task
 
-_NOT_ON_A_GPU_MACHINE = ("tensorflow", "tensorflow_datasets", "clu", "ml_collections")
+# What gpu_study.py says that it needs.
+_ON_A_GPU_MACHINE = ("jax", "flax", "optax", "numpy", "scipy", "jaxtyping", "tqdm")
 
 
 @pytest.fixture
@@ -31,15 +32,7 @@ def arrays(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_ends_in_time_and_goes_on(arrays, tmp_path, monkeypatch):
-  real = builtins.__import__
-
-  def without(name, *rest, **named):
-    if name.partition(".")[0] in _NOT_ON_A_GPU_MACHINE:
-      raise ImportError(name)
-    return real(name, *rest, **named)
-
-  monkeypatch.setattr(builtins, "__import__", without)
+def test_it_ends_in_time_and_goes_on(arrays, tmp_path):
   command = [
     f"--arrays={arrays}",
     f"--workdir={tmp_path / 'study'}",
@@ -54,21 +47,25 @@ def test_it_ends_in_time_and_goes_on(arrays, tmp_path, monkeypatch):
   stopped = gpu_study.main([*command, "--minutes=0.02"])
   assert stopped["missing"] > 0
   assert stopped["runs"] + stopped["missing"] == 10
-  done = gpu_study.main([*command, "--minutes=30"])
+  rest = only_packages.run(
+    _ON_A_GPU_MACHINE, "benchmarks/gpu_study.py", *command, "--minutes=30"
+  )
+  assert rest.returncode == 0, rest.stderr
+  done = json.loads(rest.stdout)
   assert (done["runs"], done["missing"]) == (10, 0)
   lines = (tmp_path / "study" / "runs.jsonl").read_text().splitlines()
   tested = {json.loads(line)["objective"] for line in lines if "accuracy" in line}
   assert tested == {"one_hot", "smoothing", "max_suppression", "hue", "hue_smoothing"}
-  assert "hue_jax.compare.study" in sys.modules
 
 
 def test_its_objectives_are_those_that_are_tuned(arrays):
   # The configurations need ml_collections, which a GPU machine may lack.
   arguments = gpu_study._arguments([f"--arrays={arrays}", "--workdir=any"])
   settings = gpu_study.settings_of(arguments, gpu_study.read_arrays(str(arrays)))
-  tuned = compare_tuning.objectives("stage3", "stage3")
+  tap = settings["objectives"]["hue"]["terms"]["hue"]["tap"]
+  tuned = compare_tuning.objectives(tap, tap)
   for name, objective in settings["objectives"].items():
-    shape = {"stage3": (4, 4, 8), "features": (8,)}
+    shape = {tap: (4, 4, 8), "features": (8,)}
     ours, theirs = (
       create_objective(
         num_classes=10,
@@ -81,6 +78,58 @@ def test_its_objectives_are_those_that_are_tuned(arrays):
       for one in (objective, tuned[name])
     )
     assert ours == theirs, name
+
+
+def _task_of(size):
+  images = np.zeros((2, size, size, 3), np.uint8)
+  examples = Examples(images, np.arange(2))
+  return ArrayTask("any", ("a", "b"), examples, examples, examples)
+
+
+def _or_error(call):
+  try:
+    return call()
+  except InputError as error:
+    return error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("network", model_names())
+def test_every_network_has_its_options_or_one_line(network, size):
+  arguments = gpu_study._arguments(
+    ["--arrays=any", "--workdir=any", f"--network={network}"]
+  )
+  names = f"imagenet,{network},hue,size={size}"
+  settings = _or_error(lambda: gpu_study.settings_of(arguments, _task_of(size)))
+  theirs = _or_error(lambda: benchmark.get_config(names))
+  if isinstance(settings, InputError):
+    assert size < 96, settings  # None is refused where networks are at home.
+    assert str(settings) == str(theirs)
+    return
+  options = theirs.model_options.to_dict()
+  options.pop("width", None)  # Here they are as wide as published.
+  assert settings["model_options"] == options
+  (term,) = theirs.hue.terms.values()
+  assert settings["objectives"]["hue"]["terms"]["hue"]["tap"] == term.tap
+
+
+def test_what_no_network_takes_is_one_line(arrays, tmp_path):
+  command = [f"--arrays={arrays}", f"--workdir={tmp_path / 'study'}", "--minutes=1"]
+  for more, told in (
+    (["--network=resnet9"], r"--network is 'resnet9'.*Did you mean"),
+    (["--network=vgg16"], r"8 pixels; VGG takes sides of at least 32"),
+    (["--network=vit_ti16", "--width=9"], r"width"),
+  ):
+    with pytest.raises(InputError, match=told):
+      gpu_study.main([*command, *more])
+  assert not (tmp_path / "study").exists()
+  done = only_packages.run(
+    _ON_A_GPU_MACHINE, "benchmarks/gpu_study.py", *command, "--network=vgg16"
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: ")
+  assert done.stderr.count("\n") == 1
 
 
 def test_a_task_is_named_by_what_it_holds(tmp_path, arrays):
