@@ -79,8 +79,8 @@ class Network:
         await asyncio.sleep(self.delay)
         if self.down or not await self._answer(head, body, writer):
           break
-    except (asyncio.IncompleteReadError, ConnectionError):
-      pass
+    except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+      pass  # The client has gone, or `stop` has come.
     finally:
       writer.close()
 
