@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, TypeVar
 import fsspec
 
 from hue_jax.errors import InputError
+from hue_jax.files import is_local
 from hue_jax.settings import Number
 
 T = TypeVar("T")
@@ -75,11 +76,6 @@ class FileFacts(NamedTuple):
 
   size: int
   stamp: int
-
-
-def is_local(path: str) -> bool:
-  """Returns whether a path is on this machine's file system, not a URL (gs://…)."""
-  return "://" not in path
 
 
 def check_folder(name: str, path: str) -> None:
