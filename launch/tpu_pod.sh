@@ -242,7 +242,7 @@ on_workers() {
   run gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "--worker=$1" "--command=$2"
 }
 
-# Python 3.11 or later is what the project needs; uv fetches it where it is missing.
+# The newest Python has no TensorFlow; uv fetches the container's where it is missing.
 remote_install() {
   cat <<'END'
 set -eu
@@ -252,7 +252,7 @@ tar -xzf hue_jax.tgz
 cd hue_jax
 export PATH=$PATH:~/.local/bin
 command -v uv >/dev/null || python3 -m pip install -q --user uv
-test -d .venv || uv venv -q --python '>=3.11' .venv
+test -d .venv || uv venv -q --python 3.11 .venv
 uv pip install -q --python .venv/bin/python -c constraints.txt -e '.[train,gcs,tpu]'
 END
 }

@@ -24,7 +24,9 @@ _ACCEPTED = {
   "gcloud compute tpus tpu-vm scp": {"--zone", "--project", "--worker"},
   "gcloud compute tpus tpu-vm ssh": {"--zone", "--project", "--worker", "--command"},
   "kubectl apply": {"--filename"},
-  "kubectl logs": {"--namespace", "--follow", "--pod-running-timeout", "--selector"},
+  "kubectl logs": {
+    *("--namespace", "--follow", "--pod-running-timeout", "--selector", "--tail"),
+  },
   "kubectl get": {"--namespace", "--selector"},
   "kubectl delete": {"--namespace"},
   "docker build": {"--file", "--tag"},
