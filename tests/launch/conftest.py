@@ -79,7 +79,9 @@ def next_of(what, default):
 homes = [folder / "worker0", folder / "worker1"]
 if name.endswith("describe"):
   state = next_of("states.json", "ACTIVE")
-  if state in ("NOT_FOUND", "PERMISSION_DENIED"):
+  if "failedData" in flags["--format"]:
+    state = "no more capacity"
+  elif state in ("NOT_FOUND", "PERMISSION_DENIED", "UNAVAILABLE"):
     sys.exit(f"ERROR: (gcloud.compute.tpus.queued-resources.describe) {{state}}: no.")
   print(state)
 elif name.endswith("scp"):
