@@ -81,20 +81,27 @@ def test_killed_and_stopped_it_ends_as_a_run_of_this_machine(run, served, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("bucket", "refused", "reason"),
+  ("mode", "bucket", "refused", "reason"),
   [
-    ("none", (), "there is no such bucket"),
-    (BUCKET, ("POST", "PUT"), "this account may not"),
-    (BUCKET, ("GET", "POST", "PUT"), "this account may not"),
+    ("train", "none", (), "which cannot be written: there is no such bucket."),
+    (
+      "train",
+      BUCKET,
+      ("POST", "PUT"),
+      "which cannot be written: this account may not.",
+    ),
+    ("evaluate", BUCKET, ("GET",), "which cannot be read: this account may not."),
+    ("evaluate", "none", (), "which holds no run to evaluate."),
   ],
 )
-def test_what_may_not_be_written_is_refused_first(run, served, bucket, refused, reason):
+def test_a_bucket_of_no_use_is_refused_first(
+  run, served, mode, bucket, refused, reason
+):
   served[0].refused = refused
-  done = run(f"gs://{bucket}/{RUN}")
+  done = run(f"gs://{bucket}/{RUN}", f"--mode={mode}")
   assert done.status(300) == 2, done.errors()
-  assert done.errors().splitlines()[-1] == (
-    f"error: workdir is 'gs://{bucket}/{RUN}', which cannot be written: {reason}."
-  )
+  told = f"error: workdir is 'gs://{bucket}/{RUN}', {reason}"
+  assert done.errors().splitlines()[-1] == told
   assert "step " not in done.errors()
 
 
