@@ -1,11 +1,38 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, here or in a bucket."""
 
 import contextlib
+import io
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from hue_jax.errors import refuse
+
+# What begins a URL; a `Path` of one has a single slash.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_local(path: str | os.PathLike[str]) -> bool:
+  """Returns whether a path is on this machine's file system, not a URL (gs://…)."""
+  return not _URL.match(os.fspath(path))
+
+
+def local_path(name: str, path: str | os.PathLike[str]) -> Path:
+  """Returns a path of this machine, with ~ replaced by the home folder.
+
+  Args:
+    name: What has the path, as "--output".
+    path: The path.
+
+  Raises:
+    InputError: If it is a URL: a folder of that name would be made here.
+  """
+  if not is_local(path):
+    refuse(name, os.fspath(path), "a path of this machine")
+  return Path(path).expanduser()
 
 
 @contextlib.contextmanager
@@ -14,7 +41,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
   It is written under another name in the same folder and renamed at the end, so that
   whoever reads `path` finds the file before, or the whole new one. After an error
-  nothing is left of it.
+  nothing is left of it. A bucket keeps that promise itself, and does not rename: what
+  goes there is sent at the end.
 
   Args:
     path: The place of the file; an `etils.epath.Path` may be on remote storage.
@@ -23,8 +51,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     The file, open for bytes.
 
   Raises:
-    OSError: If the file cannot be written; it names `path`.
+    OSError: If the file cannot be written; it names `path`. Of a bucket, whatever
+      etils raises.
   """
+  if not is_local(path):
+    content = io.BytesIO()
+    yield content
+    path.write_bytes(content.getvalue())
+    return
   path = path if hasattr(path, "with_name") else Path(path)
   unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
   try:

@@ -4,6 +4,7 @@ import os
 
 from hue_jax.command import Parser
 from hue_jax.errors import InputError
+from hue_jax.files import local_path
 
 
 def add_pictures(parser: Parser) -> None:
@@ -50,6 +51,7 @@ def check_writable(name: str, path: str) -> None:
     InputError: If its folder does not exist, it cannot be written there, or a pipe,
       device or the like has its place.
   """
+  local_path(name, path)
   folder = os.path.dirname(path) or "."
   if not os.path.isdir(folder):
     raise InputError(f"{name} is {path!r}, whose folder does not exist.")

@@ -142,7 +142,8 @@ create_jobset() {
 }
 
 logs_jobset() {
-  run kubectl logs "--namespace=$namespace" --follow --pod-running-timeout=1h \
+  # Of a selector, kubectl shows ten lines if nothing else is said.
+  run kubectl logs "--namespace=$namespace" --follow --tail=-1 --pod-running-timeout=1h \
     "--selector=jobset.sigs.k8s.io/jobset-name=$name,batch.kubernetes.io/job-completion-index=0"
 }
 

@@ -29,6 +29,9 @@
 # shellcheck disable=SC2317  # Functions are called by the names of commands.
 set -euo pipefail
 
+# How often what fails is tried again, and whether a run is followed.
+most=3 following=false
+
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -115,6 +118,13 @@ ask_for_slice() {
 }
 
 install_slice() {
+  read_work
+  [[ $at_work == none ]] ||
+    fail "main.py is at work on $name; stop it before a commit is installed"
+  install_on_workers
+}
+
+install_on_workers() {
   local folder code=0
   folder=$(mktemp -d)
   tell "installing commit $commit on every worker"
@@ -129,7 +139,13 @@ install_slice() {
 }
 
 start_slice() {
-  on_workers all "$(remote_start)"
+  read_work
+  if [[ $at_work == same ]]; then
+    tell "main.py is at work with these flags already"
+  else
+    refuse_other_flags
+    on_workers all "$(remote_start)"
+  fi
 }
 
 logs_slice() {
@@ -151,17 +167,20 @@ delete_slice() {
 }
 
 run_slice() {
-  local code times=0
+  local code times=0 doing
   while true; do
     create_slice
     code=0
     # What fails while a slice is taken away tells nothing; the state does.
-    { install_slice && start_slice && follow; } || code=$?
+    start_and_follow || code=$?
     if ((code == 0)); then
       break
     elif ! is_there; then
       tell "the slice was taken away; asking for another"
       delete_slice
+    elif [[ -n $doing ]]; then
+      tell "$doing has failed with status $code; the slice is kept"
+      exit "$code"
     elif ((code == 75 && times++ < 3)); then
       tell "main.py died on another worker; starting again"
     else
@@ -170,6 +189,23 @@ run_slice() {
     fi
   done
   [[ -z ${flags[--delete]:-} ]] || delete_slice
+}
+
+# Leaves in `doing` what has failed before main.py was at work.
+start_and_follow() {
+  doing='asking the workers'
+  read_work || return
+  if [[ $at_work == same ]]; then
+    tell "main.py is at work with these flags; following it"
+  else
+    refuse_other_flags
+    doing='installing'
+    install_on_workers || return
+    doing='starting main.py'
+    on_workers all "$(remote_start)" || return
+  fi
+  doing='' following=true
+  follow
 }
 
 # Follows the log; a connection that breaks (255) is made anew while the slice is there.
@@ -188,23 +224,34 @@ follow() {
 
 # --- The state of the request -----------------------------------------------------
 
-# Puts gcloud's state of the request into `state`, or NONE if there is no request.
+# Puts gcloud's state of the request into `state`, or NONE if there is no request. Where
+# gcloud fails it is asked again, without end for a run that is followed.
 read_state() {
   state=ACTIVE
   $dry_run && return
-  if state=$(gcloud compute tpus queued-resources describe "$name" "${place[@]}" \
-    '--format=value(state.state)' 2>&1); then
-    state=${state##*$'\n'}
-  elif [[ $state == *NOT_FOUND* ]]; then
-    state=NONE
-  else
+  local failed=0
+  until state=$(describe state.state 2>&1); do
+    if [[ $state == *NOT_FOUND* ]]; then
+      state=NONE
+      return
+    fi
     echo "$state" >&2
-    fail "gcloud does not tell the state of $name"
-  fi
+    if [[ $state =~ PERMISSION_DENIED|UNAUTHENTICATED|INVALID ]] ||
+      { ! $following && ((failed++ >= most)); }; then
+      fail "gcloud does not tell the state of $name"
+    fi
+    tell "gcloud does not tell the state of $name; asking again"
+    sleep "$seconds"
+  done
+  state=${state##*$'\n'}
+}
+
+describe() {
+  gcloud compute tpus queued-resources describe "$name" "${place[@]}" "--format=value($1)"
 }
 
 wait_for_slice() {
-  local before=''
+  local before='' remade=0
   while read_state && [[ $state != ACTIVE ]]; do
     [[ $state == "$before" ]] || tell "the request is $state"
     before=$state
@@ -212,6 +259,9 @@ wait_for_slice() {
       SUSPENDED | FAILED)
         [[ $command == run ]] ||
           fail "the request is $state; delete it and create another"
+        ((remade++ < most)) ||
+          fail "the request is $state, as $most before it:" \
+            "$(describe state.failedData.error.message || true)"
         delete_slice
         ask_for_slice
         ;;
@@ -232,6 +282,30 @@ is_there() {
   done
 }
 
+# Puts into `at_work` what main.py does on the workers: none, same (it is at work with the
+# flags that are given) or other. What is left of it on some of them is stopped.
+read_work() {
+  at_work=none
+  $dry_run && return
+  local told
+  told=$(on_workers all "$(remote_work)") || return
+  if [[ $told == *"main.py has other flags"* ]]; then
+    at_work=other
+  elif [[ $told != *"main.py has these flags"* ]]; then
+    return
+  elif [[ $told != *"main.py is not at work"* ]]; then
+    at_work=same
+  else
+    tell "main.py is at work on some workers alone; stopping it"
+    stop_slice
+  fi
+}
+
+refuse_other_flags() {
+  [[ $at_work != other ]] ||
+    fail "main.py is at work on $name with other flags; stop it, or give those"
+}
+
 tell() {
   echo "$program: $*" >&2
 }
@@ -242,7 +316,7 @@ on_workers() {
   run gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" "--worker=$1" "--command=$2"
 }
 
-# Python 3.11 or later is what the project needs; uv fetches it where it is missing.
+# The newest Python has no TensorFlow; uv fetches the container's where it is missing.
 remote_install() {
   cat <<'END'
 set -eu
@@ -252,7 +326,7 @@ tar -xzf hue_jax.tgz
 cd hue_jax
 export PATH=$PATH:~/.local/bin
 command -v uv >/dev/null || python3 -m pip install -q --user uv
-test -d .venv || uv venv -q --python '>=3.11' .venv
+test -d .venv || uv venv -q --python 3.11 .venv
 uv pip install -q --python .venv/bin/python -c constraints.txt -e '.[train,gcs,tpu]'
 END
 }
@@ -264,16 +338,27 @@ remote_start() {
   cat <<END
 set -eu
 mkdir -p hue_jax_run
-if test -f hue_jax_run/pid && kill -0 "\$(cat hue_jax_run/pid)" 2>/dev/null; then
-  echo "main.py is at work already"
-  exit 0
-fi
 rm -f hue_jax_run/status
+printf '%s\n' $(printf %q "$arguments") >hue_jax_run/flags
 cd hue_jax
 HUE_JAX_DISTRIBUTED=1 nohup setsid bash -c 'trap : TERM
 .venv/bin/python main.py "\$@"
 echo \$? >../hue_jax_run/status' main.py $arguments>../hue_jax_run/log 2>&1 </dev/null &
 echo \$! >../hue_jax_run/pid
+END
+}
+
+remote_work() {
+  local arguments=''
+  ((${#main_flags[@]} == 0)) || printf -v arguments '%q ' "${main_flags[@]}"
+  cat <<END
+if ! kill -0 "\$(cat hue_jax_run/pid 2>/dev/null)" 2>/dev/null; then
+  echo "main.py is not at work"
+elif test "\$(cat hue_jax_run/flags 2>/dev/null)" = $(printf %q "$arguments"); then
+  echo "main.py has these flags"
+else
+  echo "main.py has other flags"
+fi
 END
 }
 

@@ -1,6 +1,8 @@
 """Files written whole or not at all."""
 
+import contextlib
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -8,7 +10,14 @@ import signal
 import pytest
 from etils import epath
 
+from hue_jax import command
+from hue_jax.color import __main__ as color
+from hue_jax.export import __main__ as export
 from hue_jax.files import replacing, write_text
+from hue_jax.observe import defaults
+from hue_jax.observe import run as observe
+from hue_jax.predict import __main__ as predict
+from hue_jax.runs import __main__ as runs
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -33,6 +42,16 @@ class TestReplacing:
       _write_half(path, error)
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["numbers.bin"]
+
+  def test_sends_to_a_bucket_at_the_end_and_nothing_after_an_error(self):
+    path = _InBucket()
+    with replacing(path) as file:
+      file.write(b"after")
+      assert path.sent == []
+    assert path.sent == [b"after"]
+    with pytest.raises(RuntimeError):
+      _write_half(path, RuntimeError)
+    assert path.sent == [b"after"]
 
   def test_names_the_file_on_a_full_disk(self):
     with pytest.raises(OSError, match="No space left") as caught:
@@ -66,6 +85,43 @@ class TestReplacing:
       os.kill(writer.pid, signal.SIGKILL)
       writer.join()
     assert path.read_text() in [d * 2**16 for d in "12"]
+
+
+class TestLocalPath:
+  @pytest.mark.parametrize(
+    "call",
+    [
+      lambda url: runs.main([url]),
+      lambda url: runs.main([".", f"--output={url}.html"]),
+      lambda url: export.main(["resnet18", "--to=torch", f"--output={url}"]),
+      lambda url: predict.main(["--network=resnet18", f"--output={url}", "a.png"]),
+      lambda url: color.main(["--network=resnet18", "a.png", f"--out={url}.png"]),
+      lambda url: command.run(lambda: observe.observe(defaults.get_config(), url)),
+    ],
+  )
+  @pytest.mark.parametrize("url", ["gs://bucket/a", "s3://bucket/a"])
+  def test_no_command_makes_a_folder_of_a_url(self, call, url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+      assert call(url) == 2
+    (line,) = errors.getvalue().splitlines()
+    assert f" is '{url}" in line
+    assert line.endswith("; it must be a path of this machine.")
+    assert os.listdir(tmp_path) == []
+
+
+class _InBucket:
+  """A path of a bucket, which notes what is sent there."""
+
+  def __init__(self):
+    self.sent = []
+
+  def __fspath__(self):
+    return "gs://bucket/a"
+
+  def write_bytes(self, content):
+    self.sent.append(content)
 
 
 def _write_half(path, error):

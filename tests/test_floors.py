@@ -21,7 +21,7 @@ _FLOORS = (
     *("preprocessing", "numerics", "philox", "balance"),
     *("pictures", "picture_arguments"),
   ),
-  ("settings", "command", "compiled", "progress", "trees", "files"),
+  ("settings", "command", "compiled", "progress", "trees", "files", "cores"),
   ("errors",),
 )
 _FLOOR = {room: floor for floor, rooms in enumerate(_FLOORS) for room in rooms}

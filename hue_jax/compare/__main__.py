@@ -17,6 +17,7 @@ from typing import Any
 from hue_jax import command
 from hue_jax.compare.addresses import address_of_workers
 from hue_jax.errors import InputError
+from hue_jax.files import local_path
 
 with command.packages():
   from absl.flags import DEFINE_list, DEFINE_string
@@ -51,6 +52,7 @@ _WORKERS = DEFINE_string(
 
 def main() -> dict[str, Any]:
   """Runs the mode; returns what it made, and the seconds that it took."""
+  local_path("--workdir", _WORKDIR.value)
   start = time.perf_counter()
   address = address_of_workers(_WORKERS.value, name="--workers")
   if address and _MODE.value not in ("run", "tune"):

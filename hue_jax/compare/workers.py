@@ -23,6 +23,7 @@ from hue_jax.compare.run_records import Job
 from hue_jax.compare.task import ArrayTask, load_task
 from hue_jax.compare.trainer import Trainer
 from hue_jax.compiled import keep_compiled
+from hue_jax.cores import available_cores
 from hue_jax.errors import InputError
 
 
@@ -87,7 +88,7 @@ def default_workers() -> int:
   """Returns one worker for each core of a CPU; one for all accelerators."""
   if jax.default_backend() != "cpu":
     return 1
-  return len(_cores()) or 1
+  return len(available_cores())
 
 
 class Worker:
@@ -227,7 +228,7 @@ def _start_worker(settings, workdir, cores, closed):
   threading.Thread(target=_end_with_parent, args=(closed,), daemon=True).start()
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
   if hasattr(os, "sched_setaffinity"):
-    available = _cores()
+    available = available_cores()
     os.sched_setaffinity(0, {available[cores.get() % len(available)]})
   _worker = Worker(settings, load_task(settings, workdir))
 
@@ -241,9 +242,3 @@ def _end_with_parent(closed):
 
 def _run_in_worker(group):
   return _worker.run(group)
-
-
-def _cores() -> list[int]:
-  if hasattr(os, "sched_getaffinity"):
-    return sorted(os.sched_getaffinity(0))
-  return list(range(os.cpu_count() or 1))

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, TypeVar
 import fsspec
 
 from hue_jax.errors import InputError
+from hue_jax.files import is_local
 from hue_jax.settings import Number
 
 T = TypeVar("T")
@@ -77,11 +78,6 @@ class FileFacts(NamedTuple):
   stamp: int
 
 
-def is_local(path: str) -> bool:
-  """Returns whether a path is on this machine's file system, not a URL (gs://…)."""
-  return "://" not in path
-
-
 def check_folder(name: str, path: str) -> None:
   """Raises an InputError unless a folder of data sets can be read at all.
 
@@ -122,13 +118,18 @@ def read_range(path: str, start: int, stop: int) -> bytes:
     The bytes; fewer only if the file has become shorter.
 
   Raises:
-    BucketError: If it cannot be read.
+    BucketError: If it cannot be read, or its server does not read parts.
   """
 
   def read():
     data = _file_system(path).cat_file(path, start=start, end=stop)
     if len(data) < stop - start:
       raise _ShortAnswerError(data)
+    if len(data) > stop - start:
+      raise BucketError(
+        f"{path} is answered with {len(data)} bytes where {stop - start} were asked "
+        "for: its server takes no ranges (HTTP's Range), which it must."
+      )
     return data
 
   if stop <= start:
@@ -245,17 +246,21 @@ def _patiently(path: str, request: Callable[[], T], missing: Any = _NO_DEFAULT) 
   """
   deadline = time.monotonic() + patience()
   bucket = path.partition("://")[2].partition("/")[0]
+  num_short = 0
   for number in itertools.count(1):
     try:
       answer = request()
       _lost_until.pop(bucket, None)
       return answer
+    except BucketError:
+      raise
     except FileNotFoundError as error:
       if missing is not _NO_DEFAULT:
         return missing
       raise BucketError(f"{path} is not there: no such bucket or file.") from error
     except Exception as error:
-      if isinstance(error, _ShortAnswerError) and number >= _SHORT_ANSWERS:
+      num_short += isinstance(error, _ShortAnswerError)
+      if isinstance(error, _ShortAnswerError) and num_short >= _SHORT_ANSWERS:
         return error.data
       if _is_refusal(error):
         raise BucketError(f"{path} may not be read ({_reason(error)}).") from error

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from hue_jax.cores import available_cores
 from hue_jax.data.host_tensorflow import Hasher, tf, tfds
 from hue_jax.errors import InputError
 from hue_jax.progress import Progress
@@ -209,7 +210,7 @@ class _Writer:
 
 def _in_order(function: Callable, items: Iterable) -> Iterator:
   """Maps over items by all cores, a few at a time, in order."""
-  threads = len(os.sched_getaffinity(0))
+  threads = len(available_cores())
   with ThreadPoolExecutor(threads) as pool:
     pending: deque = deque()
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hue_jax import pictures
+from hue_jax.cores import available_cores
 from hue_jax.data import record_index, storage
 from hue_jax.data.datasets import Dataset
 from hue_jax.data.host_tensorflow import tf
@@ -133,7 +134,7 @@ class _Tally:
 
   def over(self, records: Iterator) -> Iterator[int]:
     """Looks at records by all cores, in order; yields how many are done at a time."""
-    threads = len(os.sched_getaffinity(0))
+    threads = len(available_cores())
     waiting: deque = deque()
     with ThreadPoolExecutor(threads) as pool:
       for batch in _batches(records):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hue_jax.command import Parser, add_setting, packages, run
 from hue_jax.errors import InputError, refuse
-from hue_jax.files import readable
+from hue_jax.files import is_local, local_path, readable
 from hue_jax.picture_arguments import add_network
 from hue_jax.settings import Choice
 
@@ -94,11 +94,12 @@ class _Format(Choice):
 
 def _folder(args: argparse.Namespace) -> Path:
   if args.output:
-    return Path(args.output).expanduser()
+    return local_path("--output", args.output)
   workdir = Path(args.network).expanduser()
-  if not workdir.is_dir():
+  if not (is_local(args.network) and workdir.is_dir()):
     raise InputError(
-      f"--output is not given; it must be, for {args.network!r} is no workdir."
+      f"--output is not given; it must be, for {args.network!r} is no workdir of this "
+      "machine."
     )
   return workdir / "export" / args.to
 

@@ -13,7 +13,7 @@ import hue_jax
 from hue_jax.errors import InputError, check_one_of, refuse
 from hue_jax.export.card import model_card
 from hue_jax.export.formats import FORMATS, library_of
-from hue_jax.files import write_text
+from hue_jax.files import local_path, write_text
 from hue_jax.pages.files import json_text
 from hue_jax.train.predictor import Predictor
 
@@ -46,7 +46,7 @@ def export(
       else.
   """
   check_one_of("--to", to, FORMATS)
-  folder = Path(folder).expanduser()
+  folder = local_path("folder", folder)
   check_folder(folder, to)
   if to == "torch":
     library_of(predictor)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
 from hue_jax.errors import InputError, refuse
+from hue_jax.files import local_path
 from hue_jax.observe.capture import Sample, capture, check_batch_size
 from hue_jax.observe.control import untrained
 from hue_jax.observe.matches import (
@@ -67,7 +68,7 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
   """
   start = time.perf_counter()
   settings = create(Settings, config)
-  folder = Path(workdir).expanduser()
+  folder = local_path("workdir", workdir)
   check_batch_size(settings.batch_size)
   check_engine(settings.engine, settings.structure)
   peers.check_same(given.facts(ConfigDict(dataclasses.asdict(settings)), {}))

@@ -4,15 +4,16 @@
   python -m hue_jax.runs runs --output=runs.html
 
 The page needs no network and no server. What cannot be read of a run is said there.
+Runs in a bucket are copied to this machine first.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hue_jax.command import Parser, run
 from hue_jax.errors import InputError
+from hue_jax.files import local_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(args: argparse.Namespace) -> None:
-  folder = Path(args.folder).expanduser()
+  folder = local_path("DIR", args.folder)
   if not folder.is_dir():
     raise InputError(f"DIR is {args.folder!r}; it must be a folder of runs.")
-  output = Path(args.output).expanduser() if args.output else folder / "runs.html"
+  output = local_path("--output", args.output or folder / "runs.html")
   if output.suffix != ".html":
     raise InputError(f"--output is {args.output!r}; it must end in .html.")
   # They take longer to import than what a user may have mistaken takes to tell.

@@ -54,10 +54,15 @@ def read_runs(folder: Path) -> list[RunFolder]:
   Returns:
     The runs by name; what is damaged of one is said in it, and keeps no other back.
   """
-  found = []
-  for path, names, files in os.walk(folder):
+  found, seen = [], set()
+  for path, names, files in os.walk(folder, followlinks=True):
+    if (place := os.path.realpath(path)) in seen:  # a link back, or a second to a run
+      names.clear()
+      continue
+    seen.add(place)
     if not {*names, *files}.intersection(_MARKS):
-      names.sort()
+      # A run is called by its own folder rather than by a link beside it.
+      names.sort(key=lambda name: (os.path.islink(os.path.join(path, name)), name))
       continue
     names.clear()  # a run holds no other
     name = os.path.relpath(path, folder)

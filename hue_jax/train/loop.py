@@ -15,6 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from hue_jax.errors import InputError, Stopped
+from hue_jax.files import is_local
 from hue_jax.objective import Objective
 from hue_jax.train import config as settings
 from hue_jax.train import given, peers
@@ -34,6 +35,7 @@ from hue_jax.train.workdir import (
   content,
   folder_of,
   holding,
+  holds_run,
   read_result,
   record_config,
   record_data_set,
@@ -85,6 +87,8 @@ def train_run(run: "Run", workdir: str) -> dict[str, Any]:
         Watch() as watch,
       ):
         report.note(f"{run.describe()}  workdir {folder}")
+        if not is_local(folder):
+          report.note("a bucket has no locks: let no other run work in this workdir")
         report.note(origin)
         if remark := warmup_remark(run.warmup_steps, run.num_train_steps):
           report.note(remark)
@@ -113,7 +117,7 @@ def evaluate_workdir(config: ConfigDict, workdir: str) -> dict[str, Any]:
     InputError: If a setting cannot be used, or the workdir has no checkpoint.
   """
   folder = folder_of(workdir)
-  if not (folder / "config.json").exists():
+  if not holds_run(folder):
     raise InputError(f"workdir is {str(folder)!r}, which holds no run to evaluate.")
   return evaluate_run(set_up(config), workdir)
 

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from hue_jax.errors import InputError, check_name, one_of, refuse
+from hue_jax.files import is_local
 from hue_jax.models import checked_options, create_model, tap_shapes
 from hue_jax.models.published import load_published, published_names
 from hue_jax.models.torch_weights import SUFFIXES, import_state_dict, read_state_dict
@@ -26,6 +27,7 @@ from hue_jax.preprocessing import CROPS, EVAL_CROP_RATIO
 from hue_jax.settings import Number, choice, create, fields_of, integer, several
 from hue_jax.train.build import load_trained
 from hue_jax.train.step import forward, normalize
+from hue_jax.train.workdir import folder_of, holds_run
 from hue_jax.trees import tree_digest
 
 # torchvision's, for a state dict of which nothing else is said.
@@ -152,7 +154,7 @@ def load_network(
 
   Args:
     name: A published network (`published_names()`), a file of PyTorch weights
-      (.safetensors, .pth, .pt, .bin), or a workdir of `main.py`.
+      (.safetensors, .pth, .pt, .bin), or a workdir of `main.py`, which may be at gs://.
     model: The network that the weights are of, for a file of weights.
     options: What differs from ImageNet's usual, for a file of weights: num_classes,
       image_size, crop, pixel_mean, pixel_std, and options of the model.
@@ -197,6 +199,10 @@ def kind_of_source(name: str, setting: str) -> str:
   path = os.path.expanduser(name)
   if name in published_names():
     return "published"
+  if not is_local(name):
+    if not holds_run(folder_of(name, setting)):
+      refuse(setting, name, "a workdir of main.py, where it is in a bucket")
+    return "workdir"
   if os.path.isdir(path):
     return "workdir"
   if os.path.isfile(path):

@@ -6,8 +6,10 @@ The checkpoints lie there, too; see `checkpoints.py`.
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,8 +21,8 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from hue_jax.errors import InputError, Stopped
-from hue_jax.files import write_text
+from hue_jax.errors import InputError, Stopped, refuse
+from hue_jax.files import is_local, write_text
 
 CHECKPOINTS = "checkpoints"
 _CONFIG, _EVALUATIONS, _LOCK = "config.json", "evaluations.json", "lock"
@@ -55,9 +57,34 @@ _BEFORE = {
 }
 
 
-def folder_of(workdir: str | os.PathLike) -> epath.Path:
-  """Returns the absolute path of a workdir."""
-  return epath.Path(workdir).expanduser().resolve()
+# What a bucket's answer means.
+_ANSWERS = {
+  "401": "nobody is logged in who may",
+  "403": "this account may not",
+  "404": "there is no such bucket",
+}
+
+
+def folder_of(workdir: str | os.PathLike, setting: str = "workdir") -> epath.Path:
+  """Returns the absolute path of a workdir.
+
+  Args:
+    workdir: A folder, or gs://BUCKET/FOLDER.
+    setting: What has the path, for errors.
+
+  Raises:
+    InputError: If it is a URL of another kind.
+    ModuleNotFoundError: If a package is not installed that a bucket needs.
+  """
+  path = os.fspath(workdir)
+  if is_local(path):
+    return epath.Path(path).expanduser().resolve()
+  if not re.fullmatch(r"gs://[^/]+/+[^/].*", path):
+    refuse(setting, path, "a folder, or gs://BUCKET/FOLDER")
+  # TensorFlow reads and writes there, but for arrays; what deletes comes with gcsfs.
+  importlib.import_module("hue_jax.data.host_tensorflow")
+  importlib.import_module("gcsfs")
+  return epath.Path(path)
 
 
 # --- The lock -------------------------------------------------------------------
@@ -68,8 +95,8 @@ def holding(workdir: epath.Path) -> Iterator[None]:
   """Makes the workdir, and holds it against other runs until the context is left.
 
   The lock is the operating system's (`flock` on the file `lock`), and so ends with the
-  process, however that ends. Remote storage and some network file systems have none:
-  there two runs in one workdir are not noticed.
+  process, however that ends. Buckets and some network file systems have none: there two
+  runs in one workdir are not noticed, and in a bucket `lock` says which began last.
 
   Args:
     workdir: The folder of the run.
@@ -83,10 +110,14 @@ def holding(workdir: epath.Path) -> Iterator[None]:
 
 
 def _hold(workdir, stack):
+  if not is_local(workdir):
+    # Not a folder: a bucket needs none, and where there is no bucket TensorFlow looks
+    # for the one above without end.
+    with _writing(workdir):
+      (workdir / _LOCK).write_text(_holder())
+    return
   with _writing(workdir):
     (workdir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    if "://" in str(workdir):
-      return
     lock = os.open(workdir / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     stack.callback(os.close, lock)
   try:
@@ -101,7 +132,11 @@ def _hold(workdir, stack):
     return
   with _writing(workdir):
     os.ftruncate(lock, 0)
-    os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
+    os.write(lock, _holder().encode())
+
+
+def _holder():
+  return f"process {os.getpid()} on {os.uname().nodename}"
 
 
 @contextlib.contextmanager
@@ -114,7 +149,22 @@ def _writing(workdir):
     ) from None
 
 
+@contextlib.contextmanager
+def _reading(workdir):
+  try:
+    yield
+  except InputError:
+    raise
+  except Exception as error:  # of the storage, whatever it raises
+    raise InputError(
+      f"workdir is {str(workdir)!r}, which cannot be read: {_reason(error)}."
+    ) from None
+
+
 def _reason(error):
+  answer = re.search(r"HTTP response code (\d+)", str(error))
+  if answer and answer[1] in _ANSWERS:
+    return _ANSWERS[answer[1]]
   return getattr(error, "strerror", None) or str(error).partition("\n")[0]
 
 
@@ -182,7 +232,7 @@ def check_config(
   Returns:
     The data with which the run in the workdir began, as far as it is known.
   """
-  if not (workdir / _CONFIG).exists():
+  if not holds_run(workdir):
     return {}
   theirs = _BEFORE | _read(workdir / _CONFIG)
   known = theirs.pop(_DATA, {})
@@ -194,6 +244,16 @@ def check_config(
         "it was replaced since. Bring it back, or choose another workdir."
       )
   return known
+
+
+def holds_run(workdir: epath.Path) -> bool:
+  """Returns whether a folder has the configuration of a run.
+
+  Raises:
+    InputError: If it is in a bucket that cannot be read.
+  """
+  with _reading(workdir):
+    return (workdir / _CONFIG).exists()
 
 
 def read_config(workdir: epath.Path) -> ConfigDict:
@@ -208,10 +268,9 @@ def read_config(workdir: epath.Path) -> ConfigDict:
   Raises:
     InputError: If the workdir holds no run, or its configuration cannot be read.
   """
-  path = workdir / _CONFIG
-  if not path.exists():
+  if not holds_run(workdir):
     raise InputError(f"workdir is {str(workdir)!r}, which holds no run ({_CONFIG}).")
-  settings = _BEFORE | _read(path)
+  settings = _BEFORE | _read(workdir / _CONFIG)
   settings.pop(_DATA, None)
   return ConfigDict(settings)
 
@@ -226,10 +285,11 @@ def content(workdir: epath.Path) -> str:
     The digest of its configuration, and the steps of its checkpoints.
   """
   path, folder = workdir / _CONFIG, workdir / CHECKPOINTS
-  if not path.exists():
+  if not holds_run(workdir):
     return "no configuration"
-  digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-  names = [each.name for each in folder.iterdir()] if folder.exists() else []
+  with _reading(workdir):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    names = [each.name for each in folder.iterdir()] if folder.exists() else []
   steps = sorted(int(name) for name in names if name.isdigit())
   return f"configuration {digest} and the checkpoints {steps}"
 
@@ -268,8 +328,7 @@ def record_data_set(workdir: epath.Path, about: Mapping[str, Any]) -> None:
 
 def read_data_set(workdir: epath.Path) -> dict[str, Any]:
   """Returns what `record_data_set` wrote; empty in the workdir of an older version."""
-  path = workdir / _DATA_SET
-  return _read(path) if path.exists() else {}
+  return _read_if_there(workdir / _DATA_SET)
 
 
 def record_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
@@ -287,8 +346,7 @@ def record_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
 
 def read_result(workdir: epath.Path) -> dict[str, Any]:
   """Returns the result of a run; empty where it was not evaluated to the end."""
-  path = workdir / _RESULT
-  return _read(path) if path.exists() else {}
+  return _read_if_there(workdir / _RESULT)
 
 
 @contextlib.contextmanager
@@ -329,8 +387,7 @@ def read_end(workdir: epath.Path) -> dict[str, Any]:
     `how`: "began", "finished", "failed", or the word of what stopped it; `told`: the
     line that was told; `time`: when, in seconds since 1970.
   """
-  path = workdir / _END
-  return _read(path) if path.exists() else {}
+  return _read_if_there(workdir / _END)
 
 
 def is_held(workdir: epath.Path) -> bool:
@@ -371,9 +428,7 @@ class Evaluations:
       InputError: If the file of the evaluations cannot be read.
     """
     self._path = workdir / _EVALUATIONS
-    self._means: dict[str, dict[str, float]] = {}
-    if self._path.exists():
-      self._means = _read(self._path)
+    self._means: dict[str, dict[str, float]] = _read_if_there(self._path)
 
   def record(self, step: int, means: Mapping[str, float]) -> None:
     """Adds an evaluation; the file has all of them, or all but this.
@@ -401,13 +456,19 @@ class Evaluations:
     return self._means.get(str(step))
 
 
+def _read_if_there(path) -> dict[str, Any]:
+  with _reading(path.parent):
+    there = path.exists()
+  return _read(path) if there else {}
+
+
 def _read(path) -> dict[str, Any]:
   try:
     content = json.loads(path.read_text())
     if not isinstance(content, dict):
       raise ValueError("it holds no names and values")
-  except (OSError, ValueError) as error:  # JSON's and Unicode's are ValueErrors
-    reason = getattr(error, "strerror", None) or error
+  except Exception as error:  # of JSON, Unicode, or the storage, whatever it raises
+    reason = _reason(error)
     raise InputError(
       f"{path} cannot be read ({reason}); restore it, or choose another workdir."
     ) from None

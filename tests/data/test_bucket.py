@@ -301,6 +301,37 @@ def test_an_answer_that_stays_short_is_that_of_a_shorter_file(monkeypatch):
   assert storage.read_range("s3://b/f", 3, 9) == b"45"
 
 
+def test_a_short_answer_after_lost_requests_is_not_that_of_a_shorter_file(monkeypatch):
+  monkeypatch.setattr(storage, "_FIRST_WAIT", 0.0)
+  answers = [ConnectionError(), ConnectionError(), b"1", b"1", b"12"]
+
+  class Bad:
+    def cat_file(self, path, start, end):
+      if isinstance(answer := answers.pop(0), Exception):
+        raise answer
+      return answer
+
+  monkeypatch.setattr(storage, "_file_system", lambda path: Bad())
+  assert storage.read_range("s3://b/f", 0, 2) == b"12"
+
+
+def test_a_server_that_takes_no_ranges_is_refused_at_once(monkeypatch):
+  asked = []
+
+  class Whole:
+    def cat_file(self, path, start, end):
+      asked.append(start)
+      return b"12345"
+
+  monkeypatch.setattr(storage, "_file_system", lambda path: Whole())
+  told = (
+    r"s3://b/f is answered with 5 bytes where 2 were asked for: its server takes no"
+  )
+  with pytest.raises(BucketError, match=told):
+    storage.read_range("s3://b/f", 1, 3)
+  assert asked == [1]
+
+
 def test_requests_in_flight_share_a_budget(monkeypatch):
   budget = storage._Budget(100)
   most, now = [], []

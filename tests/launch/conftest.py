@@ -24,7 +24,9 @@ _ACCEPTED = {
   "gcloud compute tpus tpu-vm scp": {"--zone", "--project", "--worker"},
   "gcloud compute tpus tpu-vm ssh": {"--zone", "--project", "--worker", "--command"},
   "kubectl apply": {"--filename"},
-  "kubectl logs": {"--namespace", "--follow", "--pod-running-timeout", "--selector"},
+  "kubectl logs": {
+    *("--namespace", "--follow", "--pod-running-timeout", "--selector", "--tail"),
+  },
   "kubectl get": {"--namespace", "--selector"},
   "kubectl delete": {"--namespace"},
   "docker build": {"--file", "--tag"},
@@ -77,7 +79,9 @@ def next_of(what, default):
 homes = [folder / "worker0", folder / "worker1"]
 if name.endswith("describe"):
   state = next_of("states.json", "ACTIVE")
-  if state in ("NOT_FOUND", "PERMISSION_DENIED"):
+  if "failedData" in flags["--format"]:
+    state = "no more capacity"
+  elif state in ("NOT_FOUND", "PERMISSION_DENIED", "UNAVAILABLE"):
     sys.exit(f"ERROR: (gcloud.compute.tpus.queued-resources.describe) {{state}}: no.")
   print(state)
 elif name.endswith("scp"):

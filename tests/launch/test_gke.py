@@ -1,5 +1,6 @@
 """The JobSet of a run on GKE: parsed, and handed to kubectl."""
 
+import re
 import subprocess
 
 import pytest
@@ -59,8 +60,12 @@ def test_the_manifest_says_what_is_run_and_what_begins_it_anew(stand_ins):
   assert policy["rules"][0]["onJobFailureReasons"] == ["PodFailurePolicy"]
   job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
   rules = job["podFailurePolicy"]["rules"]
-  # 143 is the status of a main.py that was told to stop and has saved.
-  assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [None, [143]]
+  # 143 is the status of a main.py that was told to stop and has saved, 75 that of one
+  # that misses another.
+  assert [rule.get("onExitCodes", {}).get("values") for rule in rules] == [
+    None,
+    [75, 143],
+  ]
   pod = job["template"]["spec"]
   assert pod["restartPolicy"] == "Never"  # as a podFailurePolicy wants it
   assert pod["serviceAccountName"] == "me"
@@ -70,6 +75,52 @@ def test_the_manifest_says_what_is_run_and_what_begins_it_anew(stand_ins):
   assert container["args"] == list(_MAIN[1:])
   assert container["image"] == _IMAGE.partition("=")[2]
   assert {"name": "HUE_JAX_DISTRIBUTED", "value": "1"} in container["env"]
+
+
+def _one_of(*accepted):
+  return lambda value: value in accepted
+
+
+def _matching(pattern):
+  return lambda value: re.fullmatch(pattern, value) is not None
+
+
+# What JobSet's and Kubernetes' servers want of the fields that are not tried here: all
+# that a field must have, each with what it accepts.
+_RULES = {
+  "failurePolicy": {
+    "name": _matching(r"[A-Za-z]([A-Za-z0-9_,:]{0,126}[A-Za-z0-9_])?"),
+    "action": _one_of(
+      "FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"
+    ),
+  },
+  "podFailurePolicy": {"action": _one_of("FailJob", "FailIndex", "Ignore", "Count")},
+  "onPodConditions": {
+    "type": _matching(r"[A-Za-z]+"),
+    "status": _one_of("True", "False", "Unknown"),
+  },
+  "onExitCodes": {
+    "operator": _one_of("In", "NotIn"),
+    "values": lambda codes: codes == sorted(set(codes)) and 0 not in codes,
+  },
+}
+
+
+def test_every_rule_has_what_the_servers_want_of_it(stand_ins):
+  spec = _rendered(stand_ins, "--topology=v5e:4x4")["spec"]
+  job = spec["replicatedJobs"][0]["template"]["spec"]
+  of_pods = job["podFailurePolicy"]["rules"]
+  found = {
+    "failurePolicy": spec["failurePolicy"]["rules"],
+    "podFailurePolicy": of_pods,
+    "onPodConditions": [one for of in of_pods for one in of.get("onPodConditions", [])],
+    "onExitCodes": [of["onExitCodes"] for of in of_pods if "onExitCodes" in of],
+  }
+  for kind, rules in found.items():
+    assert rules, kind
+    for rule in rules:
+      for field, accepts in _RULES[kind].items():
+        assert accepts(rule[field]), (kind, field, rule[field])
 
 
 def test_create_applies_what_render_prints(stand_ins):
@@ -95,6 +146,7 @@ def test_logs_status_and_delete_name_the_jobset(stand_ins):
   ]
   assert all(call[2]["--namespace"] == "runs" for call in calls)
   assert calls[0][2]["--selector"].startswith("jobset.sigs.k8s.io/jobset-name=resnet,")
+  assert calls[0][2]["--tail"] == "-1"  # all of it
   assert calls[3][1] == ["jobset", "resnet"]
 
 

@@ -21,7 +21,7 @@ folder = os.environ["FOLDER"]
 
 def save(*_):
   time.sleep(0.3)
-  sys.exit(143)
+  sys.exit(int(os.environ.get("SAVED_WITH", "143")))
 
 signal.signal(signal.SIGTERM, save)
 with open(folder + "/started", "w") as file:
@@ -138,6 +138,17 @@ def test_before_the_time_is_over_main_saves_and_the_job_is_queued_again(stand_in
   assert calls["scancel"][1:3] == [["17"], {"--signal": "TERM"}]
   assert calls["scontrol requeue"][1] == ["17"]
   assert "status 143; back to the queue" in process.stderr.read()
+
+
+def test_a_run_that_ends_before_the_time_is_over_is_not_queued_again(stand_ins, job):
+  process = job(SAVED_WITH="0")
+  try:
+    _wait_for(stand_ins.folder / "main.pid")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=600) == 0
+  finally:
+    _kill(stand_ins.folder / "main.pid")
+  assert [call[0] for call in stand_ins.calls()] == ["srun", "scancel"]
 
 
 def test_a_job_that_is_canceled_waits_for_main_and_is_not_queued_again(stand_ins, job):

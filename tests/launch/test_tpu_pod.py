@@ -9,9 +9,14 @@ import time
 
 import pytest
 
+from tests.launch.conftest import ROOT
+
 _WHERE = ("--zone=us-west4-a", "--project=p", "--poll-seconds=0")
 _REQUEST = (*_WHERE, "--accelerator-type=v5litepod-16", "--spot")
 _MAIN = ("--", "--config=c", "--workdir=gs://b/r", "--config.x=a 'b' \"c\" $d")
+
+# Where nothing fails: the workers are asked, installed, started and followed.
+_ONCE = ("ssh", "scp", "ssh", "ssh", "ssh")
 
 # Stands for Python with main.py on a worker: it tells what it got, and ends by
 # `ends_with`, the first number of a file that is shared by all starts.
@@ -78,7 +83,7 @@ def test_a_run_is_asked_for_installed_started_and_followed(stand_ins, workers):
   done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, "--delete", *_MAIN)
   assert done.returncode == 0, done.stderr
   assert "the request is WAITING_FOR_RESOURCES" in done.stderr
-  assert _in_order(stand_ins) == ["create", "scp", "ssh", "ssh", "ssh", "delete"]
+  assert _in_order(stand_ins) == ["create", *_ONCE, "delete"]
   create = next(call for call in stand_ins.calls() if call[0].endswith("create"))
   assert create[1] == ["res"]
   assert create[2] == {
@@ -111,8 +116,7 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(stand_ins, workers):
   stand_ins.set("states", ["ACTIVE", "ACTIVE", "SUSPENDING", "NOT_FOUND", "ACTIVE"])
   done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
   assert done.returncode == 0, done.stderr
-  once = ["scp", "ssh", "ssh", "ssh"]
-  assert _in_order(stand_ins) == [*once, "delete", "create", *once]
+  assert _in_order(stand_ins) == [*_ONCE, "delete", "create", *_ONCE]
   assert "the slice was taken away; asking for another" in done.stderr
   delete = next(call for call in stand_ins.calls() if call[0].endswith("delete"))
   assert {"--force", "--quiet"} <= set(delete[2])
@@ -155,20 +159,65 @@ def test_where_main_died_on_another_worker_all_start_again(stand_ins, workers):
 @pytest.mark.slow
 def test_a_connection_that_breaks_is_made_anew(stand_ins, workers):
   workers(0)
-  stand_ins.set("breaks", [0, 0, 255, 255, 0])
+  stand_ins.set("breaks", [0, 0, 0, 255, 255, 0])
   done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
   assert done.returncode == 0, done.stderr
   assert done.stderr.count("the connection broke; following again") == 2
 
 
-def test_what_gcloud_refuses_ends_it_with_its_words(stand_ins):
-  stand_ins.set("states", ["PERMISSION_DENIED"])
+@pytest.mark.parametrize(
+  ("state", "questions"), [("PERMISSION_DENIED", 1), ("UNAVAILABLE", 4)]
+)
+def test_what_gcloud_fails_at_ends_it_with_its_words(stand_ins, state, questions):
+  stand_ins.set("states", [state])
   done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
   assert done.returncode == 2
-  words, line = done.stderr.splitlines()
-  assert "PERMISSION_DENIED" in words
-  assert line.endswith("gcloud does not tell the state of res")
+  *_, words, line = done.stderr.splitlines()
+  assert state in words
+  assert line == "error: launch/tpu_pod.sh: gcloud does not tell the state of res"
   assert _in_order(stand_ins) == []
+  assert len(stand_ins.calls()) == questions
+
+
+@pytest.mark.slow
+def test_a_question_that_fails_does_not_end_a_run_that_is_followed(stand_ins, workers):
+  workers(143, 0)
+  fails = ["UNAVAILABLE"] * 6
+  stand_ins.set(
+    "states", ["ACTIVE", "ACTIVE", *fails, "SUSPENDING", "NOT_FOUND", "ACTIVE"]
+  )
+  done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
+  assert done.returncode == 0, done.stderr
+  assert done.stderr.count("asking again") == len(fails)
+  assert _in_order(stand_ins) == [*_ONCE, "delete", "create", *_ONCE]
+
+
+def test_a_request_that_fails_is_made_a_few_times_and_its_reason_told(stand_ins):
+  stand_ins.set("states", ["FAILED"])
+  done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
+  assert done.returncode == 2
+  assert done.stderr.splitlines()[-1] == (
+    "error: launch/tpu_pod.sh: the request is FAILED, as 3 before it: no more capacity"
+  )
+  assert _in_order(stand_ins) == ["delete", "create"] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("breaks", "what"),
+  [
+    ([9], "asking the workers"),
+    ([0, 9], "installing"),
+    ([0, 0, 9], "starting main.py"),
+  ],
+)
+def test_what_fails_before_main_is_told_by_its_name(stand_ins, workers, breaks, what):
+  workers(0)
+  stand_ins.set("breaks", breaks)
+  done = stand_ins.run("tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN)
+  assert done.returncode == 9
+  told = f"{what} has failed with status 9; the slice is kept"
+  assert done.stderr.splitlines()[-1].endswith(told)
 
 
 @pytest.mark.slow
@@ -182,7 +231,23 @@ def test_started_twice_it_runs_once_and_stop_has_it_save(stand_ins, workers):
   try:
     _wait_for(lambda: (run / "log").read_text())
     again = stand_ins.run("tpu_pod.sh", "start", "res", *_WHERE, *_MAIN)
-    assert again.stdout.splitlines() == ["main.py is at work already"] * 2
+    assert again.returncode == 0
+    assert again.stderr.endswith("main.py is at work with these flags already\n")
+    # What it works by is not replaced under it, nor its end taken for another's.
+    (run.parent / "hue_jax" / "there").touch()
+    for command, flags, told in (
+      ("install", (), "stop it before a commit is installed"),
+      ("start", (*_MAIN, "--config.y=1"), "with other flags; stop it, or give those"),
+      ("run", (*_MAIN, "--config.y=1"), "with other flags; stop it, or give those"),
+    ):
+      where = _REQUEST if command == "run" else _WHERE
+      refused = stand_ins.run("tpu_pod.sh", command, "res", *where, *flags)
+      assert refused.returncode == 2
+      assert refused.stderr.startswith(
+        "error: launch/tpu_pod.sh: main.py is at work on res"
+      )
+      assert refused.stderr.endswith(f"{told}\n")
+    assert (run.parent / "hue_jax" / "there").exists()
     status = stand_ins.run("tpu_pod.sh", "status", "res", *_WHERE).stdout
     assert status.startswith("res: ACTIVE\nmain.py is at work: [")
     stopped = stand_ins.run("tpu_pod.sh", "stop", "res", *_WHERE)
@@ -198,6 +263,36 @@ def test_started_twice_it_runs_once_and_stop_has_it_save(stand_ins, workers):
       pid = stand_ins.folder / f"worker{number}" / "hue_jax_run" / "pid"
       if pid.exists() and _is_alive(int(pid.read_text())):
         os.killpg(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_run_again_follows_what_is_at_work_with_the_same_flags(stand_ins, workers):
+  workers(None)
+  for command in ("install", "start"):
+    main = _MAIN if command == "start" else ()
+    assert stand_ins.run("tpu_pod.sh", command, "res", *_WHERE, *main).returncode == 0
+  pids = [
+    int((stand_ins.folder / f"worker{n}" / "hue_jax_run" / "pid").read_text())
+    for n in range(2)
+  ]
+  before = len(stand_ins.calls())
+  again = subprocess.Popen(
+    ["bash", ROOT / "launch/tpu_pod.sh", "run", "res", *_REQUEST, *_MAIN],
+    env=stand_ins.environment(),
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    _wait_for(lambda: len(stand_ins.calls()) >= before + 4)
+    for pid in pids:
+      os.killpg(pid, signal.SIGTERM)
+    assert again.wait(timeout=300) == 143
+  finally:
+    for pid in pids:
+      if _is_alive(pid):
+        os.killpg(pid, signal.SIGKILL)
+  assert "at work with these flags; following it" in again.stderr.read()
+  assert "scp" not in [call[0].split()[-1] for call in stand_ins.calls()[before:]]
 
 
 def test_another_commit_replaces_all_but_the_environment(stand_ins, workers):

@@ -130,6 +130,27 @@ def test_a_changed_byte_is_noticed(folder, tmp_path, byte):
   assert len(read_curves(tmp_path).damage) == 1
 
 
+def test_links_are_followed_and_each_run_is_found_once(folder, tmp_path):
+  elsewhere = tmp_path / "elsewhere" / "far"
+  elsewhere.mkdir(parents=True)
+  (elsewhere / "config.json").write_text("{}")
+  runs = tmp_path / "runs"
+  (runs / "group").mkdir(parents=True)
+  (runs / "own").mkdir()
+  (runs / "own" / "config.json").write_text("{}")
+  (runs / "a_link_to_a_run").symlink_to(elsewhere)
+  (runs / "group" / "again").symlink_to(elsewhere)
+  (runs / "a_link_to_own").symlink_to(runs / "own")
+  (runs / "group" / "loop").symlink_to(runs)
+  (runs / "dangling").symlink_to(tmp_path / "none")
+  found = {run.name: run.path for run in read_runs(runs)}
+  assert {path.resolve() for path in found.values()} == {elsewhere, runs / "own"}
+  assert "own" in found
+  assert len(found) == 2
+  (link := tmp_path / "link").symlink_to(runs)
+  assert {run.name for run in read_runs(link)} == set(found)
+
+
 def test_a_run_that_is_at_work_is_said_to_be(tmp_path):
   path = _plant(tmp_path, seed=0, weight=0.1, top1=None, end="began")
   with workdir.holding(workdir.folder_of(path)):

@@ -34,6 +34,41 @@ def _config(**settings):
   return config
 
 
+@pytest.mark.parametrize(
+  ("given", "expected"),
+  [
+    ("/a/b", "/a/b"),
+    ("runs/../a", "{here}/a"),
+    ("~/a", "{home}/a"),
+    ("a:b/c", "{here}/a:b/c"),
+    ("gs://bucket/a", "gs://bucket/a"),
+    ("gs://bucket/a/b/", "gs://bucket/a/b"),
+    (epath.Path("gs://bucket/a"), "gs://bucket/a"),
+    # What nothing here can write, and what would be a local folder of that name.
+    ("s3://bucket/a", None),
+    ("az://bucket/a", None),
+    ("file:///a", None),
+    ("gs://", None),
+    ("gs://bucket", None),
+    ("gs://bucket/", None),
+    ("gs:///a", None),
+    ("GS://bucket/a", None),
+    (Path("gs://bucket/a"), None),
+  ],
+)
+def test_a_workdir_is_a_folder_or_in_a_bucket(given, expected, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("HOME", str(tmp_path / "home"))
+  if expected is None:
+    accepted = r"workdir is '.*:/.*'; it must be a folder, or gs://BUCKET/FOLDER"
+    with pytest.raises(InputError, match=accepted):
+      folder_of(given)
+    return
+  found = folder_of(given)
+  assert str(found) == expected.format(here=tmp_path, home=tmp_path / "home")
+  assert isinstance(found, epath.Path)
+
+
 def _record(workdir, config, data=None):
   with holding(workdir):
     record_config(workdir, config, data or {})
