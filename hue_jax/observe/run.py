@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from hue_jax.data.datasets import open_dataset
 from hue_jax.data.sample import class_balanced_sample
@@ -71,7 +70,7 @@ def observe(config: Any, workdir: str) -> dict[str, Any]:
   folder = local_path("workdir", workdir)
   check_batch_size(settings.batch_size)
   check_engine(settings.engine, settings.structure)
-  peers.check_same(given.facts(ConfigDict(dataclasses.asdict(settings)), {}))
+  peers.check_same(given.facts(dataclasses.asdict(settings), {}))
   network = _network(settings)
   sample = _sample(settings)
   _check_sample(settings, network, sample)

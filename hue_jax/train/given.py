@@ -5,9 +5,9 @@ import hashlib
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flax.traverse_util import flatten_dict
-from ml_collections import ConfigDict
 
 import hue_jax
 
@@ -18,18 +18,20 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 _OF_THE_HOST = ("data_dir",)
 
 
-def facts(config: ConfigDict, data: Mapping[str, str]) -> dict[str, str | None]:
+def facts(
+  settings: Mapping[str, Any], data: Mapping[str, str]
+) -> dict[str, str | None]:
   """Returns what must be the same in every process of a run.
 
   Args:
-    config: The configuration of the run.
+    settings: The settings of the run, groups of them as mappings.
     data: Data set → what identifies its content.
 
   Returns:
     Name → value: each setting, the code with its packages, and each data set; None for
     what is not known.
   """
-  settings = flatten_dict(config.to_dict(), sep=".")
+  settings = flatten_dict(settings, sep=".")
   return {
     **{f"data set {name!r}": identity for name, identity in data.items()},
     **_code(),

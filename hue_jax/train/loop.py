@@ -230,7 +230,7 @@ def set_up(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
   """
   started = time.perf_counter()
   data = open_data(config)
-  peers.check_same(given.facts(config, data.identities()))
+  peers.check_same(given.facts(config.to_dict(), data.identities()))
   num_train_steps = settings.num_train_steps(config, data.dataset)
   warmup_steps = settings.steps(config, data.dataset, config.warmup_epochs)
   built = build(config, num_train_steps, warmup_steps)

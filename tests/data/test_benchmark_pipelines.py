@@ -59,9 +59,9 @@ class _Network:
     self.requests = 0
     return counts
 
-  def batches(self, *_, shuffle, **__):
+  def batches(self, *_, order, **__):
     """A pipeline that asks for three batches ahead, and goes on until it is closed."""
-    self.alive.append(shuffle)
+    self.alive.append(order)
     started_under = self.settings
     self.requests += 3
     try:
@@ -71,7 +71,7 @@ class _Network:
         yield {}
     finally:
       self.requests += 2  # What was on its way.
-      self.alive.remove(shuffle)
+      self.alive.remove(order)
 
 
 def test_each_side_of_a_bucket_asks_for_its_own_alone(monkeypatch):

@@ -31,11 +31,12 @@ def test_layers_that_are_averaged_are_those_whose_mean_is_features(name, options
       if part != "taps"
     }
     # No scale is 1 and no bias 0, as they are at first.
-    variables = jax.tree.map(lambda x: 0.9 * x + 0.1, variables)
+    variables = jax.tree.map(lambda x: 0.9 * x + 0.1 if x.ndim == 1 else x, variables)
     return model.apply(variables, images, train=False, mutable=["taps"])[1]["taps"]
 
   taps, shapes = layers(images), tap_shapes(model, (side, side, 3))
   features = np.asarray(taps["features"])
+  assert np.isfinite(features).all()
   for tap, layer in taps.items():
     mean = np.asarray(layer.mean(axis=tuple(range(1, layer.ndim - 1))))
     is_mean = mean.shape == features.shape and np.allclose(
