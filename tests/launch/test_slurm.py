@@ -125,14 +125,19 @@ def test_srun_is_told_the_cpus_of_a_task(stand_ins, job, cpus):
   assert json.loads((stand_ins.folder / "started").read_text())[1] == cpus
 
 
+def _end_of_time(process, folder):
+  """Tells a job that its time is nearly over; returns its status."""
+  try:
+    _wait_for(folder / "main.pid")
+    process.send_signal(signal.SIGUSR1)
+    return process.wait(timeout=600)
+  finally:
+    _kill(folder / "main.pid")
+
+
 def test_before_the_time_is_over_main_saves_and_the_job_is_queued_again(stand_ins, job):
   process = job()
-  try:
-    _wait_for(stand_ins.folder / "main.pid")
-    process.send_signal(signal.SIGUSR1)
-    assert process.wait(timeout=600) == 143
-  finally:
-    _kill(stand_ins.folder / "main.pid")
+  assert _end_of_time(process, stand_ins.folder) == 143
   calls = {call[0]: call for call in stand_ins.calls()}
   assert list(calls) == ["srun", "scancel", "scontrol requeue"]
   assert calls["scancel"][1:3] == [["17"], {"--signal": "TERM"}]
@@ -142,12 +147,7 @@ def test_before_the_time_is_over_main_saves_and_the_job_is_queued_again(stand_in
 
 def test_a_run_that_ends_before_the_time_is_over_is_not_queued_again(stand_ins, job):
   process = job(SAVED_WITH="0")
-  try:
-    _wait_for(stand_ins.folder / "main.pid")
-    process.send_signal(signal.SIGUSR1)
-    assert process.wait(timeout=600) == 0
-  finally:
-    _kill(stand_ins.folder / "main.pid")
+  assert _end_of_time(process, stand_ins.folder) == 0
   assert [call[0] for call in stand_ins.calls()] == ["srun", "scancel"]
 
 
