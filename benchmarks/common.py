@@ -150,6 +150,9 @@ class TimeIsUp(BaseException):
 def within(minutes: float) -> Iterator[Callable[[], bool]]:
   """Ends what is in its block after some minutes, with a line on standard error.
 
+  An exception that comes while Python runs a destructor or the callback of a library is
+  lost there: so it is raised again each second until the block ends.
+
   Args:
     minutes: The minutes.
 
@@ -162,10 +165,11 @@ def within(minutes: float) -> Iterator[Callable[[], bool]]:
     raise TimeIsUp
 
   before = signal.signal(signal.SIGALRM, end)
-  signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+  signal.setitimer(signal.ITIMER_REAL, 60 * minutes, 1)
   try:
     yield lambda: time.monotonic() - start > 54 * minutes
   except TimeIsUp:
+    signal.setitimer(signal.ITIMER_REAL, 0)
     print(f"The {minutes:g} minutes are over.", file=sys.stderr)
   finally:
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -267,6 +267,20 @@ def test_time_ends_what_is_done():
   assert enough()
 
 
+def test_time_ends_what_lost_the_first_exception():
+  lost = []
+  with common.within(1 / 1200):
+    while True:
+      try:
+        while True:
+          pass
+      except common.TimeIsUp:
+        if lost:
+          raise
+        lost.append("as in a destructor or the callback of a library")
+  assert lost
+
+
 def test_a_command_is_timed_to_its_end_or_to_a_line():
   program = "import sys, time; print('  step   1/2', file=sys.stderr, flush=True); "
   seconds, megabytes, line = startup.timed(["-c", program + "print(1); print(2)"])
