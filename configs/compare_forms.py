@@ -23,6 +23,8 @@ HYPOTHESES = {
   "linear_decay": "the loss helps to find features and is in the way at the end",
   "share": "a fixed share of the classifier's gradient is one number for all tasks; "
   "at the last layer, where it is exact",
+  "last_layer": "it is the layer, not the weight, that `share` does no harm by; only "
+  "where the hue loss looks at an earlier one",
   "with_channel_hue": "polar cells and the hue of the channels add up",
 }
 
@@ -63,8 +65,11 @@ def _forms(tap, last):
     },
     "linear_decay": {"hue": {**hue, "schedule": "linear_decay"}},
     "share": {"hue": {**hue, "tap": last, "weight": 0.1, "balance": "gradient"}},
+    "last_layer": {"hue": {**hue, "tap": last}},
     "with_channel_hue": {"hue": hue, "class": class_hue},
   }
   if last is None:
     del forms["share"]
+  if last in (None, tap):
+    del forms["last_layer"]
   return {"one_hot": {}, "hue": {"hue": hue}, **forms}

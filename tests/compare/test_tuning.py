@@ -274,8 +274,17 @@ def test_every_tuning_and_its_study_fit(argument, planted, tmp_path):
     check_objectives(resolved, blank)
 
 
-def test_every_form_tests_a_hypothesis():
-  forms = set(compare_forms.get_config("fashion_50").objectives)
+@pytest.mark.parametrize("argument", _STUDIES)
+def test_every_form_tests_a_hypothesis(argument):
+  forms = compare_forms.get_config(argument).objectives.to_dict()
+  assert set(forms) - {"one_hot"} <= set(compare_forms.HYPOTHESES)
+  assert set(compare_forms.HYPOTHESES) - set(forms) <= {"share", "last_layer"}
+  terms = [str(one.get("terms")) for one in forms.values()]
+  assert len(set(terms)) == len(terms)  # No form is another's.
+
+
+def test_the_digits_have_every_form():
+  forms = set(compare_forms.get_config("digits").objectives)
   assert forms - {"one_hot"} == set(compare_forms.HYPOTHESES)
 
 
