@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import common
 from hue_jax import command
 from hue_jax.compare import run_records
-from hue_jax.compare.study import missing, run_study
+from hue_jax.compare.study import run_study
 from hue_jax.compare.task import FILE, SPLITS, ArrayTask, Examples, write_task
 from hue_jax.compiled import keep_compiled
 from hue_jax.errors import check_name
@@ -60,7 +60,7 @@ def main(argv=None):
   found = run_records.read(path.with_name(run_records.FILE))
   left = len(settings["objectives"]) * arguments.seeds  # unless the study began
   if path.exists():
-    left = len(missing(json.loads(path.read_text()), found))
+    left = len(run_records.missing(json.loads(path.read_text()), found))
   result = {
     "network": arguments.network,
     "device": jax.devices()[0].device_kind,

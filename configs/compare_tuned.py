@@ -30,13 +30,19 @@ def get_config(argument: str = ""):
   contrasts = (
     ("hue", "smoothing"),
     ("hue", "max_suppression"),
+    ("hue_last", "smoothing"),
+    ("hue_last", "max_suppression"),
     ("hue_share", "smoothing"),
     ("hue_share", "max_suppression"),
     ("hue_smoothing", "smoothing"),
+    ("hue_last_smoothing", "smoothing"),
     ("hue_max_suppression", "max_suppression"),
     ("hue_at_one_hot", "smoothing_at_one_hot"),
     ("hue_at_one_hot", "max_suppression_at_one_hot"),
     ("hue_smoothing_at_one_hot", "smoothing_at_one_hot"),
+    ("hue_last_at_one_hot", "smoothing_at_one_hot"),
+    ("hue_last_at_one_hot", "max_suppression_at_one_hot"),
+    ("hue_last_smoothing_at_one_hot", "smoothing_at_one_hot"),
   )
   config.contrasts = tuple(c for c in contrasts if set(c) <= set(config.objectives))
   return config

@@ -60,6 +60,8 @@ def get_config(argument: str = ""):
     "hue_smoothing": hue | smoothing,
     "hue_max_suppression": {"terms": hue["terms"] | largest["terms"]},
     "hue_share": {"terms": {"hue": {"weight": (0.02, 0.6)}}},
+    "hue_last": hue,
+    "hue_last_smoothing": hue | smoothing,
   }
   config.tuning.own = ConfigDict({name: own[name] for name in own if name in names})
   return config
@@ -70,8 +72,9 @@ def objectives(tap: str, last: str | None):
 
   Args:
     tap: The layer at which the hue loss looks.
-    last: The layer whose mean is the features, for `hue_share`, whose weight is a share
-      of the classifier's gradient there; None for a network without one.
+    last: The layer whose mean is the features; None for a network without one.
+      `hue_last` looks there: where it is the tap as well, that is `hue`, and has its
+      runs. So does `hue_share`, whose weight is a share of the classifier's gradient.
 
   Returns:
     The objectives.
@@ -88,5 +91,8 @@ def objectives(tap: str, last: str | None):
   }
   if last is not None:
     share = {**hue, "tap": last, "weight": 0.1, "balance": "gradient"}
+    at_last = {"terms": {"hue": {**hue, "tap": last}}}
     found["hue_share"] = {"terms": {"hue": share}}
+    found["hue_last"] = at_last
+    found["hue_last_smoothing"] = {**at_last, "label_smoothing": 0.1}
   return found

@@ -265,7 +265,7 @@ def analyze(workdir: str | os.PathLike[str]) -> Analysis:
     attacks=_mean_of(runs, "attack_accuracy"),
     observations=_observations(runs, baseline),
     num_train_steps=every[0]["steps"],
-    hours=sum(record["seconds"] for record in every) / 3600,
+    hours=sum({r["fingerprint"]: r["seconds"] for r in every}.values()) / 3600,
     ended=max(record["ended"] for record in every),
     code=tuple(sorted({record["code"] for record in every})),
     device=tuple(sorted({record["device"] for record in every})),
@@ -279,14 +279,17 @@ def _contrasts(runs, settings) -> tuple[Contrast, ...]:
   baseline = settings["baseline"]
   pairs = [(name, baseline) for name in runs if name != baseline]
   pairs += [tuple(pair) for pair in settings.get("contrasts", ())]
-  found = [_contrast(runs, *pair) for pair in dict.fromkeys(pairs)]
+  pairs = list(dict.fromkeys(pairs))
+  found = [_contrast(runs, *pair) for pair in pairs]
+  # Objectives of the same settings have the same runs: their contrasts are one.
+  same = [tuple(runs[name][0]["fingerprint"] for name in pair) for pair in pairs]
   # One family a split: everything in which the study looks for an effect.
   for split in ("validation", "test"):
     gains = [getattr(contrast, split) for contrast in found]
     if not gains or gains[0] is None:
       continue
-    t = holm([gain.paired.t_p for gain in gains])
-    wilcoxon = holm([gain.paired.wilcoxon_p for gain in gains])
+    t = _holm_of_distinct(same, [gain.paired.t_p for gain in gains])
+    wilcoxon = _holm_of_distinct(same, [gain.paired.wilcoxon_p for gain in gains])
     found = [
       dataclasses.replace(
         contrast,
@@ -295,6 +298,12 @@ def _contrasts(runs, settings) -> tuple[Contrast, ...]:
       for contrast, a, b in zip(found, t, wilcoxon, strict=True)
     ]
   return tuple(found)
+
+
+def _holm_of_distinct(keys, p_values):
+  distinct = dict(zip(keys, p_values, strict=True))
+  corrected = dict(zip(distinct, holm(list(distinct.values())), strict=True))
+  return [corrected[key] for key in keys]
 
 
 def _contrast(runs, objective, reference) -> Contrast:

@@ -70,11 +70,6 @@ def fingerprint_of_objective(settings: Mapping[str, Any]) -> str:
   return _digest(settings)
 
 
-def key(objective: str, fingerprint: str) -> tuple[str, str]:
-  """Returns what a line is found by: an objective may have two names in a study."""
-  return objective, fingerprint
-
-
 def jobs_of(settings: Mapping[str, Any]) -> list[Job]:
   """Returns all runs of a study, seed by seed, so that a stopped one is paired."""
   seeds = range(settings["first_seed"], settings["first_seed"] + settings["num_seeds"])
@@ -88,10 +83,23 @@ def jobs_of(settings: Mapping[str, Any]) -> list[Job]:
 def runs_of(
   settings: Mapping[str, Any], found: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-  """Returns the records that are of a study, in its order, each once."""
-  there = {key(r["objective"], r["fingerprint"]): r for r in found}
-  keys = (key(job.objective, fingerprint(settings, job)) for job in jobs_of(settings))
-  return [there[key] for key in keys if key in there]
+  """Returns the records that are of a study, in its order, each once.
+
+  A run is what its settings and its seed are: it is of every objective of the study
+  that has these settings, under whichever name it ran.
+  """
+  there = {record["fingerprint"]: record for record in found}
+  wanted = ((job.objective, fingerprint(settings, job)) for job in jobs_of(settings))
+  return [{**there[one], "objective": name} for name, one in wanted if one in there]
+
+
+def missing(settings: Mapping[str, Any], found: list[dict[str, Any]]) -> list[Job]:
+  """Returns the runs of a study that are not among the records, each once."""
+  there = {record["fingerprint"] for record in found}
+  wanted = {}
+  for job in jobs_of(settings):
+    wanted.setdefault(fingerprint(settings, job), job)
+  return [job for one, job in wanted.items() if one not in there]
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

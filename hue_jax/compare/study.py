@@ -9,7 +9,7 @@ from typing import Any
 from hue_jax.compare import run_records
 from hue_jax.compare.addresses import address_of_workers
 from hue_jax.compare.class_order import with_class_orders
-from hue_jax.compare.run_records import STUDY_FILE, Job, jobs_of, runs_of
+from hue_jax.compare.run_records import STUDY_FILE, missing, runs_of
 from hue_jax.compare.settings import check_objectives, checked_settings
 from hue_jax.compare.task import load_task
 from hue_jax.compare.trainer import num_train_steps, num_warmup_steps
@@ -41,7 +41,8 @@ def run_study(
       as "tcp://10.0.0.1:8786": its workers then do the runs; "local" is as None.
 
   Returns:
-    The records of the study's runs, by objective and seed.
+    The records of the study's runs, by objective and seed. Objectives of the same
+    settings share theirs, which run once.
 
   Raises:
     InputError: If a setting cannot be used, the workdir is of another data set, a
@@ -79,14 +80,3 @@ def run_study(
       run_records.append(path, record)
       progress.update()
   return runs_of(settings, run_records.read(path))
-
-
-def missing(settings: Mapping[str, Any], found: list[dict[str, Any]]) -> list[Job]:
-  """Returns the runs of a study that are not among the records."""
-  there = {run_records.key(r["objective"], r["fingerprint"]) for r in found}
-  return [
-    job
-    for job in jobs_of(settings)
-    if run_records.key(job.objective, run_records.fingerprint(settings, job))
-    not in there
-  ]

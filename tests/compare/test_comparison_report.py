@@ -1,5 +1,6 @@
 """What a report says of studies whose gains are known, and what it costs to say it."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -13,6 +14,7 @@ from hue_jax.compare.across_studies import across_studies, chosen
 from hue_jax.compare.analysis import analyze
 from hue_jax.compare.cost import measure_costs
 from hue_jax.compare.cost_records import read_costs
+from hue_jax.compare.statistics import holm
 from hue_jax.compare.study_report import write_report
 from hue_jax.errors import InputError
 from tests.helpers.planted_study import OBSERVED, TEST_GAIN, settings_of, write_study
@@ -298,6 +300,31 @@ def test_p_values_are_corrected_over_the_study(study):
   corrected = np.array([c.test.t_p for c in found.contrasts])
   assert (corrected >= raw).all()
   assert corrected.min() == pytest.approx(min(5 * raw.min(), 1))
+
+
+def test_objectives_of_the_same_settings_are_corrected_for_once(tmp_path):
+  settings = settings_of({"hue": {"label_smoothing": 0.1}, "other": {"terms": {}}})
+  write_study(tmp_path, settings, {"hue": 0.003, "other": 0.002})
+  one = analyze(tmp_path)
+  again = {"again": settings["objectives"]["hue"]}
+  more = settings | {
+    "objectives": settings["objectives"] | again,
+    "contrasts": [("again", "other"), ("hue", "other")],
+  }
+  (tmp_path / "study.json").write_text(json.dumps(more))
+  found = {(c.objective, c.reference): c for c in analyze(tmp_path).contrasts}
+  assert len(found) == 5
+  for reference in ("one_hot", "other"):
+    hue, same = found["hue", reference], found["again", reference]
+    assert same == dataclasses.replace(hue, objective="again")
+  corrected = holm(
+    [
+      found[pair].test.paired.t_p
+      for pair in (("hue", "one_hot"), ("other", "one_hot"), ("hue", "other"))
+    ]
+  )
+  assert found["again", "one_hot"].test.t_p == pytest.approx(corrected[0])
+  assert analyze(tmp_path).hours == pytest.approx(one.hours)
 
 
 def test_curves_reach_the_baseline_sooner_where_they_are_better(study):

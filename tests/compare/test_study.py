@@ -19,15 +19,16 @@ import hue_jax
 from hue_jax import command
 from hue_jax import settings as declared
 from hue_jax.compare import run_records, workers
+from hue_jax.compare.analysis import analyze
 from hue_jax.compare.batches import shift_and_flip, traceable, train_batches
 from hue_jax.compare.class_order import likeness_order
 from hue_jax.compare.measures import measuring as measures
 from hue_jax.compare.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from hue_jax.compare.measures.measuring import Measuring
 from hue_jax.compare.measures.predictions import accuracy
-from hue_jax.compare.run_records import Job
+from hue_jax.compare.run_records import Job, jobs_of
 from hue_jax.compare.settings import Ranges, StudySettings, Tree, checked_settings
-from hue_jax.compare.study import jobs_of, run_study
+from hue_jax.compare.study import run_study
 from hue_jax.compare.study_report import report_tables
 from hue_jax.compare.task import ArrayTask, Examples, class_balanced, load_task
 from hue_jax.compare.trainer import Trainer
@@ -401,16 +402,20 @@ def test_a_study_runs_what_is_missing(tmp_path, monkeypatch):
     "objectives": settings["objectives"] | {"again": {"label_smoothing": 0.1}},
   }
   second = run_study(more, tmp_path)
-  assert {(job.objective, job.seed) for job in ran} == {
-    ("again", 0),
-    ("again", 1),
-    *((name, 2) for name in more["objectives"]),
-  }
+  # Objectives of the same settings share their runs.
+  assert [(job.objective, job.seed) for job in ran] == [
+    ("one_hot", 2),
+    ("smoothing", 2),
+  ]
   by_name = {(r["objective"], r["seed"]): r for r in second}
+  assert len(by_name) == 9
   for seed in range(3):
     one, other = by_name["smoothing", seed], by_name["again", seed]
-    assert one["curve"] == other["curve"]
-    assert one["test"] == other["test"]
+    assert {**one, "objective": "again"} == other
+  lines = run_records.read(tmp_path / run_records.FILE)
+  assert len(lines) == 6
+  hours = sum(record["seconds"] for record in lines) / 3600
+  assert analyze(tmp_path).hours == pytest.approx(hours)
 
 
 def test_a_search_does_not_read_the_test_split(tmp_path, monkeypatch, capsys):
