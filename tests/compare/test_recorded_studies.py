@@ -61,7 +61,7 @@ def test_a_recorded_tuning_chose_the_best_and_its_study_took_that(task):
       record["validation"]["accuracy"]
     )
     objectives[record["objective"]] = record["settings"]["objective"]
-  for name, one in tuned["objectives"].items():
+  for one in tuned["objectives"].values():
     # An objective of another's settings has its runs, and their name.
     ran = {p.rpartition("@")[0] for p in objectives if objectives[p] == one["settings"]}
     (of,) = ran
