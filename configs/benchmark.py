@@ -51,20 +51,23 @@ def get_config(names: str = ""):
   objective = chosen.get("objective", "hue")
   if objective.startswith("hue"):
     form = chosen.get("form") or _form(config)
-    config.hue.terms = base.hue_terms(form, hue_tap(config))
+    config.hue.terms = base.hue_terms(form, _hue_tap(config, form))
   if objective.endswith("smoothing"):
     config.label_smoothing = 0.1
   return config
 
 
-def hue_tap(config) -> str:
-  """The layer of the hue loss: the last that is a plane."""
+def _hue_tap(config, form):
+  """The last layer that is a plane: before it the hue loss did harm (docs/effect.md)."""
   # Neither number changes the sizes of layers, and either may be left to the data set.
   model = create_model(
     config.model, num_classes=config.num_classes or 1, **config.model_options
   )
   shape = (config.image_size, config.image_size, config.channels or 3)
-  return last_plane(config.model, tap_shapes(model, shape), config.image_size)
+  # As labels, the angles of more positions than four are wanted.
+  part = 2 if form == "position" else 4
+  planes = tap_shapes(model, shape)
+  return last_plane(config.model, planes, config.image_size, part=part)
 
 
 def _form(config):

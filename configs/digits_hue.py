@@ -19,7 +19,8 @@ def get_config(hue: str = "sectors"):
   config.train_split = "train[:90%]"
   config.validation_split = "train[90%:]"
   config.padding = 1
-  config.hue.terms = base.hue_terms(hue, "stage2")
+  # The last layer that is a plane; angles as labels want more than its 2 × 2 positions.
+  config.hue.terms = base.hue_terms(hue, "stage2" if hue == "position" else "stage3")
   config.batch_size = 64
   config.learning_rate = 0.2
   config.warmup_epochs = 2.0

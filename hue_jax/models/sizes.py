@@ -37,20 +37,25 @@ def options_for_size(name: str, image_size: int) -> dict[str, Any]:
 
 
 def last_plane(
-  name: str, tap_shapes: Mapping[str, tuple[int, ...]], image_size: int
+  name: str,
+  tap_shapes: Mapping[str, tuple[int, ...]],
+  image_size: int,
+  *,
+  part: int = 4,
 ) -> str:
-  """Returns the last layer of at least 7 × 7 positions, or of half an image's side.
+  """Returns the last layer of at least 7 × 7 positions, or of a part of an image's side.
 
   Args:
     name: The name of the network, for the error.
     tap_shapes: Tap name → shape for one image, in the order of the network, as
       `hue_jax.models.tap_shapes` returns it.
     image_size: The side of the images in pixels.
+    part: Of small images, a quarter of the side is enough, or another part.
 
   Raises:
     InputError: If there is none.
   """
-  least = min(_LEAST_SIDE, max(image_size // 2, 1))
+  least = min(_LEAST_SIDE, max(image_size // part, 1))
   planes = [
     tap
     for tap, layer in tap_shapes.items()

@@ -119,6 +119,7 @@ def test_what_is_named_is_set():
   assert config.label_smoothing == 0.1
   assert set(config.hue.terms) == {"position"}
   assert config.hue.terms.position.tap == "stage2"
+  assert benchmark.get_config("digits,resnet14,hue").hue.terms.sectors.tap == "stage3"
   config = benchmark.get_config(
     "elpv,efficientnet_lite0,from=efficientnet_lite0,fraction=0.5"
   )
