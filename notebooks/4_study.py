@@ -96,7 +96,8 @@ print(f"hue_jax {hue_jax.__version__}, JAX {jax.__version__}, {jax.default_backe
 # and test images that are read once. The objectives are fixed before the test images
 # are read: cross entropy (`one_hot`), label smoothing, and the hue loss, which
 # here asks that activations of one class agree at the same angle of the image plane
-# (at `stage2`, in 8 sectors; the studies' form has two rings besides).
+# (at `stage3`, the last layer that is a plane, in 8 sectors; the studies' form has two
+# rings besides).
 
 # %%
 pixels, labels = load_digits(return_X_y=True)
@@ -119,7 +120,7 @@ settings = config.to_dict()
 settings["measures"]["knn"] = False
 hue = {
   "kind": "angular_consistency",
-  "tap": "stage2",
+  "tap": "stage3",
   "weight": 0.3,
   "sectors": 8,
   "temperature": 0.1,

@@ -142,8 +142,8 @@ class TestCard:
   def test_it_tells_objective_recipe_images_classes_and_data(self, trained):
     card = model_card(trained, "stablehlo", license_name="cc-by-4.0")
     for told in (
-      "`cross_entropy + 0.3 angular_consistency(stage2",
-      "| `sectors` | 0.3 | stage2 |",
+      "`cross_entropy + 0.3 angular_consistency(stage3",
+      "| `sectors` | 0.3 | stage3 |",
       "| length | 40 epochs, batches of 64 |",
       "| learning rate | 0.05, cosine",
       "gray, `uint8` [batch, 8, 8, 1]",
