@@ -2,12 +2,10 @@
 
     python main.py --config=configs/digits_hue.py --workdir=runs/digits_hue
 
-Reaches 97.8 to 99.7 % of the 360 test images, of which one is 0.3 points, in less than
-a minute on two CPU cores: 99.2 % with each of the seeds 0, 1 and 2 on one machine, 98.9
-and 98.6 to 98.9 % on others (23 November 2026), for sums of floating-point numbers
-differ from one kind of CPU to another, and from one version of the code to the next:
-97.8, 98.3 and 99.7 % (27 November 2026). Its one-hot twin had 98.3, 98.6 and 98.6 % on
-the first machine.
+Reaches 98.6, 98.6 and 98.9 % of the 360 test images with the seeds 0, 1 and 2, where one
+image is 0.3 points, and its one-hot twin 98.9, 97.8 and 98.9 %, in less than a minute on
+two CPU cores (27 November 2026). On another kind of CPU it may be some images more or
+less, for sums of floating-point numbers are rounded otherwise.
 """
 
 from configs import base
