@@ -82,7 +82,13 @@ def test_a_recorded_tuning_chose_the_best_and_its_study_took_that(task):
   for name, one in tuned["objectives"].items():
     assert settings["objectives"][name] == one["settings"]
   records = run_records.read(study / run_records.FILE)
-  assert sorted(map(str, runs_of(settings, records))) == sorted(map(str, records))
+  # Every line is a run of the study; the last name of those that share it stands here.
+  of_study = {r["fingerprint"]: r for r in runs_of(settings, records)}
+  nameless = [
+    sorted(str({**record, "objective": ""}) for record in each)
+    for each in (of_study.values(), records)
+  ]
+  assert nameless[0] == nameless[1]
   seeds = {record["seed"] for record in records}
   assert not seeds & {record["seed"] for record in found}
 
