@@ -236,10 +236,10 @@ plt.show()
 
 # %% [markdown]
 # What the large studies found, with every objective tuned by the same budget, stands in
-# `docs/effect.md`. On 8 × 8 digits the hue loss does not help; at the layer that it looks
-# at here it does no harm there either, in trainings of six times this length with tuned
-# rates. The same study of your own images takes one command, and its report has learning
-# curves, calibration, corruptions and more:
+# `docs/effect.md`. On 8 × 8 digits the hue loss does not help; at the layer that it
+# looks at here it does no harm there either, in trainings of six times this length with
+# tuned rates. The same study of your own images takes one command, and its report has
+# learning curves, calibration, corruptions and more:
 #
 # ```bash
 # python -m hue_jax.compare --config=configs/compare.py:fashion_50 --workdir=runs/study
