@@ -115,7 +115,7 @@ def test_every_recorded_line_is_of_the_settings_that_it_tells(path):
   [
     (".", _STUDIES),
     ("tuned", ("fashion_50", "digits_10", "digits")),
-    ("controls", ("digits_10",)),
+    ("controls", ("fashion_50", "digits_10")),
     ("forms", ("fashion_50", "digits_10", "digits")),
   ],
 )
