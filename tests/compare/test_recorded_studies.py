@@ -114,7 +114,7 @@ def test_every_recorded_line_is_of_the_settings_that_it_tells(path):
   ("group", "names"),
   [
     (".", _STUDIES),
-    ("tuned", ("fashion_50", "digits_10", "digits")),
+    ("tuned", ("fashion_50", "faces_2", "digits_10", "digits")),
     ("controls", ("fashion_50", "digits_10")),
     ("forms", ("fashion_50", "digits_10", "digits")),
   ],
