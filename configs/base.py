@@ -109,8 +109,8 @@ def hue_terms(kind: str, tap: str) -> ConfigDict:
   Returns:
     Name → settings of the term.
   """
-  check_one_of("the hue term, after the colon of --config,", kind, _HUE_TERMS)
-  return ConfigDict({kind: {"tap": tap, "schedule": "constant", **_HUE_TERMS[kind]}})
+  check_one_of("the hue term, after the colon of --config,", kind, HUE_TERMS)
+  return ConfigDict({kind: {"tap": tap, "schedule": "constant", **HUE_TERMS[kind]}})
 
 
 _SECTORS = {
@@ -120,7 +120,7 @@ _SECTORS = {
   "rings": 2,
   "temperature": 0.1,
 }
-_HUE_TERMS = {
+HUE_TERMS = {
   "sectors": _SECTORS,
   "memory": {**_SECTORS, "prototypes": "memory", "decay": 0.9},
   "position": {

@@ -58,7 +58,7 @@ def get_config(names: str = ""):
 
 
 def _hue_tap(config, form):
-  """The last plane: before it the hue loss did harm (docs/effect.md)."""
+  """The last layer that is large enough; before it the loss may harm."""
   # Neither number changes the sizes of layers, and either may be left to the data set.
   model = create_model(
     config.model, num_classes=config.num_classes or 1, **config.model_options

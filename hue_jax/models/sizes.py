@@ -43,15 +43,14 @@ def last_plane(
   *,
   part: int = 4,
 ) -> str:
-  """Returns the last layer of 7 × 7 positions or more, or of a part of the image.
+  """Returns the last layer whose sides are at least min(7, image_size // part).
 
   Args:
     name: The name of the network, for the error.
     tap_shapes: Tap name → shape for one image, in the order of the network, as
       `hue_jax.models.tap_shapes` returns it.
     image_size: The side of the images in pixels.
-    part: Of small images, a layer of a quarter of their side is enough, or of another
-      part of it.
+    part: What the side of small images is divided by.
 
   Raises:
     InputError: If there is none.

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configs import base, benchmark, recipes, tasks
+from configs import base, benchmark, digits_hue, recipes, tasks
 from hue_jax.data.datasets import open_dataset
 from hue_jax.errors import InputError
 from hue_jax.models import model_names
@@ -52,6 +52,13 @@ def test_train_and_validation_splits_do_not_meet():
       start = re.search(r"\[(\d+)%:", task.validation)[1]
       assert end == start, name
     assert task.test not in (task.train, task.validation)
+
+
+@pytest.mark.parametrize("form", base.HUE_TERMS)
+def test_the_default_names_the_layer_of_every_form_as_its_task_does(form):
+  named = benchmark.get_config(f"digits,resnet18,hue,form={form}").hue.terms
+  (term,), (theirs,) = digits_hue.get_config(form).hue.terms.values(), named.values()
+  assert term.tap == theirs.tap == ("stage2" if form == "position" else "stage3")
 
 
 @pytest.mark.slow

@@ -283,6 +283,20 @@ def test_every_form_tests_a_hypothesis(argument):
   assert len(set(terms)) == len(terms)  # No form is another's.
 
 
+@pytest.mark.parametrize("argument", _STUDIES)
+def test_the_hue_loss_at_the_last_layer_is_the_other_where_the_layers_are_one(argument):
+  task, network = compare_networks.task_and_network(argument)
+  config = compare_tuning.get_config(argument).to_dict()
+  objectives, own = config["objectives"], config["tuning"]["own"]
+  there = {name for name in objectives if name.startswith("hue_last")}
+  assert there == ({"hue_last", "hue_last_smoothing"} if network.last else set())
+  for name in there:
+    other = name.replace("hue_last", "hue")
+    is_one = compare_networks.tap(task, network) == network.last
+    assert (objectives[name] == objectives[other]) == is_one
+    assert own[name] == own[other]
+
+
 def test_the_digits_have_every_form():
   forms = set(compare_forms.get_config("digits").objectives)
   assert forms - {"one_hot"} == set(compare_forms.HYPOTHESES)
